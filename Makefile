@@ -1,0 +1,55 @@
+# `make repro` and `make test` are all that a new machine needs; both set up .venv first, quickly when it is up to date.
+SHELL := /bin/bash
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+PROJECTS := pyproject.toml $(wildcard plugins/*/pyproject.toml) plugins/default.txt constraints.txt
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export DVC_NO_ANALYTICS := 1
+export MLFLOW_DISABLE_TELEMETRY := true
+export HF_HUB_DISABLE_TELEMETRY := 1
+export DO_NOT_TRACK := 1
+
+.PHONY: help setup repro test lint ui claim bench screenshots clean
+
+help:
+	@echo "make repro        set up and run the pipeline (dvc repro)"
+	@echo "make test         set up and run the tests"
+	@echo "make ui           open the MLflow UI on http://127.0.0.1:5000"
+	@echo "make lint         ruff and mypy"
+	@echo "make bench        print the table of speed and memory"
+	@echo "make screenshots  take the pictures of the docs with a real browser"
+	@echo "make claim        commit-ready claim that this machine made dvc.lock"
+
+setup: $(VENV)/installed
+
+$(VENV)/installed: $(PROJECTS)
+	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" || { echo "error: Python 3.11 or newer is needed; set PYTHON=..."; exit 1; }
+	@$(PYTHON) -c "import ensurepip, venv" 2>/dev/null || { \
+	  echo "python has no venv module; installing python3-venv"; \
+	  { [ "$$(id -u)" = 0 ] && apt-get update -q && apt-get install -qy python3-venv; } || { echo "error: run: apt-get install python3-venv"; exit 1; }; }
+	[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q -c constraints.txt hatchling editables
+	$(BIN)/pip install -q -c constraints.txt --no-build-isolation -e '.[test]' -r plugins/default.txt
+	@touch $@
+
+repro: setup
+	dvc repro
+	workbench sync
+	workbench claim
+
+test: setup
+	HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 pytest
+
+lint: setup
+	ruff check . && ruff format --check . && mypy workbench plugins/*/workbench_*
+
+ui: setup
+	workbench ui
+
+claim: setup
+	workbench claim --write
+
+clean:
+	rm -rf $(VENV)

@@ -1,0 +1,163 @@
+"""Pretraining of causal language models from scratch, on the Trainer of transformers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field, field_validator
+
+from workbench import hookimpl
+from workbench.artifacts.corpus import Corpus
+from workbench.errors import ParamsError
+from workbench.kinds.pretrain import PretrainStage
+from workbench.plugin import Config
+from workbench.run import Run
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+DEFAULT_ARCHITECTURE = {
+    "model_type": "llama",
+    "hidden_size": 256,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 4,
+    "intermediate_size": 768,
+    "tie_word_embeddings": True,
+}
+
+
+class CausalConfig(Config):
+    """Configuration of the plugin ``causal``."""
+
+    architecture: dict[str, Any] = DEFAULT_ARCHITECTURE
+    """Passed to ``AutoConfig.for_model``: ``model_type`` and that type's own fields; vocabulary, special tokens and
+    positions are filled in."""
+    context_length: int = Field(256, ge=8)
+    """Length of a training sequence, tokens."""
+    tokens: int = Field(1_300_000, gt=0)
+    """Training budget, tokens; rounded up to whole steps."""
+    batch_size: int = Field(8, ge=1)
+    """Sequences in one forward pass."""
+    gradient_accumulation: int = Field(1, ge=1)
+    """Forward passes of one optimizer step."""
+    activation_checkpointing: bool = False
+    """Recompute activations in the backward pass, for less memory and more time."""
+    optimizer: Literal["muon", "adamw"] = "muon"
+    """``muon`` steps the hidden matrices by Muon and the rest by AdamW; ``adamw`` steps all by AdamW."""
+    matrix_learning_rate: float = Field(0.02, gt=0)
+    """Peak learning rate of the hidden matrices under ``muon``."""
+    learning_rate: float = Field(4e-3, gt=0)
+    """Peak learning rate of AdamW."""
+    weight_decay: float = Field(0.0, ge=0)
+    """Decoupled weight decay of matrices; embeddings, norms and biases have none."""
+    warmup_steps: int = Field(20, ge=0)
+    """Steps of linear warm-up."""
+    decay_share: float = Field(0.6, gt=0, le=1)
+    """Share of the steps, at the end, in which the learning rate falls linearly to zero."""
+    max_gradient_norm: float = Field(1.0, gt=0)
+    """Gradients are scaled down to this global L2 norm."""
+    logging_steps: int = Field(20, ge=1)
+    """Steps between two rows of the training log."""
+    save_steps: int = Field(100, ge=1)
+    """Steps between two checkpoints, from which a killed run goes on."""
+
+    @field_validator("architecture")
+    @classmethod
+    def _needs_a_model_type(cls, value: dict[str, Any]) -> dict[str, Any]:
+        if not isinstance(value.get("model_type"), str):
+            raise ValueError("architecture needs a model_type, such as llama")
+        return value
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps that spend the budget."""
+        return -(-self.tokens // self.tokens_per_step)
+
+    @property
+    def tokens_per_step(self) -> int:
+        """Tokens of one optimizer step."""
+        return self.batch_size * self.gradient_accumulation * self.context_length
+
+
+class Causal(PretrainStage[CausalConfig]):
+    """Pretrains any causal ``model_type`` of transformers by next-token prediction (Radford et al. 2019).
+
+    Documents are packed: joined with the end-of-sequence token between them and cut into sequences of
+    ``context_length``, which are visited in a seeded random order, epoch after epoch, until the budget is spent.
+    """
+
+    name = "causal"
+    Config = CausalConfig
+
+    def pretrain(self, corpus: Corpus, tokenizer: Path, out: Path, run: Run) -> None:
+        """Pack, build, train, save."""
+        from transformers import AutoTokenizer
+
+        from workbench import trainer as shared
+        from workbench_pretrain_causal.packing import pack
+
+        shared.set_up_torch(run)
+        loaded = AutoTokenizer.from_pretrained(tokenizer, local_files_only=True)
+        sequences = pack(corpus, tokenizer, loaded.eos_token_id, self.config.context_length)
+        run.metric("sequences", len(sequences))
+        run.metric("epochs", self.config.tokens / sequences.tokens.size)
+        model = build(self.config, loaded)
+        run.metric("parameters", sum(parameter.numel() for parameter in model.parameters()))
+        trainer = self._trainer(model, sequences, run)
+        shared.train(trainer, run)
+        shared.save(trainer, loaded, out, self.config.tokens_per_step)
+
+    def _trainer(self, model: PreTrainedModel, sequences: Any, run: Run) -> Any:
+        from transformers import Trainer, TrainingArguments
+
+        from workbench.trainer import Reporter, common_arguments
+        from workbench_pretrain_causal.optimizers import optimizer_and_schedule
+
+        config = self.config
+        arguments = TrainingArguments(
+            **common_arguments(run, steps=config.steps, logging_steps=config.logging_steps, save_steps=config.save_steps),
+            per_device_train_batch_size=config.batch_size,
+            gradient_accumulation_steps=config.gradient_accumulation,
+            activation_checkpointing=config.activation_checkpointing,
+            max_grad_norm=config.max_gradient_norm,
+        )
+        return Trainer(
+            model=model,
+            args=arguments,
+            train_dataset=sequences,
+            optimizers=optimizer_and_schedule(model, config, run.compute.precision),
+            callbacks=[Reporter(run, "pretrain", config.tokens_per_step)],
+        )
+
+
+def build(config: CausalConfig, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
+    """A model with fresh weights.
+
+    Raises:
+        ParamsError: transformers has no such causal model, or the type refuses a field.
+    """
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    fields = {key: value for key, value in config.architecture.items() if key != "model_type"}
+    filled = {
+        "vocab_size": len(tokenizer),
+        "max_position_embeddings": config.context_length,
+        "bos_token_id": tokenizer.eos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+    try:
+        architecture = AutoConfig.for_model(config.architecture["model_type"], **{**filled, **fields})
+        model: PreTrainedModel = AutoModelForCausalLM.from_config(architecture)
+    except (ValueError, TypeError) as error:
+        fix = "use a causal model_type of transformers and fields that its configuration has"
+        raise ParamsError(str(error).splitlines()[0], "params.yaml, key pretrain.with.architecture", fix) from error
+    return model
+
+
+@hookimpl
+def workbench_plugins() -> list[type[Causal]]:
+    """Offer the plugin."""
+    return [Causal]

@@ -1,0 +1,119 @@
+"""Muon for the hidden matrices and AdamW for the rest, as one optimizer that a Trainer can hold.
+
+Muon (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/) orthogonalises the momentum of every hidden
+matrix by Newton-Schulz iterations. ``torch.optim.Muon`` (2.13) always iterates in bfloat16 and one matrix at a time; a
+processor without bfloat16 arithmetic emulates it, which made a whole training step 20 times slower where it was
+measured. Here the iteration has the precision of the training, and matrices of one shape are iterated as a batch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+
+if TYPE_CHECKING:
+    from workbench_pretrain_causal import CausalConfig
+
+QUINTIC = (3.4445, -4.7750, 2.0315)
+"""Coefficients of the iteration s → a·s + b·s³ + c·s⁵ on singular values; steepest at zero (Jordan et al. 2024)."""
+ITERATIONS = 5
+MOMENTUM = 0.95
+
+
+def orthogonalize(matrices: Tensor, dtype: torch.dtype) -> Tensor:
+    """Approximate U·Vᵀ of every matrix U·S·Vᵀ: (batch, rows, columns) in, the same shape in ``dtype`` out."""
+    a, b, c = QUINTIC
+    tall = matrices.size(-2) > matrices.size(-1)
+    x = (matrices.mT if tall else matrices).to(dtype).contiguous()  # wide, so that the Gram matrix is the small one
+    x = x / torch.linalg.matrix_norm(x, keepdim=True).clamp(min=1e-7)  # the Frobenius norm bounds the spectral norm
+    for _ in range(ITERATIONS):
+        gram = torch.bmm(x, x.mT)  # (batch, short, short)
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return x.mT if tall else x
+
+
+class MuonAdamW(torch.optim.AdamW):
+    """AdamW whose parameter groups with ``muon: True`` are stepped by Muon instead.
+
+    Both kinds share ``param_groups``, so one schedule scales all learning rates and one ``state_dict`` saves all state.
+    """
+
+    def __init__(self, groups: Iterable[dict[str, Any]], dtype: torch.dtype, betas: tuple[float, float] = (0.9, 0.95)) -> None:
+        super().__init__(groups, betas=betas, fused=True)
+        self._dtype = dtype
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Tensor] | None = None) -> Any:
+        """Take one step; ``closure`` is as in every torch optimizer."""
+        groups = self.param_groups
+        self.param_groups = [group for group in groups if not group["muon"]]
+        try:
+            loss = super().step(closure)
+        finally:
+            self.param_groups = groups
+        for group in groups:
+            if group["muon"]:
+                self._step_matrices(group)
+        return loss
+
+    def _step_matrices(self, group: dict[str, Any]) -> None:
+        by_shape: dict[torch.Size, list[nn.Parameter]] = {}
+        for matrix in group["params"]:
+            if matrix.grad is not None:
+                by_shape.setdefault(matrix.shape, []).append(matrix)
+        for (rows, columns), matrices in by_shape.items():
+            updates = orthogonalize(torch.stack([self._nesterov(matrix) for matrix in matrices]), self._dtype)
+            scale = math.sqrt(max(1.0, rows / columns))
+            for matrix, update in zip(matrices, updates.unbind(), strict=True):
+                matrix.mul_(1 - group["lr"] * group["weight_decay"])
+                matrix.add_(update.to(matrix.dtype), alpha=-group["lr"] * scale)
+
+    def _nesterov(self, matrix: nn.Parameter) -> Tensor:
+        assert matrix.grad is not None
+        state = self.state[matrix]
+        if "momentum_buffer" not in state:
+            state["momentum_buffer"] = torch.zeros_like(matrix.grad)
+            state["step"] = torch.zeros(())  # AdamW's load_state_dict looks for it in every parameter's state
+        state["step"] += 1
+        buffer = state["momentum_buffer"].lerp_(matrix.grad, 1 - MOMENTUM)
+        return matrix.grad.lerp(buffer, MOMENTUM)
+
+
+def optimizer_and_schedule(model: nn.Module, config: CausalConfig, precision: str) -> tuple[torch.optim.Optimizer, LambdaLR]:
+    """The optimizer of the configuration and its warm-up, plateau and linear decay to zero."""
+    optimizer = MuonAdamW(_groups(model, config), torch.bfloat16 if precision == "bf16" else torch.float32)
+    return optimizer, LambdaLR(optimizer, partial(_scale, steps=config.steps, warmup=config.warmup_steps, decay=config.decay_share))
+
+
+def _groups(model: nn.Module, config: CausalConfig) -> list[dict[str, Any]]:
+    hidden, outside, vectors = _split(model)
+    muon = config.optimizer == "muon"
+    rate = config.matrix_learning_rate if muon else config.learning_rate
+    groups = [
+        {"params": hidden, "muon": muon, "lr": rate, "weight_decay": config.weight_decay},
+        {"params": outside, "muon": False, "lr": config.learning_rate, "weight_decay": 0.0},
+        {"params": vectors, "muon": False, "lr": config.learning_rate, "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]
+
+
+def _split(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter], list[nn.Parameter]]:
+    """Hidden matrices; embeddings and the output head; everything that is no matrix."""
+    edges = [getattr(model, get)() for get in ("get_input_embeddings", "get_output_embeddings")]
+    edge_ids = {id(parameter) for layer in edges if layer is not None for parameter in layer.parameters()}
+    matrices = [parameter for parameter in model.parameters() if parameter.ndim == 2]
+    hidden = [matrix for matrix in matrices if id(matrix) not in edge_ids]
+    outside = [matrix for matrix in matrices if id(matrix) in edge_ids]
+    return hidden, outside, [parameter for parameter in model.parameters() if parameter.ndim != 2]
+
+
+def _scale(step: int, *, steps: int, warmup: int, decay: float) -> float:
+    """Factor on the peak learning rates at a step."""
+    rising = min(1.0, (step + 1) / warmup) if warmup else 1.0
+    return rising * min(1.0, (steps - step) / (decay * steps))

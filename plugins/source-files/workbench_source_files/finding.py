@@ -1,0 +1,60 @@
+"""Which files a path means, in an order that no file system decides."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from workbench.errors import ArtifactError
+
+SUFFIXES = (".txt", ".md", ".jsonl", ".jsonl.gz", ".jsonl.zst", ".csv", ".parquet")
+_WILDCARDS = frozenset("*?[")
+
+
+@dataclass(frozen=True)
+class Found:
+    """The files to read, by their path relative to the folder, in the order of these."""
+
+    files: Mapping[str, Path]
+    ignored: int
+    """Files of other types."""
+
+
+def find(path: str) -> Found:
+    """The files that a folder, file or glob means. Hidden files and folders are left out.
+
+    Raises:
+        ArtifactError: there is no such path, or no file of a known type.
+    """
+    target = Path(path).expanduser()
+    if target.is_file():
+        base, candidates = target.parent, [target]
+    elif target.is_dir():
+        base, candidates = target, [file for file in target.rglob("*") if file.is_file()]
+    elif _WILDCARDS & set(path):
+        base = _fixed_part(target)
+        candidates = [Path(name) for name in glob.iglob(str(target), recursive=True) if Path(name).is_file()]
+    else:
+        fix = "set `path` to a folder, a file or a glob; it is relative to the folder of params.yaml"
+        raise ArtifactError("there is no such file or folder", path, fix)
+    return _sorted(path, base, candidates)
+
+
+def _fixed_part(pattern: Path) -> Path:
+    parts = pattern.parts
+    first = next(place for place, part in enumerate(parts) if _WILDCARDS & set(part))
+    return Path(*parts[:first])
+
+
+def _sorted(path: str, base: Path, candidates: Iterable[Path]) -> Found:
+    names = {file.relative_to(base).as_posix(): file for file in candidates}
+    shown = {name: file for name, file in names.items() if not any(part.startswith(".") for part in name.split("/"))}
+    known = {name: shown[name] for name in sorted(shown) if name.lower().endswith(SUFFIXES)}
+    if not known:
+        others = sorted({Path(name).suffix or "no suffix" for name in shown})
+        raise ArtifactError(
+            f"no file of a known type; found {', '.join(others[:10]) or 'nothing'}", path, f"the known types are {', '.join(SUFFIXES)}"
+        )
+    return Found(known, len(shown) - len(known))

@@ -1,0 +1,175 @@
+"""The description of a run, in Markdown: what ran, on what, with which result, and links along the lineage.
+
+It is made from what the store holds and nothing else, so that it can be made again whenever a neighbour changes.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from workbench_tracker_mlflow import tags
+from workbench_tracker_mlflow.store import Store
+from workbench_tracker_mlflow.tables import shown
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+RESULTS_SHOWN = 25
+KEY_RESULTS = 3
+CONSUMERS_SHOWN = 6
+NO_ORIGIN = "origin not in this store"
+
+
+def of_stage(store: Store, run: Run) -> str:
+    """Description of a stage's run."""
+    known = run.data.tags
+    lines = [
+        f"**{_text(known[tags.STAGE])}** by {known.get(tags.KIND, '')} plugin `{_text(known.get(tags.PLUGIN, ''))}`: {_outcome(run)}.",
+        "",
+        *_failure(known),
+        *_results(known),
+        *_inputs(store, known),
+        *_outputs(store, known),
+        *_origin(known),
+    ]
+    return _fit(lines)
+
+
+def of_session(store: Store, parent: Run, children: Sequence[Run]) -> str:
+    """Description of a ``dvc repro``: its stages in the order of the pipeline."""
+    known = parent.data.tags
+    ran = {run.data.tags.get(tags.STAGE, ""): run for run in children}
+    cached = {record["stage"]: record for record in _cached(known)}
+    order = [*tags.read_json(known, tags.PIPELINE, [])]
+    order += [name for name in (*ran, *cached) if name not in order]
+    lines = [
+        f"`{_text(known.get(tags.COMMAND, ''))}`: {_outcome(parent)}; {len(ran)} stages ran, {len(cached)} came from the cache.",
+        "",
+        "| stage | what happened | seconds | results |",
+        "|---|---|---|---|",
+        *(_stage_row(store, name, ran.get(name), cached.get(name)) for name in order if name in ran or name in cached),
+        "",
+        *_origin(known),
+    ]
+    return _fit(lines)
+
+
+def results_of(run: Run) -> dict[str, float]:
+    """The stage's own metrics."""
+    found: dict[str, float] = tags.read_json(run.data.tags, tags.RESULTS, {})
+    return found
+
+
+def _stage_row(store: Store, name: str, run: Run | None, cached: Mapping[str, Any] | None) -> str:
+    if run is not None:
+        seconds = shown(round(float(run.data.tags.get(tags.SECONDS, "nan")), 1)).replace("nan", "")
+        return f"| {_text(name)} | [{run.info.status}]({store.link(run.info.run_id)}) | {seconds} | {_key_results(results_of(run))} |"
+    record = cached or {}
+    origin = record.get("run", "")
+    state = "restored from DVC's run cache" if record.get("state") == "restored" else "unchanged"
+    made = f"[made by this run]({store.link(origin)})" if origin else NO_ORIGIN
+    return f"| {_text(name)} | cached: {state}, {made} | | {_key_results(record.get('results', {}))} |"
+
+
+def _cached(known: Mapping[str, str]) -> Iterator[Mapping[str, Any]]:
+    for name in known:
+        if name.startswith(tags.CACHED):
+            record = tags.read_json(known, name, None)
+            if record:
+                yield record
+
+
+def _outcome(run: Run) -> str:
+    known = run.data.tags
+    parts = [run.info.status]
+    if tags.SECONDS in known:
+        parts.append(f"in {float(known[tags.SECONDS]):.1f} s")
+    if tags.PEAK_MEMORY in known:
+        parts.append(f"with at most {int(known[tags.PEAK_MEMORY]) / 1e6:,.0f} MB of memory")
+    return " ".join(parts)
+
+
+def _failure(known: Mapping[str, str]) -> list[str]:
+    lines = []
+    if tags.ERROR in known:
+        lines += [f"> {_text(line)}" for line in known[tags.ERROR].splitlines()[:8]] + [""]
+    if tags.NONFINITE in known:
+        lines += [f"> Not finite, and therefore not in the charts: {_text(known[tags.NONFINITE])}", ""]
+    if tags.RESUMED_FROM in known:
+        lines += [f"Continued from checkpoint `{_text(known[tags.RESUMED_FROM])}` after it was killed.", ""]
+    return lines
+
+
+def _results(known: Mapping[str, str]) -> list[str]:
+    found = tags.read_json(known, tags.RESULTS, {})
+    if not found:
+        return []
+    rows = [f"| {_text(name)} | {shown(value)} |" for name, value in list(found.items())[:RESULTS_SHOWN]]
+    return ["| result | value |", "|---|---|", *rows, ""]
+
+
+def _inputs(store: Store, known: Mapping[str, str]) -> list[str]:
+    rows = []
+    for record in tags.read_json(known, tags.INPUTS, []):
+        makers = store.find({tags.output_digest(record["path"]): record["digest"]}) if record.get("digest") else []
+        maker = _link(store, makers[0]) if makers else NO_ORIGIN
+        rows.append(f"| {_text(record['flow'])} | `{_text(record['path'])}` | {_size(record)} | `{record['digest'][:12]}` | {maker} |")
+    return ["| input | path | size | DVC hash | made by |", "|---|---|---|---|---|", *rows, ""] if rows else []
+
+
+def _outputs(store: Store, known: Mapping[str, str]) -> list[str]:
+    rows = []
+    for record in tags.read_json(known, tags.OUTPUTS, []):
+        digest = known.get(tags.output_digest(record["path"]), "")
+        wanted = {tags.input_digest(record["path"]): digest}
+        users = ", ".join(_link(store, run) for run in store.find(wanted, limit=CONSUMERS_SHOWN)) if digest else ""
+        rows.append(f"| {_text(record['flow'])} | `{_text(record['path'])}` | {_size(record)} | `{digest[:12]}` | {users} |")
+    return ["| output | path | size | DVC hash | read by |", "|---|---|---|---|---|", *rows, ""] if rows else []
+
+
+def _origin(known: Mapping[str, str]) -> list[str]:
+    commit = known.get(tags.COMMIT, "")
+    lines = [f"Commit `{commit[:12]}`" + (" with changes (see changes.diff.txt)" if known.get(tags.DIRTY) == "true" else "")] if commit else []
+    if tags.FINGERPRINT in known:
+        lines.append(f"Fingerprint `{known[tags.FINGERPRINT]}`, workbench run `{known[tags.RUN]}`")
+    return ["; ".join(lines) + "."] if lines else []
+
+
+def _link(store: Store, run: Run) -> str:
+    return f"[{_text(run.info.run_name or run.info.run_id)}]({store.link(run.info.run_id)})"
+
+
+def _size(record: Mapping[str, Any]) -> str:
+    rows = f"{record['rows']:,} rows" if record.get("rows") is not None else ""
+    size = f"{record['size'] / 1e6:,.1f} MB" if record.get("size") is not None else ""
+    return ", ".join(part for part in (rows, size) if part)
+
+
+def _key_results(results: Mapping[str, float]) -> str:
+    return ", ".join(f"{_text(name)} {shown(value)}" for name, value in list(results.items())[:KEY_RESULTS])
+
+
+def _text(value: str) -> str:
+    """Text that stays text inside a Markdown table."""
+    escaped = html.escape(str(value), quote=False).replace("|", "\\|").replace("`", "'")
+    return " ".join(escaped.replace("[", "\\[").split())
+
+
+def _fit(lines: Sequence[str]) -> str:
+    """As many lines as MLflow keeps of a description."""
+    whole = "\n".join(lines)
+    if len(whole) <= tags.LONGEST:
+        return whole
+    kept = list(lines)
+    while len("\n".join(kept)) > tags.LONGEST - 40:
+        kept.pop()
+    return "\n".join([*kept, "", "… (cut: MLflow keeps 8,000 characters)"])
+
+
+def as_records(artifacts: Sequence[Mapping[str, Any]]) -> str:
+    """Value of the tags ``workbench.inputs`` and ``workbench.outputs``."""
+    names = ("flow", "path", "format", "rows", "size", "digest")
+    return json.dumps([{name: artifact[name] for name in names} for artifact in artifacts])

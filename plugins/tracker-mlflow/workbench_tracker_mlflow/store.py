@@ -1,0 +1,123 @@
+"""The MLflow store: where it is, and how runs are found in it."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from workbench_tracker_mlflow import tags
+
+if TYPE_CHECKING:
+    from mlflow.entities import Metric, Param, Run
+    from mlflow.tracking import MlflowClient
+
+FOLDER = Path(".workbench")
+METRICS_PER_BATCH = 1_000
+PARAMS_PER_BATCH = 100
+_SETTINGS = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    # The defaults keep one call to a dead server waiting for four minutes; the journal loses nothing meanwhile.
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+}
+_LAST_WRITE = "workbench.last_write"
+
+
+class Store:
+    """Connection to one experiment of a store. Only the watcher's process makes one."""
+
+    def __init__(self, workspace: Path, experiment: str) -> None:
+        for name, value in _SETTINGS.items():
+            os.environ.setdefault(name, value)
+        from mlflow.tracking import MlflowClient
+
+        logging.getLogger("alembic").setLevel(logging.WARNING)
+        self.uri = tracking_uri(workspace)
+        with _alone(workspace):  # processes that create the schema at the same time fail
+            self.client: MlflowClient = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
+            self.experiment = self._experiment(workspace, experiment)
+
+    def find(self, wanted: Mapping[str, str], *, limit: int = 1) -> list[Run]:
+        """Runs that have all these tags, newest first."""
+        text = " and ".join(f"tags.`{name}` = '{_quoted(value)}'" for name, value in wanted.items())
+        order = ["attributes.start_time DESC"]
+        return list(self.client.search_runs([self.experiment], text, max_results=limit, order_by=order))
+
+    def set_tags(self, run: str, values: Mapping[str, str]) -> None:
+        """Set many tags with few calls."""
+        from mlflow.entities import RunTag
+
+        found = [RunTag(name, value[: tags.LONGEST]) for name, value in values.items()]
+        for start in range(0, len(found), PARAMS_PER_BATCH):
+            self.client.log_batch(run, tags=found[start : start + PARAMS_PER_BATCH])
+
+    def log_metrics(self, run: str, metrics: Sequence[Metric]) -> None:
+        """Write metrics in batches; the store drops those that it has."""
+        for start in range(0, len(metrics), METRICS_PER_BATCH):
+            self.client.log_batch(run, metrics=metrics[start : start + METRICS_PER_BATCH])
+
+    def log_params(self, run: str, params: Sequence[Param]) -> None:
+        """Write params in batches."""
+        for start in range(0, len(params), PARAMS_PER_BATCH):
+            self.client.log_batch(run, params=params[start : start + PARAMS_PER_BATCH])
+
+    def link(self, run: str) -> str:
+        """Address of a run inside the UI."""
+        return f"#/experiments/{self.experiment}/runs/{run}"
+
+    @contextmanager
+    def guarded(self) -> Iterator[None]:
+        """Turn an error that comes from the store, not from what is written, into ConnectionError.
+
+        MLflow raises the same exceptions for a server that is down, a full disk and a bad value; a small write tells.
+        """
+        try:
+            yield
+        except Exception as error:
+            if not self._takes_writes():
+                raise ConnectionError(f"{self.uri} takes no writes: {error}") from error
+            raise
+
+    def _takes_writes(self) -> bool:
+        try:
+            self.client.set_experiment_tag(self.experiment, _LAST_WRITE, f"{time.time():.3f}")
+        except Exception:  # noqa: BLE001  whatever it is, the store does not work
+            return False
+        return True
+
+    def _experiment(self, workspace: Path, name: str) -> str:
+        found = self.client.get_experiment_by_name(name)
+        if found is not None:
+            return str(found.experiment_id)
+        location = (workspace / FOLDER / "artifacts").as_uri() if _is_database(self.uri) else None
+        return str(self.client.create_experiment(name, artifact_location=location))
+
+
+def tracking_uri(workspace: Path) -> str:
+    """``MLFLOW_TRACKING_URI``, or a SQLite file in the main workspace."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(workspace / FOLDER / 'mlflow.db').resolve()}"
+
+
+def _is_database(uri: str) -> bool:
+    return uri.split(":", 1)[0].split("+", 1)[0] in ("sqlite", "postgresql", "mysql", "mssql")
+
+
+def _quoted(value: str) -> str:
+    return value.replace("'", "''")
+
+
+@contextmanager
+def _alone(workspace: Path) -> Iterator[None]:
+    folder = workspace / FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "mlflow.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,84 @@
+"""The tags that the tracker writes; whatever reads the store finds runs by them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+RUN = "workbench.run"
+"""The workbench's id of the run: the name of its journal."""
+SESSION = "workbench.session"
+ROLE = "workbench.role"
+"""``session`` on the parent run of a ``dvc repro``, ``stage`` on the nested ones."""
+STAGE = "workbench.stage"
+ENTRY = "workbench.entry"
+KIND = "workbench.kind"
+PLUGIN = "workbench.plugin"
+FINGERPRINT = "workbench.fingerprint"
+COMMAND = "workbench.command"
+DIRECTORY = "workbench.directory"
+STARTED = "workbench.started"
+"""Start of the latest attempt, in seconds since the epoch."""
+RESUMED_FROM = "workbench.resumed_from"
+SECONDS = "workbench.seconds"
+PEAK_MEMORY = "workbench.peak_memory_bytes"
+ERROR = "workbench.error"
+NONFINITE = "workbench.nonfinite"
+"""Which metrics were NaN or infinite, and when first."""
+RESULTS = "workbench.results"
+"""JSON: the stage's own metrics, by name."""
+INPUTS = "workbench.inputs"
+OUTPUTS = "workbench.outputs"
+"""JSON: list of flow, path, format, rows, size."""
+PIPELINE = "workbench.pipeline"
+"""JSON: the names of the pipeline's stages, in order."""
+DIGEST = "workbench.digest"
+"""DVC's hash, on logged models and model versions."""
+REGISTRATION = "workbench.registration"
+EXPERIMENT = "workbench.experiment"
+CACHED = "workbench.cached."
+"""Prefix of the tags of a parent run that say where the result of a stage that did not run came from (JSON)."""
+
+PARENT = "mlflow.parentRunId"
+NOTE = "mlflow.note.content"
+LOGGED_ARTIFACTS = "mlflow.loggedArtifacts"
+COMMIT = "mlflow.source.git.commit"
+BRANCH = "mlflow.source.git.branch"
+REMOTE = "mlflow.source.git.repoURL"
+DIRTY = "mlflow.source.git.dirty"
+SOURCE_NAME = "mlflow.source.name"
+SOURCE_TYPE = "mlflow.source.type"
+USER = "mlflow.user"
+
+LONGEST = 8_000
+"""Characters that MLflow keeps of a tag's value."""
+
+
+def key(name: str) -> str:
+    """The name with what MLflow refuses in a key replaced: it takes letters, digits and ``_-.:/`` and spaces."""
+    return re.sub(r"[^\w.\-:/ ]", ":", name, flags=re.ASCII).strip("/ ")[:250]
+
+
+def input_digest(path: str) -> str:
+    """Tag that holds the hash of an input."""
+    return key(f"workbench.input.{path}")
+
+
+def output_digest(path: str) -> str:
+    """Tag that holds the hash of an output."""
+    return key(f"workbench.output.{path}")
+
+
+def cached(stage: str) -> str:
+    """Tag of a parent run for one stage that did not run."""
+    return key(f"{CACHED}{stage}")
+
+
+def read_json(tags: Mapping[str, str], name: str, default: Any) -> Any:
+    """Value of a tag that holds JSON."""
+    try:
+        return json.loads(tags[name])
+    except (KeyError, ValueError):
+        return default

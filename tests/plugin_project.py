@@ -1,0 +1,51 @@
+"""Writes small plugin distributions, and installs them by their metadata alone: no pip, no network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+FILTER = '''"""A filter for tests."""
+
+from workbench import hookimpl
+from workbench.kinds.filter import Filter
+from workbench.plugin import Config
+
+
+class ShortConfig(Config):
+    """Configuration."""
+
+    limit: int = 10
+    """Greatest length, characters."""
+
+
+class Short(Filter[ShortConfig]):
+    """Keeps short documents."""
+
+    name = "{name}"
+    Config = ShortConfig
+
+    def reject(self, document):
+        """Reject what is long."""
+        return "long" if len(document.text) > self.config.limit else None
+
+
+@hookimpl
+def workbench_plugins():
+    """Offer the filter."""
+    return [Short]
+'''
+
+
+def install(site: Path, distribution: str, source: str, *, version: str = "1.0", requires: tuple[str, ...] = ()) -> Path:
+    """Put a one-module package and its metadata into the folder ``site``; returns the module's file."""
+    package = distribution.replace("-", "_")
+    folder = site / package
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "__init__.py"
+    file.write_text(source, encoding="utf-8")
+    info = site / f"{package}-{version}.dist-info"
+    info.mkdir(exist_ok=True)
+    lines = [f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}", *(f"Requires-Dist: {name}" for name in requires)]
+    (info / "METADATA").write_text("\n".join(lines) + "\n")
+    (info / "entry_points.txt").write_text(f"[workbench]\n{distribution} = {package}\n")
+    return file

@@ -1,0 +1,66 @@
+from pathlib import Path
+
+import pytest
+
+from workbench import params
+from workbench.errors import ParamsError
+
+
+def write(root: Path, text: str) -> Path:
+    (root / "params.yaml").write_text(text, encoding="utf-8")
+    return root
+
+
+def test_entries_have_addresses_kinds_and_seeds(tmp_path: Path) -> None:
+    content = params.load(
+        write(tmp_path, "curate:\n  corpus: {use: files, seed: 3}\ndedup: {use: exact, with: {heldout: 0.1}}\n")
+    )
+    corpus, dedup = params.entries(content)
+    assert (corpus.address, corpus.kind, corpus.choice.use, corpus.seed) == ("curate.corpus", "source", "files", 3)
+    assert (dedup.address, dedup.kind, dict(dedup.choice.config)) == ("dedup", "dedup", {"heldout": 0.1})
+
+
+def test_other_keys_of_an_entry_are_kept(tmp_path: Path) -> None:
+    content = params.load(write(tmp_path, "align: {use: dpo, data: data/curated/preferences}\n"))
+    assert params.entries(content)[0].others == {"data": "data/curated/preferences"}
+
+
+@pytest.mark.parametrize(
+    ("text", "what", "fix"),
+    [
+        ("dedupe: {use: exact}\n", "unknown key 'dedupe'", "did you mean 'dedup'?"),
+        ("dedup: {use: exact}\ndedup: {use: minhash}\n", "written twice", "mend the file"),
+        ("dedup: [\n", "not YAML", "mend the file"),
+        ("dedup: !!python/object/apply:os.system [id]\n", "not YAML", "mend the file"),
+        ("- 1\n", "holds no sections", "write sections"),
+    ],
+)
+def test_a_bad_file_is_refused_with_the_fix(tmp_path: Path, text: str, what: str, fix: str) -> None:
+    with pytest.raises(ParamsError) as caught:
+        params.load(write(tmp_path, text))
+    assert what in caught.value.what
+    assert fix in caught.value.fix
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ("dedup: exact\n", "dedup"),
+        ("dedup: {with: {}}\n", "dedup"),
+        ("dedup: {use: exact, with: 3}\n", "dedup.with"),
+        ("dedup: {use: exact, seed: -1}\n", "dedup.seed"),
+        ("dedup: {use: exact, seed: true}\n", "dedup.seed"),
+        ("curate: {}\n", "curate"),
+        ("curate: {../evil: {use: files}}\n", "curate"),
+        ("eval: {a.b: {use: perplexity}}\n", "eval"),
+    ],
+)
+def test_a_bad_entry_names_its_key(tmp_path: Path, text: str, where: str) -> None:
+    with pytest.raises(ParamsError) as caught:
+        params.entries(params.load(write(tmp_path, text)))
+    assert caught.value.where == f"params.yaml, key {where}"
+
+
+def test_a_missing_file_says_where_to_run(tmp_path: Path) -> None:
+    with pytest.raises(ParamsError, match=r"params.yaml is missing"):
+        params.load(tmp_path)

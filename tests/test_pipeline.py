@@ -1,0 +1,71 @@
+from pathlib import Path
+
+import pytest
+
+from workbench import params, pipeline
+from workbench.errors import PipelineError
+from workbench.host import registry
+from workbench.lock import Resolved, resolve_entry
+
+
+@pytest.fixture(scope="module")
+def content(project: Path) -> dict[str, object]:
+    return params.load(project)
+
+
+@pytest.fixture(scope="module")
+def resolved(project: Path, content: dict[str, object]) -> list[Resolved]:
+    return [resolve_entry(entry, registry(project)) for entry in params.entries(content)]
+
+
+def edited(project: Path, tmp_path: Path, old: str, new: str) -> Path:
+    text = (project / "dvc.yaml").read_text()
+    assert old in text
+    (tmp_path / "dvc.yaml").write_text(text.replace(old, new, 1))
+    return tmp_path
+
+
+def test_the_default_pipeline_is_sound(project: Path, content: dict[str, object], resolved: list[Resolved]) -> None:
+    calls = pipeline.load(project, content)
+    pipeline.check(calls, resolved)
+    addresses = [call.address for call in calls]
+    assert addresses[:2] == ["curate@corpus", "curate@instructions"]
+    assert "eval@perplexity-base" in addresses
+    assert addresses[-1] == "report"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ("deps: [data/split/train]", "deps: []", "data/split/train is not under deps"),
+        ("outs: [data/tokenizer]", "outs: [data/tokenizer, data/other]", "data/other is listed"),
+        ("outs: [data/tokenizer]", "outs: []", "data/tokenizer is not under outs"),
+        ("[stages.tokenize]", "[stages.dedup]", "its params are"),
+        ("run tokenize --corpus", "run tokenize --text", "no option --text"),
+        ("run tokenize --corpus data/split/train", "run tokenize", "lacks --corpus"),
+        ("run tokenize", "run tokenise", "'tokenise', which params.yaml lacks"),
+        ("--data ${sft.data}", "--data ${sft.dat}", "${sft.dat} is not in params.yaml"),
+    ],
+)
+def test_a_disagreement_is_refused(
+    project: Path, tmp_path: Path, content: dict[str, object], resolved: list[Resolved], old: str, new: str, problem: str
+) -> None:
+    root = edited(project, tmp_path, old, new)
+    with pytest.raises(PipelineError) as caught:
+        pipeline.check(pipeline.load(root, content), resolved)
+    assert problem in caught.value.what
+    assert caught.value.fix
+
+
+def test_a_chain_whose_formats_do_not_fit_is_refused(project: Path, content: dict[str, object], resolved: list[Resolved]) -> None:
+    align = {**content["align"], "data": "data/curated/instructions"}  # type: ignore[dict-item]
+    with pytest.raises(PipelineError, match="reads preferences, and data/curated/instructions is conversations"):
+        pipeline.check(pipeline.load(project, {**content, "align": align}), resolved)
+
+
+def test_stages_are_named_as_dvc_names_them(project: Path, content: dict[str, object]) -> None:
+    from dvc.repo import Repo
+
+    with Repo(str(project)) as repo:
+        theirs = {stage.addressing for stage in repo.index.stages} - {"resolve"}
+    assert {call.address for call in pipeline.load(project, content)} == theirs

@@ -1,0 +1,1 @@
+"""The formats in which stages hand results to each other, one module per format."""

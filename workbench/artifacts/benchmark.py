@@ -1,0 +1,106 @@
+"""Benchmark: a task folder that the LM Evaluation Harness can load, with its multiple-choice questions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import yaml
+
+from workbench.artifacts import table
+from workbench.errors import ArtifactError
+
+SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        ("question", pa.string()),
+        ("choices", pa.list_(pa.string())),
+        ("answer", pa.int64()),
+        ("document", pa.string()),
+        ("group", pa.string()),
+    ]
+)
+TASK_FILE = "task.yaml"
+DATA_FILE = "test-00000.parquet"
+
+
+@dataclass(frozen=True)
+class Question:
+    """A multiple-choice question about one document."""
+
+    question: str
+    choices: tuple[str, ...]
+    answer: int
+    """Index of the right choice."""
+    document: str
+    """Id of the corpus document that answers it; `dedup` holds that document out of training."""
+    group: str
+    """Questions of one group are not independent: statistics cluster by it."""
+
+    def record(self) -> dict[str, Any]:
+        """The row without its id."""
+        return {
+            "question": self.question,
+            "choices": list(self.choices),
+            "answer": self.answer,
+            "document": self.document,
+            "group": self.group,
+        }
+
+
+def write(directory: Path, questions: Iterable[Question], task: str) -> int:
+    """Write the questions and the harness's task description; returns the number of questions.
+
+    The task's data path is relative, so that the folder can be moved; who loads it sets the path.
+    """
+    rows = ({"id": table.content_id(question.record()), **question.record()} for question in questions)
+    number = table.write_rows(directory, rows, SCHEMA, prefix="test")
+    description = {
+        "task": task,
+        "dataset_path": "parquet",
+        "dataset_kwargs": {"data_files": {"test": DATA_FILE}},
+        "test_split": "test",
+        "output_type": "multiple_choice",
+        "doc_to_text": "{{question}}",
+        "doc_to_choice": "{{choices}}",
+        "doc_to_target": "answer",
+        "target_delimiter": " ",
+        "metric_list": [{"metric": "acc"}, {"metric": "acc_mutual_info"}],
+        "metadata": {"version": 1.0},
+    }
+    (directory / TASK_FILE).write_text(yaml.safe_dump(description, sort_keys=False), encoding="utf-8")
+    return number
+
+
+def read(directory: Path) -> Iterator[dict[str, Any]]:
+    """Stream the questions."""
+    return table.read_rows(directory, prefix="test")
+
+
+def task_name(directory: Path) -> str:
+    """The name under which the harness knows the task."""
+    return str(yaml.safe_load((directory / TASK_FILE).read_text(encoding="utf-8"))["task"])
+
+
+def validate(directory: Path) -> None:
+    """Check the task file, the columns, and that every answer is among its choices.
+
+    Raises:
+        ArtifactError: says the row and the fix.
+    """
+    if not (directory / TASK_FILE).is_file():
+        raise ArtifactError(f"{TASK_FILE} is missing", str(directory), "write the harness's task description beside the data")
+    table.require_columns(directory, SCHEMA, prefix="test")
+    table.require_unique(directory, prefix="test")
+    for number, row in enumerate(read(directory)):
+        if not 0 <= row["answer"] < len(row["choices"]):
+            raise ArtifactError(
+                f"answer {row['answer']} is no index into {len(row['choices'])} choices",
+                f"{directory}, row {number}",
+                "fix the row",
+            )
+        if len(set(row["choices"])) != len(row["choices"]):
+            raise ArtifactError("two choices are the same", f"{directory}, row {number}", "make the choices differ")

@@ -1,0 +1,136 @@
+"""Training examples in splits: conversations, preferences and problems.
+
+Each is a directory of Parquet shards named by split, ``train-00000.parquet`` and ``heldout-00000.parquet``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal, TypedDict
+
+import pyarrow as pa
+
+from workbench.artifacts import table
+from workbench.errors import ArtifactError
+
+Split = Literal["train", "heldout"]
+SPLITS: tuple[Split, ...] = ("train", "heldout")
+
+
+class Message(TypedDict):
+    """One turn of a conversation."""
+
+    role: str
+    content: str
+
+
+_MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """A conversation to imitate."""
+
+    messages: tuple[Message, ...]
+    split: Split = "train"
+    schema: ClassVar[pa.Schema] = pa.schema([("id", pa.string()), ("messages", _MESSAGES)])
+
+    def record(self) -> dict[str, Any]:
+        """The row without its id."""
+        return {"messages": list(self.messages)}
+
+
+@dataclass(frozen=True)
+class Preference:
+    """Two continuations of one prompt, in conversational form, the first preferred."""
+
+    prompt: tuple[Message, ...]
+    chosen: tuple[Message, ...]
+    rejected: tuple[Message, ...]
+    split: Split = "train"
+    schema: ClassVar[pa.Schema] = pa.schema(
+        [("id", pa.string()), ("prompt", _MESSAGES), ("chosen", _MESSAGES), ("rejected", _MESSAGES)]
+    )
+
+    def record(self) -> dict[str, Any]:
+        """The row without its id."""
+        return {"prompt": list(self.prompt), "chosen": list(self.chosen), "rejected": list(self.rejected)}
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A prompt whose answer a program can verify."""
+
+    prompt: tuple[Message, ...]
+    answer: str
+    verifier: str
+    """Name of the reward plugin that checks the answer."""
+    split: Split = "train"
+    schema: ClassVar[pa.Schema] = pa.schema(
+        [("id", pa.string()), ("prompt", _MESSAGES), ("answer", pa.string()), ("verifier", pa.string())]
+    )
+
+    def record(self) -> dict[str, Any]:
+        """The row without its id."""
+        return {"prompt": list(self.prompt), "answer": self.answer, "verifier": self.verifier}
+
+
+Example = Conversation | Preference | Problem
+FORMATS: dict[str, type[Conversation] | type[Preference] | type[Problem]] = {
+    "conversations": Conversation,
+    "preferences": Preference,
+    "problems": Problem,
+}
+
+
+def write(directory: Path, examples: Iterable[Example], schema: pa.Schema) -> dict[Split, int]:
+    """Write each split's rows under a content id, repeated rows once; returns the number of rows per split."""
+    seen: set[str] = set()
+    with ExitStack() as stack:
+        writers = {split: stack.enter_context(table.ShardWriter(directory, schema, split)) for split in SPLITS}
+        for example in examples:
+            record = example.record()
+            identity = table.content_id(record)
+            if identity not in seen:
+                seen.add(identity)
+                writers[example.split].write({"id": identity, **record})
+    return {split: writer.rows for split, writer in writers.items()}
+
+
+def read(directory: Path, split: Split) -> Iterator[dict[str, Any]]:
+    """Stream the rows of one split."""
+    return table.read_rows(directory, prefix=split)
+
+
+def validate(directory: Path, format: str) -> None:
+    """Check columns and ids of both splits, that turns are not empty, and that no id is in both.
+
+    Raises:
+        ArtifactError: says the file, the row and the fix.
+    """
+    schema = FORMATS[format].schema
+    identities: dict[Split, set[str]] = {}
+    for split in SPLITS:
+        table.require_columns(directory, schema, prefix=split)
+        table.require_unique(directory, prefix=split)
+        identities[split] = {row["id"] for row in table.read_rows(directory, ["id"], prefix=split)}
+        for number, row in enumerate(read(directory, split)):
+            _require_turns(row, f"{directory}, {split} row {number}")
+    if not identities["train"]:
+        raise ArtifactError("the training split has no row", str(directory), "look at what the source read and filtered")
+    if both := identities["train"] & identities["heldout"]:
+        raise ArtifactError(f"{len(both)} rows are in train and heldout", str(directory), "give every row one split")
+
+
+def _require_turns(row: dict[str, Any], where: str) -> None:
+    for column in ("messages", "prompt", "chosen", "rejected"):
+        if column in row and not row[column]:
+            raise ArtifactError(f"column {column!r} has no message", where, "drop the row")
+        for message in row.get(column, ()):
+            if message["role"] not in {"system", "user", "assistant"}:
+                raise ArtifactError(f"role {message['role']!r} in {column!r}", where, "use system, user or assistant")
+            if not message["content"]:
+                raise ArtifactError(f"an empty message in {column!r}", where, "drop the row or fill it")

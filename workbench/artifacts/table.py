@@ -1,0 +1,180 @@
+"""Parquet directories: the carrier of every tabular artifact."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+
+from workbench.errors import ArtifactError
+
+ROWS_PER_BATCH = 1_000
+ROWS_PER_SHARD = 200_000
+
+
+def content_id(record: Mapping[str, Any]) -> str:
+    """A document's identity: 32 hexadecimal digits of the SHA-256 of its canonical JSON."""
+    canonical = json.dumps(record, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+class ShardWriter:
+    """Writes rows as Parquet shards ``<prefix>-00000.parquet`` in bounded memory; a context manager.
+
+    The bytes depend on the rows, the schema and the pyarrow version alone. One shard is written even for no rows.
+    """
+
+    def __init__(self, directory: Path, schema: pa.Schema, prefix: str = "part") -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self.rows = 0
+        self._directory, self._schema, self._prefix = directory, schema, prefix
+        self._pending: list[Mapping[str, Any]] = []
+        self._shard = 0
+        self._file = self._open()
+
+    def __enter__(self) -> ShardWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._flush()
+        self._file.close()
+
+    def write(self, row: Mapping[str, Any]) -> None:
+        """Add one row."""
+        self._pending.append(row)
+        self.rows += 1
+        if len(self._pending) == ROWS_PER_BATCH:
+            self._flush()
+
+    def _open(self) -> pq.ParquetWriter:
+        path = self._directory / f"{self._prefix}-{self._shard:05d}.parquet"
+        return pq.ParquetWriter(path, self._schema, compression="zstd", compression_level=3)
+
+    def _flush(self) -> None:
+        if not self._pending:
+            return
+        if self.rows > (self._shard + 1) * ROWS_PER_SHARD:
+            self._file.close()
+            self._shard += 1
+            self._file = self._open()
+        self._file.write_batch(pa.RecordBatch.from_pylist(self._pending, schema=self._schema))
+        self._pending = []
+
+
+def write_rows(directory: Path, rows: Iterable[Mapping[str, Any]], schema: pa.Schema, prefix: str = "part") -> int:
+    """Write all rows with a :class:`ShardWriter` and return their number."""
+    with ShardWriter(directory, schema, prefix) as writer:
+        for row in rows:
+            writer.write(row)
+    return writer.rows
+
+
+def shards(directory: Path, prefix: str = "part") -> list[Path]:
+    """The shards of a table in order.
+
+    Raises:
+        ArtifactError: the directory holds no shard of that prefix.
+    """
+    found = sorted(directory.glob(f"{prefix}-*.parquet"))
+    if not found:
+        raise ArtifactError(
+            f"no {prefix}-*.parquet file found", str(directory), "run `dvc repro`, or `dvc pull` if another machine made it"
+        )
+    return found
+
+
+def read_batches(directory: Path, columns: list[str] | None = None, prefix: str = "part") -> Iterator[pa.RecordBatch]:
+    """Stream a table as record batches."""
+    for shard in shards(directory, prefix):
+        yield from pq.ParquetFile(shard).iter_batches(batch_size=ROWS_PER_BATCH, columns=columns)
+
+
+def read_rows(directory: Path, columns: list[str] | None = None, prefix: str = "part") -> Iterator[dict[str, Any]]:
+    """Stream a table as Python rows."""
+    for batch in read_batches(directory, columns, prefix):
+        yield from batch.to_pylist()
+
+
+def count_rows(directory: Path, prefix: str = "part") -> int:
+    """Number of rows, from the files' metadata alone."""
+    return sum(pq.ParquetFile(shard).metadata.num_rows for shard in shards(directory, prefix))
+
+
+def columns_of(directory: Path, prefix: str = "part") -> dict[str, str]:
+    """Column names and types."""
+    schema = pq.read_schema(shards(directory, prefix)[0])
+    return {field.name: str(field.type) for field in schema}
+
+
+def require_columns(directory: Path, required: pa.Schema, prefix: str = "part") -> None:
+    """Refuse a table that lacks a column or holds one of another type; extra columns are allowed.
+
+    Raises:
+        ArtifactError: names the shard, the column and the type that was expected.
+    """
+    for shard in shards(directory, prefix):
+        try:
+            schema = pq.read_schema(shard)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise ArtifactError(
+                f"not a Parquet file: {error}", str(shard), "remove it and rerun the stage that makes it"
+            ) from error
+        for field in required:
+            position = schema.get_field_index(field.name)
+            if position < 0:
+                raise ArtifactError(
+                    f"column {field.name!r} is missing; found {', '.join(schema.names)}",
+                    str(shard),
+                    f"write {field.name!r} as {field.type}",
+                )
+            if not pa.types.is_struct(field.type) and schema.field(position).type != field.type:
+                raise ArtifactError(
+                    f"column {field.name!r} is {schema.field(position).type}, not {field.type}",
+                    str(shard),
+                    f"write {field.name!r} as {field.type}",
+                )
+
+
+def require_unique(directory: Path, column: str = "id", prefix: str = "part") -> None:
+    """Refuse a table in which a value of ``column`` is null or occurs twice.
+
+    Raises:
+        ArtifactError: names the row and the value.
+    """
+    seen: set[str] = set()
+    for row, value in enumerate(
+        value for batch in read_batches(directory, [column], prefix) for value in batch.column(0).to_pylist()
+    ):
+        if value is None or value in seen:
+            problem = "is null" if value is None else f"{value!r} occurs twice"
+            raise ArtifactError(f"column {column!r}: {problem}", f"{directory}, row {row}", "give every row an id of its own")
+        seen.add(value)
+
+
+def require_text(directory: Path, columns: list[str], prefix: str = "part") -> None:
+    """Refuse null or empty strings in the given columns.
+
+    Raises:
+        ArtifactError: names the row and the column.
+    """
+    row = 0
+    for batch in read_batches(directory, columns, prefix):
+        for name in columns:
+            values = batch.column(name).to_pylist()
+            for offset, value in enumerate(values):
+                if not value:
+                    raise ArtifactError(
+                        f"column {name!r} is empty", f"{directory}, row {row + offset}", "drop the row or fill it"
+                    )
+        row += batch.num_rows
+
+
+def open_dataset(directory: Path, prefix: str = "part") -> ds.Dataset:
+    """The table as an Arrow dataset, for queries."""
+    return ds.dataset([str(shard) for shard in shards(directory, prefix)], format="parquet")

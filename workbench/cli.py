@@ -1,0 +1,133 @@
+"""The command line. Each command imports what it needs when it runs, so that help is instant."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    name="workbench",
+    help="Experiment workbench for research on language models.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def run(context: typer.Context, entry: Annotated[str, typer.Argument(help="Key in params.yaml, such as curate.corpus.")]) -> None:
+    """Run one stage. dvc.yaml calls it; every further option names a path: --corpus data/split/train."""
+    from workbench.errors import PipelineError
+    from workbench.runner import run_stage
+
+    words = context.args
+    if len(words) % 2 or not all(word.startswith("--") for word in words[::2]):
+        raise PipelineError(
+            f"options are not pairs of --FLOW PATH: {' '.join(words)}", f"stage {entry}", "give every option one path"
+        )
+    run_stage(entry, {word[2:].replace("-", "_"): path for word, path in zip(words[::2], words[1::2], strict=True)})
+
+
+@app.command()
+def resolve() -> None:
+    """Check params.yaml, compute.yaml, dvc.yaml and all plugins; write plugins.lock.json."""
+    from workbench.resolve import resolve as resolve_all
+    from workbench.session import current_session, main_root
+    from workbench.watcher import ensure_watcher
+
+    resolve_all(Path.cwd())
+    root = main_root(Path.cwd())
+    ensure_watcher(root, current_session(Path.cwd()))
+
+
+@app.command()
+def check() -> None:
+    """Check everything that `resolve` checks, and write nothing."""
+    from workbench.resolve import check as check_all
+
+    resolved, calls = check_all(Path.cwd())
+    typer.echo(f"{len(resolved)} entries of params.yaml and {len(calls)} stages of dvc.yaml are sound")
+
+
+@app.command()
+def plugins(
+    as_json: AsJson = False, errors: Annotated[bool, typer.Option("--errors", help="Show the tracebacks of broken ones.")] = False
+) -> None:
+    """List the installed plugins."""
+    from workbench import catalog
+    from workbench.host import registry
+
+    found = registry(Path.cwd())
+    rows = catalog.rows(found)
+    if as_json:
+        typer.echo(json.dumps(rows, indent=1))
+        return
+    for row in rows:
+        typer.echo(f"{row['kind']:10} {row['name']:22} {row['distribution']} {row['version']}  {row['health']}")
+    for broken in found.broken if errors else ():
+        typer.echo(f"\n{broken.distribution} {broken.version}\n{broken.traceback}")
+
+
+@app.command()
+def info(kind: str, name: str, as_json: AsJson = False) -> None:
+    """Describe one plugin: what it does, its configuration, an example for params.yaml."""
+    from workbench import catalog
+    from workbench.host import registry
+
+    facts = catalog.describe(registry(Path.cwd()).select(kind, name))
+    if as_json:
+        typer.echo(json.dumps(facts, indent=1))
+        return
+    typer.echo(f"{kind} {name} · {facts['distribution']} {facts['version']} · {facts['source']}\n\n{facts['description']}\n")
+    for field in facts["config"]:
+        bounds = f" ({field['bounds']})" if field["bounds"] else ""
+        typer.echo(f"  {field['key']}: {field['type']} = {field['default']}{bounds}\n      {field['meaning']}")
+    typer.echo(f"\nIn params.yaml:\n\n{facts['example']}")
+
+
+@app.command()
+def ui(
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port on the loopback interface.")] = 5000,
+) -> None:
+    """Open the MLflow UI on this project's store, bound to loopback."""
+    from workbench import ui as server
+    from workbench.session import main_root
+
+    server.serve(main_root(Path.cwd()), port)
+
+
+@app.command()
+def sync() -> None:
+    """Bring every journal's events to the trackers; safe to repeat."""
+    from workbench.session import main_root
+    from workbench.watcher import sync as sync_all
+
+    typer.echo(f"{sync_all(main_root(Path.cwd()))} journals are in the trackers")
+
+
+@app.command()
+def claim(write: Annotated[bool, typer.Option("--write", help="Record this machine as the maker of dvc.lock.")] = False) -> None:
+    """Compare dvc.lock with the committed one, stage by stage."""
+    from workbench import claim as claims
+
+    if write:
+        claims.write(Path.cwd())
+        return
+    for line in claims.lines(Path.cwd()):
+        typer.echo(line)
+
+
+def main() -> None:
+    """Run the command line; errors that are the user's to mend are printed without a traceback."""
+    from workbench.errors import WorkbenchError
+
+    try:
+        app()
+    except WorkbenchError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(1)

@@ -1,0 +1,53 @@
+"""Whole or absent: files and folders are written aside, synced, and renamed into place once."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a file's content atomically."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    with scratch.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    scratch.replace(path)
+    sync_folder(path.parent)
+
+
+def move_into_place(scratch: Path, path: Path) -> None:
+    """Sync a finished file or folder to disk and rename it to ``path``, in place of what was there."""
+    for file in sorted(scratch.rglob("*")) if scratch.is_dir() else [scratch]:
+        if file.is_file():
+            _sync(file)
+    for folder in sorted((p for p in scratch.rglob("*") if p.is_dir()), reverse=True) if scratch.is_dir() else []:
+        sync_folder(folder)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    remove(path)
+    scratch.replace(path)
+    sync_folder(path.parent)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, link or folder if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames inside a folder durable."""
+    _sync(folder)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

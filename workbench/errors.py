@@ -1,0 +1,49 @@
+"""Errors that a user meets: what happened, where, and how to mend it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(eq=False)
+class WorkbenchError(Exception):
+    """Base of every error that is the user's to mend; the command line prints it without a traceback."""
+
+    what: str
+    """What happened, in one sentence."""
+    where: str = ""
+    """The file, key, row or stage at fault."""
+    fix: str = ""
+    """What to change or run."""
+
+    def __str__(self) -> str:
+        lines = [self.what]
+        if self.where:
+            lines.append(f"  where: {self.where}")
+        if self.fix:
+            lines.append(f"  fix:   {self.fix}")
+        return "\n".join(lines)
+
+
+class ParamsError(WorkbenchError):
+    """A key or value of params.yaml or compute.yaml is wrong."""
+
+
+class PluginError(WorkbenchError):
+    """A plugin is unknown, broken, ambiguous or breaks the contract of its kind."""
+
+
+class PipelineError(WorkbenchError):
+    """dvc.yaml disagrees with its own commands or with what the plugins accept."""
+
+
+class ArtifactError(WorkbenchError):
+    """An input or output of a stage is missing or not in its format."""
+
+
+class ComputeError(WorkbenchError):
+    """The machine cannot do what compute.yaml asks for, or it ran out of room."""
+
+
+class TrainingError(WorkbenchError):
+    """Training cannot go on: the loss or the weights are not finite."""

@@ -1,0 +1,77 @@
+"""Every hook of the workbench. Implementations are marked with :data:`workbench.hookimpl`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+if TYPE_CHECKING:
+    from workbench import events
+    from workbench.plugin import Plugin
+
+hookspec = pluggy.HookspecMarker("workbench")
+
+
+@hookspec
+def workbench_plugins() -> list[type[Plugin[Any]]]:  # type: ignore[empty-body]
+    """Return the plugin classes that a distribution offers, of any kind.
+
+    The module that implements it is named by an entry point of group ``workbench`` whose key is the
+    distribution's name. Importing that module must not import torch, transformers or mlflow::
+
+        @hookimpl
+        def workbench_plugins():
+            return [MinHash]
+    """
+
+
+class TrackerHooks:
+    """Lifecycle events, received by trackers in the watcher's process, in the order of the journals."""
+
+    @hookspec
+    def session_started(self, event: events.SessionStarted) -> None:
+        """A ``dvc repro`` runs or restores its first stage."""
+
+    @hookspec
+    def stage_started(self, event: events.StageStarted) -> str | None:
+        """A stage begins; sent once more, with the same run, when a killed stage is resumed.
+
+        Return what names the run in the tracker's store, such as ``MLflow run 3f2a…``; the stage's last line shows it.
+        """
+
+    @hookspec
+    def metrics_logged(self, events: list[events.MetricsLogged]) -> None:
+        """A batch of numbers of one run."""
+
+    @hookspec
+    def artifact_logged(self, event: events.ArtifactLogged, file: str) -> None:
+        """A table, chart or text; ``file`` is the absolute path of its content."""
+
+    @hookspec
+    def generation_logged(self, event: events.GenerationLogged) -> None:
+        """A text that a model generated."""
+
+    @hookspec
+    def artifact_committed(self, event: events.ArtifactCommitted) -> None:
+        """An output is complete at its final path."""
+
+    @hookspec
+    def stage_finished(self, event: events.StageFinished) -> None:
+        """A stage ended well."""
+
+    @hookspec
+    def outputs_hashed(self, event: events.OutputsHashed) -> None:
+        """DVC has hashed the outputs of a stage that ended well."""
+
+    @hookspec
+    def stage_failed(self, event: events.StageFailed) -> None:
+        """A stage ended with an error or was killed."""
+
+    @hookspec
+    def stage_restored(self, event: events.StageRestored) -> None:
+        """DVC used a cached result."""
+
+    @hookspec
+    def session_finished(self, event: events.SessionFinished) -> None:
+        """The ``dvc repro`` is over and every event of it was sent."""

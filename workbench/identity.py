@@ -1,0 +1,164 @@
+"""The identity of a plugin: a hash over the meaning of its code and the versions of its direct dependencies.
+
+Meaning, because a comment, a docstring or another layout must rerun nothing; the syntax tree is what Python
+executes. The core's part is hashed the same way: the modules that the plugin's kind and formats are made of.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import re
+import sys
+from collections.abc import Iterator
+from functools import cache
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+
+from workbench.errors import PluginError
+from workbench.host import Installed
+
+CORE = "workbench"
+CORE_DISTRIBUTION = "pionero-workbench"
+IGNORED = {"__pycache__", ".mypy_cache", ".pytest_cache", ".ruff_cache"}
+
+
+def identity(entry: Installed) -> str:
+    """32 hexadecimal digits: the plugin's package, the core modules it uses, its direct dependencies' versions."""
+    parts = [
+        code_digest(entry.module),
+        core_digest(entry),
+        *(f"{name}=={version}" for name, version in dependencies(entry).items()),
+    ]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+
+
+def dependencies(entry: Installed) -> dict[str, str]:
+    """Versions of the plugin's direct dependencies, and of the core's third-party imports, without local labels."""
+    found = {}
+    for requirement in metadata.requires(entry.distribution) or []:
+        name = re.split(r"[ ;<>=!~\[(]", requirement, maxsplit=1)[0]
+        if "extra ==" not in requirement and name != CORE_DISTRIBUTION:
+            found[name] = _version(name)
+    for name in _third_party(_core_modules(entry)):
+        found[name] = _version(name)
+    return dict(sorted(found.items()))
+
+
+def _version(distribution: str) -> str:
+    try:
+        return metadata.version(distribution).partition("+")[0]
+    except metadata.PackageNotFoundError:
+        return "absent"
+
+
+@cache
+def code_digest(module: str) -> str:
+    """Hash of a package's own files: Python by its syntax tree, everything else by its bytes."""
+    digest = hashlib.sha256()
+    for name, file in _package_files(module):
+        digest.update(name.encode() + b"\0" + _file_digest(file).encode() + b"\n")
+    return digest.hexdigest()
+
+
+def core_digest(entry: Installed) -> str:
+    """Hash of the core modules that the plugin's code and its kind import, directly or through one another."""
+    digest = hashlib.sha256()
+    for module in _core_modules(entry):
+        digest.update(module.encode() + b"\0" + _file_digest(_module_file(module)).encode() + b"\n")
+    return digest.hexdigest()
+
+
+def _core_modules(entry: Installed) -> list[str]:
+    kinds = {base.__module__ for base in entry.plugin.__mro__ if base.__module__.startswith(f"{CORE}.")}
+    own = {name for _, file in _package_files(entry.module) if file.suffix == ".py" for name in _core_imports(file)}
+    pending, found = sorted(kinds | own), set[str]()
+    while pending:
+        module = pending.pop()
+        if module not in found:
+            found.add(module)
+            pending += _core_imports(_module_file(module))
+    return sorted(found)
+
+
+def _third_party(modules: list[str]) -> list[str]:
+    imported = {name.split(".")[0] for module in modules for name in _imports(_module_file(module))}
+    return sorted(imported - set(sys.stdlib_module_names) - {CORE})
+
+
+def _core_imports(file: Path) -> list[str]:
+    return [
+        name for name in _imports(file) if name.startswith(f"{CORE}.") and name not in {f"{CORE}.errors"} and _is_module(name)
+    ]
+
+
+@cache
+def _is_module(name: str) -> bool:
+    try:
+        return find_spec(name) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+@cache
+def _module_file(module: str) -> Path:
+    spec = find_spec(module)
+    if spec is None or spec.origin is None:
+        raise PluginError(f"module {module} has no source file", module, "reinstall it")
+    return Path(spec.origin)
+
+
+@cache
+def _imports(file: Path) -> tuple[str, ...]:
+    """Names of the modules that a file imports anywhere but under ``if TYPE_CHECKING``; ``from a import b`` gives a and a.b."""
+    names: set[str] = set()
+    for node in _walk_runtime(ast.parse(file.read_bytes())):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names.add(node.module)
+            names.update(f"{node.module}.{alias.name}" for alias in node.names if node.module.split(".")[0] == CORE)
+    return tuple(sorted(names))
+
+
+def _walk_runtime(node: ast.AST) -> Iterator[ast.AST]:
+    yield node
+    for child in ast.iter_child_nodes(node):
+        if not (isinstance(child, ast.If) and isinstance(child.test, ast.Name) and child.test.id == "TYPE_CHECKING"):
+            yield from _walk_runtime(child)
+
+
+def _package_files(module: str) -> list[tuple[str, Path]]:
+    file = _module_file(module)
+    if file.name != "__init__.py":
+        return [(file.name, file)]
+    root = file.parent
+    files = (path for path in root.rglob("*") if path.is_file() and not IGNORED & set(path.parts) and path.suffix != ".pyc")
+    return sorted((path.relative_to(root).as_posix(), path) for path in files)
+
+
+@cache
+def _file_digest(file: Path) -> str:
+    content = file.read_bytes()
+    if file.suffix != ".py":
+        return hashlib.sha256(content).hexdigest()
+    try:
+        tree = ast.parse(content)
+    except SyntaxError as error:
+        raise PluginError(f"syntax error: {error.msg}", f"{file}, line {error.lineno}", "mend the file") from error
+    return hashlib.sha256(ast.dump(_without_docstrings(tree)).encode()).hexdigest()
+
+
+def _without_docstrings(tree: ast.Module) -> ast.Module:
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and body:
+            node.body = [statement for statement in node.body if not _is_text(statement)] or [ast.Pass()]
+    return tree
+
+
+def _is_text(statement: ast.stmt) -> bool:
+    return (
+        isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant) and isinstance(statement.value.value, str)
+    )

@@ -1,0 +1,32 @@
+"""Kind ``align``: brings a model closer to preferences or rewards."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar
+
+from workbench.kinds.stage import Stage
+from workbench.kinds.training import report_training
+from workbench.plugin import C
+from workbench.run import Run
+
+
+class AlignStage(Stage[C]):
+    """Trains a fine-tuned model on preferences or problems; a subclass says which it reads in ``inputs["data"]``."""
+
+    kind: ClassVar[str] = "align"
+    inputs: ClassVar[Mapping[str, str]] = {"model": "model", "data": "preferences"}
+    outputs: ClassVar[Mapping[str, str]] = {"out": "model"}
+    parts: ClassVar[Mapping[str, str]] = {"rewards": "reward"}
+    machine_dependent: ClassVar[bool] = True
+
+    @abstractmethod
+    def align(self, model: Path, data: Path, out: Path, run: Run) -> None:
+        """Save the aligned model, its tokenizer and its training log to ``out``."""
+
+    def execute(self, inputs: Mapping[str, Path], outputs: Mapping[str, Path], run: Run) -> None:
+        """Align, then report the learning curves."""
+        self.align(inputs["model"], inputs["data"], outputs["out"], run)
+        report_training(outputs["out"], run)

@@ -1,0 +1,291 @@
+"""Sources of rows: what tables of strangers have in common. A column map, quarantine of bad rows, a bound on them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import Field
+
+from workbench.artifacts.corpus import Document
+from workbench.artifacts.examples import Conversation, Example, Message, Preference, Problem, Split
+from workbench.errors import ArtifactError
+from workbench.kinds.source import Source
+from workbench.plugin import Config
+from workbench.run import Run
+
+Produces = Literal["corpus", "conversations", "preferences", "problems"]
+ROLES = ("system", "user", "assistant")
+EMPTY = "empty-text"
+SHOWN = 100
+DETAIL = 200
+
+
+class Columns(Config):
+    """The names under which a table holds what the workbench needs; only those of the produced format are read."""
+
+    text: str = "text"
+    """Corpus: the document."""
+    source: str | None = None
+    """Corpus: a coarse origin, such as a site; null takes the folder or the kind of file."""
+    messages: str | None = "messages"
+    """Conversations: list of {role, content}; null reads `prompt` and `completion` instead."""
+    completion: str = "completion"
+    """Conversations without `messages`: the answer, as text or messages."""
+    prompt: str = "prompt"
+    """Preferences, problems, and conversations without `messages`: the request, as text or messages."""
+    chosen: str = "chosen"
+    """Preferences: the better answer, as text or messages."""
+    rejected: str = "rejected"
+    """Preferences: the worse answer, as text or messages."""
+    answer: str = "answer"
+    """Problems: the right answer."""
+    verifier: str = "verifier"
+    """Problems: name of the reward plugin that checks the answer, unless `verifier` of the source says it for all."""
+
+
+class RowsConfig(Config):
+    """What the configuration of every source of rows has."""
+
+    produces: Produces = "corpus"
+    """The artifact format that is made of the rows."""
+    columns: Columns = Columns()
+    """The column map."""
+    verifier: str | None = None
+    """Problems: the reward plugin that checks every answer; null reads it from a column."""
+    heldout: float = Field(0.05, ge=0, lt=1)
+    """Share of the prompts whose rows are held out; a corpus is split by `dedup` instead."""
+    max_bad_share: float = Field(0.01, ge=0, le=1)
+    """Share of the records that may be unreadable; they are left out and counted. More is an error."""
+    max_record_bytes: int = Field(10_000_000, ge=1)
+    """Size of a record in bytes of UTF-8 from which on it counts as unreadable."""
+
+
+R = TypeVar("R", bound=RowsConfig)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One record as it was read."""
+
+    origin: str
+    """Where it stands, such as ``folder/file.jsonl:12``; never an absolute path."""
+    source: str
+    """Its source, unless a column says it."""
+    values: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class BadRow:
+    """One record that could not be read."""
+
+    origin: str
+    reason: str
+    """One word or two, for counting."""
+    detail: str = ""
+
+
+class UnusableRow(ValueError):
+    """A row's values cannot be used; the row is quarantined."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(detail or reason)
+        self.reason, self.detail = reason, detail
+
+
+@dataclass
+class Quarantine:
+    """The records that were left out."""
+
+    max_share: float
+    read: int = 0
+    bad: list[BadRow] = field(default_factory=list)
+    number: int = 0
+
+    def add(self, row: BadRow) -> None:
+        """Count one, and keep it if it is among the first."""
+        self.number += 1
+        if len(self.bad) < SHOWN:
+            self.bad.append(row)
+
+    def report(self, run: Run) -> None:
+        """Show the first of them, and refuse too many.
+
+        Raises:
+            ArtifactError: names the first bad record and its problem.
+        """
+        if not self.number:
+            return
+        rows = [{"record": row.origin, "reason": row.reason, "detail": row.detail[:DETAIL]} for row in self.bad]
+        run.table("quarantine", "Records that were left out, the first of them", rows)
+        if self.number > self.max_share * self.read:
+            first = self.bad[0]
+            raise ArtifactError(
+                f"{self.number} of {self.read} records are unreadable, more than max_bad_share {self.max_share:g}; "
+                f"the first: {first.reason}{': ' + first.detail[:DETAIL] if first.detail else ''}",
+                first.origin,
+                "mend the records, or raise `max_bad_share` to leave them out",
+            )
+
+
+class RowSource(Source[R]):
+    """A source whose author yields rows; the base class maps columns and sets bad rows apart."""
+
+    def __init__(self, config: R, parts: Mapping[str, Sequence[Any]] | None = None) -> None:
+        super().__init__(config, parts)
+        self.produces = config.produces  # type: ignore[misc]  # the format is the configuration's choice
+
+    @abstractmethod
+    def rows(self, run: Run) -> Iterator[Row | BadRow]:
+        """Yield the rows in a fixed order, in bounded memory."""
+
+    def records(self, run: Run) -> Iterator[Document | Example]:
+        """Convert the rows; count and set apart those that cannot be used."""
+        quarantine = Quarantine(self.config.max_bad_share)
+        for row in self.rows(run):
+            quarantine.read += 1
+            if isinstance(row, Row):
+                try:
+                    yield convert(row, self.config, run.seed)
+                    continue
+                except UnusableRow as error:
+                    row = BadRow(row.origin, error.reason, error.detail)
+            self.skip(row.reason)
+            if row.reason != EMPTY:
+                quarantine.add(row)
+        quarantine.report(run)
+
+
+def needed_columns(config: RowsConfig) -> list[str]:
+    """The columns that a table must have."""
+    columns = config.columns
+    if config.produces == "corpus":
+        return [columns.text, *([columns.source] if columns.source else [])]
+    if config.produces == "conversations":
+        return [columns.messages] if columns.messages else [columns.prompt, columns.completion]
+    if config.produces == "preferences":
+        return [columns.prompt, columns.chosen, columns.rejected]
+    return [columns.prompt, columns.answer, *([] if config.verifier else [columns.verifier])]
+
+
+def require_columns(present: Sequence[str], config: RowsConfig, where: str) -> None:
+    """Refuse a table that lacks a column of the map.
+
+    Raises:
+        ArtifactError: names the columns that are missing and those that are there.
+    """
+    missing = [name for name in needed_columns(config) if name not in present]
+    if missing:
+        raise ArtifactError(
+            f"no column {', '.join(map(repr, missing))}; the columns are {', '.join(map(repr, present)) or 'none'}",
+            where,
+            "name the right columns under `columns:`, or set `produces` to what the table holds",
+        )
+
+
+def convert(row: Row, config: RowsConfig, seed: int) -> Document | Example:
+    """Make a record of a row.
+
+    Raises:
+        UnusableRow: a value is missing, empty, too long or of another type.
+    """
+    columns, values = config.columns, row.values
+    if config.produces == "corpus":
+        source = _text(values, columns.source, config) if columns.source else row.source
+        return Document(_text(values, columns.text, config), source, {"origin": row.origin})
+    if config.produces == "conversations" and columns.messages:
+        messages = _messages(values, columns.messages, "user", config)
+        return Conversation(messages, _split(messages[:1], config, seed))
+    prompt = _messages(values, columns.prompt, "user", config)
+    split = _split(prompt, config, seed)
+    if config.produces == "conversations":
+        return Conversation(prompt + _messages(values, columns.completion, "assistant", config), split)
+    if config.produces == "preferences":
+        chosen = _messages(values, columns.chosen, "assistant", config)
+        rejected = _messages(values, columns.rejected, "assistant", config)
+        if chosen == rejected:
+            raise UnusableRow("no-preference", "chosen and rejected are the same")
+        return Preference(prompt, chosen, rejected, split)
+    verifier = config.verifier or _text(values, columns.verifier, config)
+    return Problem(prompt, _answer(values, columns.answer, config), verifier, split)
+
+
+def _text(values: Mapping[str, Any], name: str, config: RowsConfig) -> str:
+    if name not in values:
+        raise UnusableRow("missing-column", f"no {name!r}")
+    value = values[name]
+    if value is None:
+        raise UnusableRow(EMPTY, name)
+    if not isinstance(value, str):
+        raise UnusableRow("not-text", f"{name!r} is {type(value).__name__}")
+    return checked_text(value, config.max_record_bytes)
+
+
+def checked_text(text: str, max_bytes: int) -> str:
+    """The text, if it can be stored.
+
+    Raises:
+        UnusableRow: it is empty, too long, not valid Unicode, or holds NUL characters as binary files do.
+    """
+    if not text.strip():
+        raise UnusableRow(EMPTY)
+    try:
+        size = len(text.encode("utf-8"))
+    except UnicodeEncodeError as error:
+        raise UnusableRow("bad-utf8", f"at character {error.start}") from error
+    if size > max_bytes:
+        raise UnusableRow("too-long", f"{size} bytes, max_record_bytes is {max_bytes}")
+    if "\0" in text:
+        raise UnusableRow("nul-character", f"at character {text.index(chr(0))}")
+    return text
+
+
+def _answer(values: Mapping[str, Any], name: str, config: RowsConfig) -> str:
+    value = values.get(name)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
+    return _text(values, name, config)
+
+
+def _messages(values: Mapping[str, Any], name: str, role: str, config: RowsConfig) -> tuple[Message, ...]:
+    """Messages from a list of them, from such a list as JSON text, or from plain text as one message of that role."""
+    value = values.get(name)
+    if isinstance(value, str):
+        if not value.lstrip().startswith("[{"):
+            return (Message(role=role, content=_text(values, name, config)),)
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError) as error:
+            raise UnusableRow("malformed-json", f"{name!r}: {error}") from error
+    if value is None:
+        raise UnusableRow("missing-column" if name not in values else EMPTY, f"no {name!r}")
+    if not isinstance(value, list) or not value:
+        raise UnusableRow("not-messages", f"{name!r} is no list of messages")
+    return tuple(_message(item, name, config) for item in value)
+
+
+def _message(item: object, name: str, config: RowsConfig) -> Message:
+    if not isinstance(item, dict) or item.get("role") not in ROLES:
+        raise UnusableRow("not-messages", f"{name!r}: a message needs a role of {', '.join(ROLES)}")
+    return Message(role=item["role"], content=_text(item, "content", config))
+
+
+def _split(prompt: tuple[Message, ...], config: RowsConfig, seed: int) -> Split:
+    """By a hash of the prompt, so that rows with one prompt stay together whatever the others are."""
+    digest = hashlib.sha256(f"{seed}\0{json.dumps(prompt, ensure_ascii=True)}".encode()).digest()
+    return "heldout" if int.from_bytes(digest[:6], "big") < config.heldout * 2**48 else "train"
+
+
+def files_digest(files: Mapping[str, Path]) -> str:
+    """One digest over the names and the content of files, at about the disk's speed."""
+    digest = hashlib.sha256()
+    for name in sorted(files):
+        with files[name].open("rb") as stream:
+            content = hashlib.file_digest(stream, "sha256").hexdigest()
+        digest.update(f"{name}\0{content}\n".encode("utf-8", "surrogateescape"))
+    return f"sha256:{digest.hexdigest()}"

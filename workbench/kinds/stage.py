@@ -1,0 +1,34 @@
+"""Base of the kinds that are stages of the pipeline."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from workbench.plugin import C, Plugin
+from workbench.run import Run
+
+
+class Stage(Plugin[C], ABC):
+    """A plugin that turns input artifacts into output artifacts. Subclassed by kinds, not by plugins."""
+
+    inputs: ClassVar[Mapping[str, str]]
+    """Flow name (the option on the command line) → artifact format that it reads."""
+    outputs: ClassVar[Mapping[str, str]]
+    """Flow name → artifact format that it writes."""
+    parts: ClassVar[Mapping[str, str]] = {}
+    """Key beside ``use:`` that lists further plugins → their kind."""
+    optional: ClassVar[frozenset[str]] = frozenset()
+    """Input flows that a command line may leave out."""
+    machine_dependent: ClassVar[bool] = False
+    """Whether the output's bytes may differ between machines, as trained weights do."""
+
+    def __init__(self, config: C, parts: Mapping[str, Sequence[Plugin[Any]]] | None = None) -> None:
+        super().__init__(config)
+        self.members = parts or {}
+
+    @abstractmethod
+    def execute(self, inputs: Mapping[str, Path], outputs: Mapping[str, Path], run: Run) -> None:
+        """Read the inputs and write every output below its (scratch) path. Implemented by the kind."""

@@ -1,0 +1,44 @@
+"""The machine fingerprint: all of a machine that may change the bits of a trained model."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+from importlib import metadata
+
+from workbench.compute import Compute, cpu_facts, cpu_flags
+
+INSTRUCTION_SETS = ("avx2", "fma", "avx512f", "avx512_bf16", "avx512_vnni", "amx_bf16", "asimd", "sve")
+NUMERIC_VARIABLES = (
+    "ATEN_CPU_CAPABILITY",
+    "MKL_CBWR",
+    "MKL_DYNAMIC",
+    "MKL_ENABLE_INSTRUCTIONS",
+    "ONEDNN_MAX_CPU_ISA",
+    "OPENBLAS_CORETYPE",
+    "CUBLAS_WORKSPACE_CONFIG",
+)
+NUMERIC_PACKAGES = ("torch", "numpy")
+
+
+def fingerprint(compute: Compute) -> dict[str, object]:
+    """What decides floating-point results here: processor, instruction sets, builds, compute settings.
+
+    It is made without importing torch. Builds keep their local label (``2.13.0+cpu``), which plugin identities drop.
+    """
+    facts = cpu_facts()
+    return {
+        "processor": " ".join(facts.get(key, "") for key in ("vendor_id", "cpu family", "model")).strip() or platform.machine(),
+        "instruction_sets": [flag for flag in INSTRUCTION_SETS if flag in cpu_flags()],
+        "python": ".".join(platform.python_version_tuple()[:2]),
+        "builds": {name: metadata.version(name) for name in NUMERIC_PACKAGES},
+        "variables": {name: os.environ[name] for name in NUMERIC_VARIABLES if name in os.environ},
+        "compute": compute.as_dict(),
+    }
+
+
+def digest(record: object) -> str:
+    """16 hexadecimal digits that identify a JSON-serialisable record."""
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:16]

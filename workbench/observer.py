@@ -1,0 +1,348 @@
+"""Sees what no stage can tell: that it died, what DVC made of its outputs, what the process used, what came from the cache.
+
+Observations are events in journals of the observer's own, beside those of the stages, so that they outlive the
+watcher, the workspace of ``dvc exp run --temp`` and a store that is down.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import psutil
+import yaml
+
+from workbench import digests, events, revision
+from workbench.events import AnyEvent
+from workbench.feed import CLOSED, OBSERVED, OPENED, observed
+from workbench.journal import encode, read_events
+from workbench.session import Session, folder_of, is_alive
+
+SAMPLE_SECONDS = 3.0
+_BEFORE = "before"
+_LATEST = "latest"
+_FILES = ("params.yaml", "plugins.lock.json", "compute.yaml", "dvc.yaml", "dvc.lock")
+_NOT_NEEDED = frozenset({"MetricsLogged", "GenerationLogged", "ArtifactLogged", "ArtifactCommitted"})
+_CLOCK_SLACK = 0.05
+"""Seconds by which a file's time may lie before the clock's, since kernels stamp files with a coarse clock."""
+
+
+@dataclass
+class Watched:
+    """What is known of one run of the session."""
+
+    journal: Path
+    offsets: dict[Path, int] = field(default_factory=dict)
+    started: events.StageStarted | None = None
+    last_time: float = 0.0
+    status: Literal["RUNNING", "FINISHED", "FAILED", "KILLED"] = "RUNNING"
+    ended: float = 0.0
+    hashed: bool = False
+    sampler: Sampler | None = None
+
+    def read(self) -> None:
+        """Take in what is new in the run's journals."""
+        for path in (self.journal, observed(self.journal)):
+            skip = _NOT_NEEDED if self.started is not None else frozenset()
+            while True:
+                offset = self.offsets.get(path, 0)
+                found, self.offsets[path] = read_events(path, offset, skip=skip)
+                for event in found:
+                    self._take(event)
+                if self.offsets[path] == offset:
+                    break
+
+    def _take(self, event: AnyEvent) -> None:
+        if isinstance(event, events.Event):
+            self.last_time = max(self.last_time, event.time)
+        if isinstance(event, events.StageStarted):
+            self.started, self.status = event, "RUNNING"
+        elif isinstance(event, events.StageFinished):
+            self.status, self.ended = "FINISHED", event.time
+        elif isinstance(event, events.StageFailed):
+            self.status, self.ended = event.status, event.time
+        elif isinstance(event, events.OutputsHashed):
+            self.hashed = True
+
+    def observe(self, event: AnyEvent) -> None:
+        """Record an observation."""
+        _append(observed(self.journal), event)
+
+
+class Observer:
+    """Watches the processes and the dvc.lock of one session."""
+
+    def __init__(self, root: Path, session: Session) -> None:
+        self._session = session
+        self._folder = folder_of(root, session.id)
+        self._runs: dict[Path, Watched] = {}
+        self._lock_time = 0
+
+    def look(self) -> None:
+        """One round: read, then record deaths, hashes and samples; opens the session when it sees its first run."""
+        for path in self._folder.glob("[!_]*.jsonl"):
+            if not path.name.endswith(OBSERVED):
+                self._runs.setdefault(path, Watched(path))
+        changed = self._keep_lock()
+        for run in self._runs.values():
+            run.read()
+            if run.started is not None:
+                self._record(run, run.started)
+        if not self.is_open() and (self._begun() or (changed and self._has_restored())):
+            self._open()
+
+    def is_open(self) -> bool:
+        """Whether a stage has run or been restored in this session."""
+        return (self._folder / OPENED).exists()
+
+    def is_over(self) -> bool:
+        """Whether DVC is gone and every stage of it has ended."""
+        if is_alive(self._session.pid, self._session.process_started):
+            return False
+        return all(run.status != "RUNNING" for run in self._begun())
+
+    def close(self) -> bool:
+        """Record how the session ended. False when nothing happened in it that is worth a record."""
+        if (self._folder / CLOSED).exists():
+            return True
+        self.look()
+        if not self.is_open() and not self._has_restored():
+            return False
+        if not self.is_open():
+            self._open()
+        ended = max([run.ended for run in self._begun()], default=self._session.time)
+        closing: list[AnyEvent] = [*self._cached(), events.SessionFinished(self._session.id, ended, self._status())]
+        scratch = self._folder / f"{CLOSED}.scratch"
+        scratch.write_bytes(b"".join(encode(event) for event in closing))
+        scratch.replace(self._folder / CLOSED)
+        return True
+
+    def _begun(self) -> list[Watched]:
+        return [run for run in self._runs.values() if run.started is not None]
+
+    def _record(self, run: Watched, started: events.StageStarted) -> None:
+        if run.status == "RUNNING":
+            if is_alive(started.pid, started.process_started):
+                self._sample(run, started)
+            else:
+                self._record_death(run, started)
+        elif run.status == "FINISHED" and not run.hashed:
+            self._record_hashes(run, started)
+
+    def _record_death(self, run: Watched, started: events.StageStarted) -> None:
+        run.read()  # it may have written its end after we read and before it went
+        if run.status != "RUNNING":
+            return
+        # The time of its last sign of life, so that it lies before the start of a run that continues it.
+        error = "its process is gone without a word: it was killed, or the machine went down"
+        run.observe(events.StageFailed(started.run, run.last_time, "KILLED", error))
+        run.read()
+
+    def _record_hashes(self, run: Watched, started: events.StageStarted) -> None:
+        lock = self._folder / _LATEST / "dvc.lock"
+        if not self._session.by_dvc or not lock.exists() or lock.stat().st_mtime < run.ended - _CLOCK_SLACK:
+            return
+        stage = digests.locked_stages(lock.parent).get(started.stage)
+        if stage is not None:
+            run.observe(events.OutputsHashed(started.run, time.time(), _outputs(stage)))
+            run.read()
+
+    def _sample(self, run: Watched, started: events.StageStarted) -> None:
+        run.sampler = run.sampler or Sampler(started.pid)
+        values = run.sampler.sample()
+        if values:
+            run.observe(events.MetricsLogged(started.run, time.time(), values, run.sampler.taken))
+
+    def _has_restored(self) -> bool:
+        return any(event.state == "restored" for event in self._cached())
+
+    def _keep_lock(self) -> bool:
+        """Copy dvc.lock whenever it changes, since a temporary workspace is gone when its session ends."""
+        lock = Path(self._session.directory) / "dvc.lock"
+        try:
+            modified = lock.stat().st_mtime_ns
+            if modified == self._lock_time:
+                return False
+            copy = self._folder / _LATEST / "dvc.lock"
+            copy.parent.mkdir(exist_ok=True)
+            shutil.copy2(lock, copy.with_suffix(".scratch"))
+            copy.with_suffix(".scratch").replace(copy)
+        except FileNotFoundError:
+            return False
+        self._lock_time = modified
+        return True
+
+    def _open(self) -> None:
+        directory = Path(self._session.directory)
+        state = revision.read(directory)
+        event = events.SessionStarted(
+            session=self._session.id,
+            time=self._session.time,
+            directory=self._session.directory,
+            commit=state.commit,
+            dirty=state.dirty,
+            experiment=self._session.experiment,
+            command=self._session.command,
+            branch=state.branch,
+            remote=state.remote,
+            stages=_pipeline(directory),
+            files=self._keep_files(directory, state.dirty),
+        )
+        _append(self._folder / OPENED, event)
+
+    def _keep_files(self, directory: Path, dirty: bool) -> dict[str, str]:
+        kept = self._folder / "files"
+        kept.mkdir(exist_ok=True)
+        for name in _FILES:
+            if (directory / name).is_file():
+                shutil.copy2(directory / name, kept / name)
+        before = self._folder / _BEFORE / "dvc.lock"
+        if before.exists():
+            shutil.copy2(before, kept / "dvc.lock")
+        if dirty:
+            (kept / "changes.diff").write_text(revision.diff(directory), encoding="utf-8", errors="surrogateescape")
+        return {file.name: str(file) for file in sorted(kept.iterdir())}
+
+    def _status(self) -> Literal["FINISHED", "FAILED", "KILLED"]:
+        found = {run.status for run in self._begun()}
+        return "FAILED" if "FAILED" in found else "KILLED" if "KILLED" in found else "FINISHED"
+
+    def _cached(self) -> Iterator[events.StageRestored]:
+        """The stages that this session did not run and whose results stand."""
+        if not self._session.by_dvc:
+            return
+        before = digests.locked_stages(self._folder / _BEFORE)
+        now = digests.locked_stages(self._folder / _LATEST)
+        ran = {run.started.stage: run.status for run in self._begun() if run.started is not None}
+        known = set(_pipeline(self._folder / "files") if self.is_open() else _pipeline(Path(self._session.directory)))
+        stale = _stale(now, {name for name, status in ran.items() if status != "FINISHED"}, self._folder)
+        for name, stage in now.items():
+            if name in known and name not in ran and name not in stale:
+                state: Literal["restored", "unchanged"] = "unchanged" if before.get(name) == stage else "restored"
+                yield events.StageRestored(self._session.id, name, "", _outputs(stage), state)
+
+
+class Sampler:
+    """Resources used by a process and its children, at most every few seconds."""
+
+    def __init__(self, pid: int) -> None:
+        self.taken = 0
+        self._pid = pid
+        self._known: dict[int, psutil.Process] = {}
+        self._due = 0.0
+
+    def sample(self) -> dict[str, float]:
+        """Percent of one core and megabytes, of the stage and of the machine; empty while none is due."""
+        if time.monotonic() < self._due:
+            return {}
+        first = not self._known
+        self._due = time.monotonic() + (0.5 if first else SAMPLE_SECONDS)
+        processor, memory = self._of_tree()
+        whole = psutil.virtual_memory()
+        values = {
+            "system/process_memory_megabytes": memory / 1e6,
+            "system/system_memory_usage_megabytes": whole.used / 1e6,
+            "system/system_memory_usage_percentage": whole.percent,
+        }
+        machine = psutil.cpu_percent()
+        if not first:  # percentages are since the sample before
+            values |= {"system/process_cpu_percentage": processor, "system/cpu_utilization_percentage": machine}
+        self.taken += 1
+        return values
+
+    def _of_tree(self) -> tuple[float, int]:
+        processor, memory = 0.0, 0
+        for process in self._tree():
+            try:
+                processor += process.cpu_percent()
+                memory += process.memory_info().rss
+            except psutil.Error:
+                self._known.pop(process.pid, None)
+        return processor, memory
+
+    def _tree(self) -> list[psutil.Process]:
+        try:
+            root = psutil.Process(self._pid)
+            found = [root, *root.children(recursive=True)]
+        except psutil.Error:
+            return []
+        self._known = {process.pid: self._known.get(process.pid, process) for process in found}
+        return list(self._known.values())
+
+
+def remember_lock(root: Path, session: Session) -> None:
+    """Copy dvc.lock as it is when the session begins, unless an earlier process did."""
+    copy = folder_of(root, session.id) / _BEFORE / "dvc.lock"
+    if copy.parent.exists():
+        return
+    copy.parent.mkdir(parents=True)
+    lock = Path(session.directory) / "dvc.lock"
+    if lock.exists():
+        shutil.copy2(lock, copy)
+
+
+def _append(path: Path, event: AnyEvent) -> None:
+    with path.open("ab") as file:
+        file.write(encode(event))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _outputs(stage: Mapping[str, Any]) -> dict[str, str]:
+    return {out["path"]: out["md5"] for out in stage.get("outs", ()) if "md5" in out}
+
+
+def _stale(stages: Mapping[str, Mapping[str, Any]], broken: set[str], folder: Path) -> set[str]:
+    """Stages in dvc.lock whose record no longer fits what they would read now, and those that read theirs."""
+    made = {path: digest for stage in stages.values() for path, digest in _outputs(stage).items()}
+    keys = _locked_keys(folder / "files")
+    stale = {name for name, stage in stages.items() if _reads_other(stage, made) or _has_other_params(stage, keys)} | broken
+    while True:
+        spoilt = [path for name in stale for path in _outputs(stages.get(name, {}))]
+        more = {name for name, stage in stages.items() if name not in stale and _reads_any(stage, spoilt)}
+        if not more:
+            return stale - broken
+        stale |= more
+
+
+def _reads_other(stage: Mapping[str, Any], made: Mapping[str, str]) -> bool:
+    return any(made.get(dep["path"], dep.get("md5")) != dep.get("md5") for dep in stage.get("deps", ()))
+
+
+def _reads_any(stage: Mapping[str, Any], paths: list[str]) -> bool:
+    deps = [dep["path"] for dep in stage.get("deps", ())]
+    return any(dep == path or dep.startswith(f"{path}/") or path.startswith(f"{dep}/") for dep in deps for path in paths)
+
+
+def _has_other_params(stage: Mapping[str, Any], keys: Mapping[str, Any]) -> bool:
+    recorded = stage.get("params", {}).get("plugins.lock.json", {})
+    return bool(keys) and any(_at(keys, key) != value for key, value in recorded.items())
+
+
+def _at(tree: Any, key: str) -> Any:
+    for part in key.split("."):
+        tree = tree.get(part) if isinstance(tree, Mapping) else None
+    return tree
+
+
+def _locked_keys(folder: Path) -> Mapping[str, Any]:
+    file = folder / "plugins.lock.json"
+    content: Mapping[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8")) if file.exists() else {}
+    return content
+
+
+def _pipeline(directory: Path) -> list[str]:
+    """DVC's names of the stages in the order of dvc.yaml; empty where it cannot be read."""
+    from workbench import pipeline
+    from workbench.errors import WorkbenchError
+
+    try:
+        params = yaml.safe_load((directory / "params.yaml").read_text(encoding="utf-8")) or {}
+        return [call.address for call in pipeline.load(directory, params)]
+    except (OSError, yaml.YAMLError, WorkbenchError):
+        return []

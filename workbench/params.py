@@ -1,0 +1,161 @@
+"""params.yaml: which plugin does each stage, with which configuration and seed."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from workbench.errors import ParamsError
+
+PARAMS_FILE = Path("params.yaml")
+
+
+@dataclass(frozen=True)
+class Section:
+    """A section of params.yaml: stages of one kind."""
+
+    kind: str
+    nested: bool
+    """Whether the section holds one entry per key (``curate``, ``eval``) or is an entry itself."""
+
+
+SECTIONS: Mapping[str, Section] = {
+    "curate": Section("source", nested=True),
+    "dedup": Section("dedup", nested=False),
+    "tokenize": Section("tokenizer", nested=False),
+    "pretrain": Section("pretrain", nested=False),
+    "sft": Section("sft", nested=False),
+    "align": Section("align", nested=False),
+    "eval": Section("eval", nested=True),
+    "report": Section("report", nested=False),
+}
+VARIABLES = ("models",)
+"""Top-level keys that only dvc.yaml reads."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A plugin named in params.yaml with its unchecked configuration."""
+
+    use: str
+    config: Mapping[str, Any]
+    where: str
+    """The key in params.yaml, for messages."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One stage's entry in params.yaml."""
+
+    address: str
+    """Its key, such as ``curate.corpus``; the same in plugins.lock.json."""
+    kind: str
+    choice: Choice
+    seed: int
+    others: Mapping[str, Any]
+    """The remaining keys: lists of further plugins, and paths that dvc.yaml reads."""
+
+
+def load(root: Path) -> dict[str, Any]:
+    """Read params.yaml below ``root``.
+
+    Raises:
+        ParamsError: the file is missing, is not YAML, or a top-level key is unknown.
+    """
+    file = root / PARAMS_FILE
+    if not file.is_file():
+        raise ParamsError(
+            f"{PARAMS_FILE} is missing", str(root.resolve()), "run in the folder that holds dvc.yaml and params.yaml"
+        )
+    try:
+        content = yaml.load(file.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)  # noqa: S506 - it is a SafeLoader
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ParamsError(f"not YAML: {error}", str(PARAMS_FILE), "mend the file") from error
+    if not isinstance(content, dict):
+        raise ParamsError("it holds no sections", str(PARAMS_FILE), f"write sections: {', '.join(SECTIONS)}")
+    for key in content:
+        require_known(key, [*SECTIONS, *VARIABLES], str(PARAMS_FILE))
+    return content
+
+
+def entries(params: Mapping[str, Any]) -> list[Entry]:
+    """The entries of all sections, in the order of the file.
+
+    Raises:
+        ParamsError: an entry has no ``use:`` or a key or value of the wrong type.
+    """
+    found = []
+    for name, content in params.items():
+        if name not in SECTIONS:
+            continue
+        section = SECTIONS[name]
+        for address, value in _addresses(name, content) if section.nested else [(name, content)]:
+            found.append(_entry(address, section.kind, value))
+    return found
+
+
+def choice(value: object, where: str) -> Choice:
+    """Read ``{use: NAME, with: {…}}``.
+
+    Raises:
+        ParamsError: it is not of that form.
+    """
+    if not isinstance(value, dict) or not isinstance(value.get("use"), str):
+        raise ParamsError(
+            "no plugin is named", f"{PARAMS_FILE}, key {where}", "write `use: NAME`; `workbench plugins` lists the names"
+        )
+    config = value.get("with") or {}
+    if not isinstance(config, dict):
+        raise ParamsError("`with` is no mapping", f"{PARAMS_FILE}, key {where}.with", "write one `key: value` a line")
+    return Choice(value["use"], config, where)
+
+
+def require_known(key: object, known: Iterable[str], where: str) -> None:
+    """Refuse an unknown key, with the closest known one as a suggestion.
+
+    Raises:
+        ParamsError: the key is not among the known ones.
+    """
+    names = list(known)
+    if key in names:
+        return
+    close = difflib.get_close_matches(str(key), names, 1)
+    hint = f"did you mean {close[0]!r}?" if close else f"the keys are: {', '.join(names)}"
+    raise ParamsError(f"unknown key {key!r}", where, hint)
+
+
+def _addresses(section: str, content: object) -> list[tuple[str, object]]:
+    if not isinstance(content, dict) or not content:
+        raise ParamsError("the section holds no entry", f"{PARAMS_FILE}, key {section}", "write one entry per key")
+    for key in content:
+        if not isinstance(key, str) or not key.replace("-", "").replace("_", "").isalnum():
+            raise ParamsError(f"bad key {key!r}", f"{PARAMS_FILE}, key {section}", "use letters, digits, - and _")
+    return [(f"{section}.{key}", value) for key, value in content.items()]
+
+
+def _entry(address: str, kind: str, value: object) -> Entry:
+    chosen = choice(value, address)
+    assert isinstance(value, dict)
+    seed = value.get("seed", 0)
+    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
+        raise ParamsError(f"seed is {seed!r}", f"{PARAMS_FILE}, key {address}.seed", "use a whole number from 0 to 4294967295")
+    others = {key: other for key, other in value.items() if key not in {"use", "with", "seed"}}
+    return Entry(address, kind, chosen, seed, others)
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """Safe YAML that refuses a key written twice, of which YAML would silently keep the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is written twice", key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)

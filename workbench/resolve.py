@@ -1,0 +1,39 @@
+"""Checks everything before anything runs, and writes plugins.lock.json."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from workbench import compute, lock, params, pipeline
+from workbench.host import load_trackers, registry
+from workbench.lock import Resolved
+from workbench.pipeline import StageCall
+
+
+def check(root: Path) -> tuple[list[Resolved], list[StageCall]]:
+    """Validate params.yaml, compute.yaml, dvc.yaml and every plugin they name; writes nothing.
+
+    Raises:
+        WorkbenchError: the first thing that is wrong.
+    """
+    config = compute.load_config(root)
+    compute.choose(config)
+    load_trackers(root, config.trackers)
+    content = params.load(root)
+    resolved = [lock.resolve_entry(entry, registry(root)) for entry in params.entries(content)]
+    calls = pipeline.load(root, content)
+    pipeline.check(calls, resolved)
+    return resolved, calls
+
+
+def resolve(root: Path) -> dict[str, Any]:
+    """Validate all, write plugins.lock.json and return its content.
+
+    Raises:
+        WorkbenchError: the first thing that is wrong; the old file stays.
+    """
+    resolved, _ = check(root)
+    content = lock.make(resolved)
+    lock.write(root, content)
+    return content

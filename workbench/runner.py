@@ -1,0 +1,293 @@
+"""Runs one stage: checks, scratch space, the plugin's work, validation, commit, and the journal of it all."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import json
+import os
+import resource
+import shlex
+import signal
+import sys
+import time
+import traceback
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from workbench import compute, digests, events, lock, machine, params, pipeline
+from workbench.artifacts.formats import FORMATS, rows_and_columns
+from workbench.commit import move_into_place, remove, write_text
+from workbench.console import Console
+from workbench.errors import ArtifactError, ComputeError, PipelineError, PluginError, WorkbenchError
+from workbench.host import registry
+from workbench.journal import Journal, find_interrupted
+from workbench.lock import Resolved
+from workbench.params import SECTIONS, Choice, Entry
+from workbench.run import Cell, Chart, Generation, Run, Value
+from workbench.session import current_session, main_root, process_start
+from workbench.watcher import ensure_watcher, wait_for_link
+
+STATE_FOLDER = Path(".workbench")
+
+
+def run_stage(address: str, flows: Mapping[str, str]) -> None:
+    """Run the stage whose entry in plugins.lock.json is ``address`` on the given paths.
+
+    Raises:
+        WorkbenchError: the stage cannot run or failed; nothing was committed.
+    """
+    root = Path.cwd()
+    chosen = compute.choose(compute.load_config(root))
+    compute.prepare_process(chosen)
+    _die_with_parent()
+    resolved, record = _restore(root, address)
+    plan = _plan(root, resolved, record, flows, chosen)
+    with _only_writer(root, plan.name), Console(plan.name) as console:
+        _execute(root, plan, console)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A stage about to run."""
+
+    name: str
+    """DVC's name of the stage."""
+    resolved: Resolved
+    record: Mapping[str, Any]
+    """Its entry in plugins.lock.json."""
+    inputs: Mapping[str, Path]
+    outputs: Mapping[str, Path]
+    metrics: Path | None
+    compute: compute.Compute
+    machine: Mapping[str, object]
+    artifacts: Sequence[events.Artifact]
+    """The inputs with their digests."""
+    fingerprint: str
+    """Identifies the result: lock entry, input digests and, where it matters, the machine."""
+
+
+def _restore(root: Path, address: str) -> tuple[Resolved, Mapping[str, Any]]:
+    """Build the stage from its lock entry, and refuse code that is no longer what was locked."""
+    record = lock.read_entry(root, address)
+    kind = SECTIONS[address.split(".")[0]].kind
+    known = registry(root).select(kind, record["use"], f"{lock.LOCK_FILE}, stage {address}").plugin
+    parts = {
+        key: [{"use": member["use"], "with": member["config"]} for member in record[key]]
+        for key in getattr(known, "parts", {})
+        if key in record
+    }
+    entry = Entry(address, kind, Choice(record["use"], record["config"], address), record["seed"], parts)
+    resolved = lock.resolve_entry(entry, registry(root))
+    if resolved.locked()["plugins"] != record["plugins"]:
+        raise PluginError("its code has changed since the pipeline was resolved", f"stage {address}", "run `dvc repro` again")
+    return resolved, record
+
+
+def _plan(root: Path, resolved: Resolved, record: Mapping[str, Any], flows: Mapping[str, str], chosen: compute.Compute) -> Plan:
+    stage = resolved.stage
+    unknown = set(flows) - {*stage.inputs, *stage.outputs, "metrics"}
+    if unknown:
+        raise PipelineError(f"unknown option --{min(unknown)}", f"stage {resolved.entry.address}", "`workbench check` explains")
+    inputs = {flow: Path(flows[flow]) for flow in stage.inputs if flow in flows}
+    outputs = {flow: Path(flows[flow]) for flow in stage.outputs if flow in flows}
+    for flow in {*stage.inputs, *stage.outputs} - {*inputs, *outputs} - stage.optional:
+        raise PipelineError(f"--{flow} PATH is missing", f"stage {resolved.entry.address}", "`workbench check` explains")
+    known = digests.recorded(root)
+    artifacts = [_input(flow, stage.inputs[flow], path, known) for flow, path in inputs.items()]
+    here = machine.fingerprint(chosen)
+    identity = [record, {artifact.flow: artifact.digest for artifact in artifacts}, here if stage.machine_dependent else None]
+    metrics = Path(flows["metrics"]) if "metrics" in flows else None
+    name = os.environ.get("DVC_STAGE", resolved.entry.address)
+    return Plan(name, resolved, record, inputs, outputs, metrics, chosen, here, artifacts, machine.digest(identity))
+
+
+def _input(flow: str, format_name: str, path: Path, known: Mapping[str, str]) -> events.Artifact:
+    if not path.exists():
+        raise ArtifactError(f"input --{flow} is missing", str(path), "run `dvc repro`, or `dvc pull` if another machine made it")
+    rows, columns = rows_and_columns(path, format_name)
+    digest = known.get(path.as_posix()) or digests.of(path)
+    return events.Artifact(flow, path.as_posix(), format_name, digest, rows, digests.size_of(path), columns)
+
+
+def _execute(root: Path, plan: Plan, console: Console) -> None:
+    main = main_root(root)
+    session = current_session(root)
+    interrupted = find_interrupted(main, plan.fingerprint)
+    journal = interrupted or Journal.create(main, session.id, uuid.uuid4().hex[:16])
+    ensure_watcher(main, session)
+    started = time.time()
+    scratch = root / STATE_FOLDER / "scratch" / plan.name
+    remove(scratch)
+    (scratch / "work").mkdir(parents=True)
+    checkpoints = main / STATE_FOLDER / "checkpoints" / plan.fingerprint
+    journal.write(_started(plan, journal.run, session.id, root, started))
+    try:
+        run = _make_run(plan, journal, console, scratch / "work", checkpoints)
+        written = {flow: scratch / flow for flow in plan.outputs}
+        plan.resolved.stage.execute(_readable(root, plan, scratch), written, run)
+        _validate(plan, written)
+        _commit(plan, written, run, journal)
+    except BaseException as error:
+        _record_failure(error, journal)
+        raise _explained(plan, error) from error
+    finally:
+        remove(scratch)
+    remove(checkpoints)
+    seconds = time.time() - started
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    journal.write(events.StageFinished(journal.run, time.time(), {k: float(v) for k, v in run.summary.items()}, seconds, peak))
+    journal.close()
+    console.say(f"done in {seconds:.1f} s; {wait_for_link(main, session, journal.run)}")
+
+
+def _readable(root: Path, plan: Plan, scratch: Path) -> dict[str, Path]:
+    """The inputs as the plugin reads them: of a folder of results, only what today's dvc.yaml makes.
+
+    DVC leaves the outputs of stages that are no longer in dvc.yaml where they are; no result may depend on them.
+    """
+    formats = plan.resolved.stage.inputs
+    if "folder" not in formats.values():
+        return dict(plan.inputs)
+    outs = [Path(out) for call in pipeline.load(root, params.load(root)) for out in call.outs]
+    readable = dict(plan.inputs)
+    for flow, folder in plan.inputs.items():
+        if formats[flow] == "folder":
+            readable[flow] = view = scratch / "inputs" / flow
+            view.mkdir(parents=True)
+            for out in outs:
+                if out.parent == folder and out.exists():
+                    (view / out.name).symlink_to(root / out)
+    return readable
+
+
+def _make_run(plan: Plan, journal: Journal, console: Console, scratch: Path, checkpoints: Path) -> Run:
+    checkpoints.mkdir(parents=True, exist_ok=True)
+    if "torch" in sys.modules:
+        raise PluginError("torch was imported before its threads were set", plan.name, "import torch inside functions")
+    return Run(plan.name, plan.resolved.entry.seed, plan.compute, scratch, checkpoints, _Listeners(journal, console))
+
+
+def _started(plan: Plan, run: str, session: str, root: Path, now: float) -> events.StageStarted:
+    return events.StageStarted(
+        run=run,
+        time=now,
+        session=session,
+        stage=plan.name,
+        entry=plan.resolved.entry.address,
+        kind=plan.resolved.entry.kind,
+        plugin=plan.resolved.entry.choice.use,
+        seed=plan.resolved.entry.seed,
+        pid=os.getpid(),
+        process_started=process_start(os.getpid()),
+        config=dict(plan.record["config"]),
+        lock=dict(plan.record),
+        inputs=list(plan.artifacts),
+        fingerprint=plan.fingerprint,
+        machine=dict(plan.machine),
+        command=shlex.join(["python", "-m", "workbench", *sys.argv[1:]]),
+        directory=str(root),
+        experiment=os.environ.get("DVC_EXP_NAME", ""),
+    )
+
+
+def _validate(plan: Plan, written: Mapping[str, Path]) -> None:
+    for flow, path in written.items():
+        if not path.exists():
+            raise PluginError(f"it wrote no {flow}", f"stage {plan.name}", f"mend the {plan.resolved.entry.kind} plugin")
+        format_name = _format(plan, flow)
+        try:
+            FORMATS[format_name].validate(path)
+        except ArtifactError as error:
+            where = error.where.replace(str(path), str(plan.outputs[flow]))
+            raise ArtifactError(error.what, f"output of stage {plan.name}: {where}", error.fix) from error
+
+
+def _format(plan: Plan, flow: str) -> str:
+    declared = plan.resolved.stage.outputs[flow]
+    return str(getattr(plan.resolved.stage, "produces", declared)) if declared == "*" else declared
+
+
+def _commit(plan: Plan, written: Mapping[str, Path], run: Run, journal: Journal) -> None:
+    for flow, path in plan.outputs.items():
+        move_into_place(written[flow], path)
+        rows, columns = rows_and_columns(path, _format(plan, flow))
+        artifact = events.Artifact(flow, path.as_posix(), _format(plan, flow), "", rows, digests.size_of(path), columns)
+        journal.write(events.ArtifactCommitted(run=journal.run, time=time.time(), artifact=artifact))
+    if plan.metrics is not None:
+        write_text(plan.metrics, json.dumps(run.summary, indent=1, allow_nan=False) + "\n")
+
+
+def _record_failure(error: BaseException, journal: Journal) -> None:
+    status = "KILLED" if isinstance(error, KeyboardInterrupt | SystemExit) else "FAILED"
+    text = str(error) or type(error).__name__
+    trace = "" if isinstance(error, WorkbenchError) else traceback.format_exc()
+    journal.write(events.StageFailed(journal.run, time.time(), status, text, trace))  # type: ignore[arg-type]
+    journal.close()
+
+
+def _explained(plan: Plan, error: BaseException) -> BaseException:
+    """The error as the user should see it: what a plugin raises by itself keeps its traceback."""
+    where = f"stage {plan.name}"
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return ComputeError(
+            f"the disk is full: {error}", where, "free room (`dvc gc -w` drops unused cache), run `dvc repro` again"
+        )
+    if isinstance(error, MemoryError):
+        return ComputeError("out of memory", where, "lower the batch size or the context length in params.yaml")
+    return error
+
+
+@contextmanager
+def _only_writer(root: Path, name: str) -> Iterator[None]:
+    folder = root / STATE_FOLDER / "locks"
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / f"{name}.lock").open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            file.seek(0)
+            raise ComputeError(
+                f"process {file.read().strip()} is running this stage", f"stage {name}", "wait for it or end it"
+            ) from error
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+def _die_with_parent() -> None:
+    """Ask Linux to end this process with the `dvc` that started it, so that no orphan writes beside its successor."""
+    if sys.platform == "linux" and "DVC_STAGE" in os.environ:
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+
+
+class _Listeners:
+    """Passes what a run tells to the journal, and its progress to the console."""
+
+    def __init__(self, journal: Journal, console: Console) -> None:
+        self._journal, self._console = journal, console
+
+    def metrics(self, values: Mapping[str, Value], step: int | None) -> None:
+        self._journal.metrics(values, step)
+
+    def table(self, name: str, title: str, rows: Sequence[Mapping[str, Cell]]) -> None:
+        self._journal.table(name, title, rows)
+
+    def chart(self, chart: Chart) -> None:
+        self._journal.chart(chart)
+
+    def text(self, name: str, markdown: str) -> None:
+        self._journal.text(name, markdown)
+
+    def generation(self, generation: Generation) -> None:
+        self._journal.generation(generation)
+
+    def progress(self, done: float, total: float | None, unit: str, label: str) -> None:
+        self._console.progress(done, total, unit, label)

@@ -1,0 +1,155 @@
+"""Sessions: which ``dvc repro`` or ``dvc exp run`` a stage process belongs to."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import psutil
+
+JOURNAL_FOLDER = Path(".workbench/journal")
+_SESSION_FILE = "session.json"
+_RUNNERS = frozenset({"repro", "exec-run"})
+_PROC = Path("/proc/self/stat")
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_START_FIELD = 19
+"""Position of the start time in /proc/PID/stat, counted from the state (proc(5), field 22)."""
+
+
+@dataclass(frozen=True)
+class Session:
+    """One run of DVC, or one stage that was started by hand."""
+
+    id: str
+    """Names the folder of its journals; the same for every process of one session."""
+    pid: int
+    """The DVC process, or the stage's own process when it was started by hand."""
+    process_started: float
+    """See :func:`process_start`."""
+    time: float
+    """When its first process asked, in seconds since the epoch."""
+    directory: str
+    """The workspace the stages run in, which ``dvc exp run --temp`` moves."""
+    command: str
+    """The command line, such as ``dvc repro sft``."""
+    by_dvc: bool
+    """False when a stage was started by hand."""
+    experiment: str = ""
+    """DVC's experiment name, if any."""
+
+
+def main_root(directory: Path) -> Path:
+    """The main workspace: ``DVC_ROOT`` where DVC names it (``dvc exp run --temp`` runs elsewhere), else ``directory``."""
+    return Path(os.environ.get("DVC_ROOT") or directory).resolve()
+
+
+def current_session(directory: Path) -> Session:
+    """The session that this process belongs to: that of the nearest DVC process above it, or one of its own."""
+    owner, command = _find_dvc() or (os.getpid(), "")
+    return Session(
+        id=_identify(owner),
+        pid=owner,
+        process_started=process_start(owner),
+        time=time.time(),
+        directory=str(directory.resolve()),
+        command=command or shlex.join(["python", "-m", "workbench", *sys.argv[1:]]),
+        by_dvc=bool(command),
+        experiment=os.environ.get("DVC_EXP_NAME", ""),
+    )
+
+
+def process_start(pid: int) -> float:
+    """Start time of a process, such that the pair (pid, start) is never used twice between two boots.
+
+    On Linux it counts seconds since boot, which a clock that is set does not move; elsewhere seconds since the
+    epoch. -1.0 when there is no such process or it is a zombie.
+    """
+    if _PROC.exists():
+        return _linux_start(pid)
+    try:
+        process = psutil.Process(pid)
+        return -1.0 if process.status() == psutil.STATUS_ZOMBIE else process.create_time()
+    except psutil.Error:
+        return -1.0
+
+
+def is_alive(pid: int, started: float) -> bool:
+    """Whether the process that had this pid at that start time still runs."""
+    return started >= 0 and abs(process_start(pid) - started) < 0.005
+
+
+def folder_of(root: Path, session: str) -> Path:
+    """Folder of a session's journals."""
+    return root / JOURNAL_FOLDER / session
+
+
+def save(root: Path, session: Session) -> None:
+    """Keep the session's record beside its journals, unless an earlier process did."""
+    file = folder_of(root, session.id) / _SESSION_FILE
+    if file.exists():
+        return
+    file.parent.mkdir(parents=True, exist_ok=True)
+    scratch = file.with_suffix(f".{os.getpid()}")
+    scratch.write_text(json.dumps(asdict(session)), encoding="utf-8")
+    scratch.rename(file)
+
+
+def load(root: Path, session: str) -> Session:
+    """Read a session's record back.
+
+    Raises:
+        FileNotFoundError: no such session.
+    """
+    return Session(**json.loads((folder_of(root, session) / _SESSION_FILE).read_text(encoding="utf-8")))
+
+
+def _identify(pid: int) -> str:
+    boot = _BOOT_ID.read_text(encoding="ascii")[:8] if _BOOT_ID.exists() else "0"
+    return f"{pid}-{round(process_start(pid) * 100)}-{boot}"
+
+
+def _linux_start(pid: int) -> float:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return -1.0
+    fields = stat[stat.rindex(")") + 2 :].split()  # the name before it may hold spaces and brackets
+    if fields[0] in "ZX":
+        return -1.0
+    return int(fields[_START_FIELD]) / os.sysconf("SC_CLK_TCK")
+
+
+def _find_dvc() -> tuple[int, str] | None:
+    for pid, words in _ancestors():
+        command = _dvc_command(words)
+        if command:
+            return pid, command
+    return None
+
+
+def _ancestors() -> Iterator[tuple[int, list[str]]]:
+    try:
+        for process in psutil.Process().parents():
+            yield process.pid, process.cmdline()
+    except psutil.Error:
+        return  # an ancestor ended or belongs to someone else: above it there is nothing to find
+
+
+def _dvc_command(words: list[str]) -> str:
+    """``dvc repro …`` if the words are a command line that runs stages, else the empty string."""
+    at = next((i for i, word in enumerate(words[:6]) if _is_dvc(words, i)), None)
+    if at is None:
+        return ""
+    arguments = words[at + 1 :]
+    runs = bool(_RUNNERS.intersection(arguments[:3])) or ({"exp", "experiments"} & set(arguments[:2]) and "run" in arguments[1:3])
+    return shlex.join(["dvc", *arguments]) if runs else ""
+
+
+def _is_dvc(words: list[str], at: int) -> bool:
+    return Path(words[at]).name == "dvc" and (at == 0 or "python" in Path(words[0]).name)

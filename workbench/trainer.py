@@ -1,0 +1,161 @@
+"""What every training plugin built on transformers' Trainer shares: settings, log, checkpoints, and a stop at NaN.
+
+Importing this module imports torch and transformers; plugins import it inside their domain method.
+"""
+
+from __future__ import annotations
+
+import math
+import resource
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from transformers import (
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PrinterCallback,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+from transformers.utils.logging import disable_progress_bar
+
+from workbench.checkpoints import newest_complete, seal
+from workbench.errors import ParamsError, TrainingError
+from workbench.kinds.training import write_training_log
+
+if TYPE_CHECKING:
+    from workbench.run import Run
+
+RATES = {"epoch", "total_flos"}
+"""Numbers that the Trainer logs and that are no results."""
+MEBIBYTE = 1 << 20
+
+
+def common_arguments(run: Run, *, steps: int, logging_steps: int, save_steps: int) -> dict[str, Any]:
+    """The settings that are the same for every Trainer of the workbench, to be passed to its arguments class.
+
+    Raises:
+        ParamsError: a checkpoint would fall between two rows of the log, whose mean a resumed run could not complete.
+    """
+    if save_steps % logging_steps:
+        raise ParamsError(
+            f"save_steps {save_steps} is no multiple of logging_steps {logging_steps}",
+            f"params.yaml, stage {run.stage}",
+            f"use {save_steps - save_steps % logging_steps or logging_steps}",
+        )
+    return {
+        "output_dir": str(run.checkpoints),
+        "max_steps": steps,
+        "seed": run.seed,
+        "data_seed": run.seed,
+        "use_cpu": run.compute.device == "cpu",
+        "bf16": run.compute.precision == "bf16",
+        "logging_steps": logging_steps,
+        "logging_nan_inf_filter": False,  # it would log a NaN loss as 0.0
+        "save_strategy": "steps",
+        "save_steps": save_steps,
+        "save_total_limit": 2,
+        "report_to": [],
+        "disable_tqdm": True,
+        "dataloader_num_workers": 0,
+        "dataloader_pin_memory": run.compute.device == "cuda",
+        "remove_unused_columns": False,
+    }
+
+
+def set_up_torch(run: Run) -> None:
+    """Threads, seed and deterministic kernels, and no progress bars but ours; called before the model is made."""
+    disable_progress_bar()
+    torch.set_num_threads(run.compute.threads)
+    torch.manual_seed(run.seed)
+    torch.use_deterministic_algorithms(mode=True, warn_only=True)
+
+
+def train(trainer: Trainer, run: Run) -> None:
+    """Train to the last step, from the newest complete checkpoint where a killed run left one.
+
+    Raises:
+        TrainingError: the loss is not finite.
+    """
+    trainer.remove_callback(PrinterCallback)  # the run tells what there is to tell
+    checkpoint = newest_complete(run.checkpoints)
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+
+
+def save(trainer: Trainer, tokenizer: PreTrainedTokenizerBase, out: Path, tokens_per_step: int | None = None) -> None:
+    """Save model, tokenizer and training log as one Hugging Face directory."""
+    model = trainer.model
+    assert isinstance(model, PreTrainedModel)
+    model.save_pretrained(out)
+    tokenizer.save_pretrained(out)
+    write_training_log(out, training_rows(trainer.state, tokens_per_step))
+
+
+def training_rows(state: TrainerState, tokens_per_step: int | None) -> list[dict[str, float]]:
+    """The rows of the training log, from what the Trainer logged; a resumed run has them all."""
+    rows = []
+    for logged in state.log_history:
+        if "loss" not in logged:
+            continue
+        row: dict[str, float] = {"step": logged["step"]}
+        if tokens_per_step is not None:
+            row["tokens"] = logged["step"] * tokens_per_step
+        # Sorted, since a log read back from a checkpoint has its keys in another order than a fresh one.
+        row.update({name: float(logged[name]) for name in sorted(set(logged) - RATES - {"step"})})
+        rows.append(row)
+    return rows
+
+
+class Reporter(TrainerCallback):
+    """Tells a run the progress and the numbers of each logged step, seals checkpoints, and stops at a loss that is not finite."""
+
+    def __init__(self, run: Run, label: str, tokens_per_step: int | None = None) -> None:
+        self._run, self._label, self._tokens_per_step = run, label, tokens_per_step
+        self._clock = time.monotonic()
+        self._step = 0
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
+        """Start the clock where training starts, which may be a checkpoint."""
+        self._clock, self._step = time.monotonic(), state.global_step
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
+        """Report progress. The last step is not checkpointed: its model is the output."""
+        self._run.progress(state.global_step, state.max_steps, "steps", self._label)
+        if state.global_step >= state.max_steps:
+            control.should_save = False
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **_: object,
+    ) -> None:
+        """Pass on the logged numbers, with throughput and memory, which vary from run to run."""
+        values = {name: float(value) for name, value in (logs or {}).items() if name not in RATES}
+        if not all(math.isfinite(values.get(name, 0.0)) for name in ("loss", "grad_norm")):
+            raise TrainingError(
+                f"the loss is {values.get('loss')} and the gradient norm {values.get('grad_norm')} at step {state.global_step}",
+                f"stage {self._run.stage}",
+                "lower learning_rate or raise warmup in params.yaml; the newest finite checkpoint is kept",
+            )
+        if "loss" not in values:
+            return
+        seconds, steps = time.monotonic() - self._clock, state.global_step - self._step
+        self._clock, self._step = time.monotonic(), state.global_step
+        if self._tokens_per_step:
+            values["tokens"] = state.global_step * self._tokens_per_step
+            values["tokens_per_second"] = steps * self._tokens_per_step / seconds
+        values["steps_per_second"] = steps / seconds
+        values["peak_memory_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / MEBIBYTE
+        self._run.log(values, state.global_step)
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
+        """Write the manifest, which makes the checkpoint one that can be resumed from."""
+        seal(Path(args.output_dir) / f"checkpoint-{state.global_step}")

@@ -1,0 +1,287 @@
+"""One process a session, apart from DVC and the stages, that brings their journals to the trackers while they run.
+
+``python -m workbench.watcher ROOT SESSION`` is started by :func:`ensure_watcher`. It ends when DVC is gone and the journals
+are drained, or when a tracker's store cannot be reached: then the next watcher, or :func:`sync`, completes the record.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO, cast
+
+from workbench import session as sessions
+from workbench.session import JOURNAL_FOLDER, Session, folder_of, is_alive
+
+if TYPE_CHECKING:
+    from workbench.feed import Feed
+    from workbench.kinds.tracker import Tracker
+    from workbench.observer import Observer
+
+POLL_SECONDS = 0.4
+FINAL_ATTEMPTS = 3
+LINK_SECONDS = 2.0
+_PENDING = ".pending"
+_LOCK_FILE = "watcher.lock"
+_LOG_FILE = "watcher.log"
+_NICE = 5
+_PATIENCE = 2.0
+"""Seconds in which a starting watcher outlasts those that only ask whether there is one."""
+_log = logging.getLogger("workbench.watcher")
+
+
+def ensure_watcher(root: Path, session: Session) -> None:
+    """Start the session's watcher unless one runs. It returns at once and costs the caller a few milliseconds.
+
+    Args:
+        root: the main workspace, see :func:`workbench.session.main_root`.
+        session: see :func:`workbench.session.current_session`.
+    """
+    from workbench.observer import remember_lock
+
+    folder = folder_of(root, session.id)
+    sessions.save(root, session)
+    remember_lock(root, session)
+    marker = root / JOURNAL_FOLDER / _PENDING / session.id
+    marker.parent.mkdir(exist_ok=True)
+    marker.touch()
+    with _exclusive(folder) as free:
+        if not free:
+            return
+    with (folder / _LOG_FILE).open("ab") as log:
+        subprocess.Popen(
+            [sys.executable, "-m", "workbench.watcher", str(root), session.id],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd=root,
+            env=_environment(root),
+            start_new_session=True,
+        )
+
+
+def wait_for_watcher(root: Path, session: str, timeout: float) -> bool:
+    """Wait until the session's watcher has ended; False when it still runs after ``timeout`` seconds."""
+    deadline = time.monotonic() + timeout
+    while _is_watched(folder_of(root, session)):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def wait_for_link(root: Path, session: Session, run: str, timeout: float = LINK_SECONDS) -> str:
+    """What the trackers call a run, or how to bring it to them when none has taken it in time."""
+    from workbench import compute
+    from workbench.feed import links_of
+
+    names = compute.load_config(root).trackers
+    folder = folder_of(root, session.id)
+    deadline = time.monotonic() + timeout
+    while len(links := links_of(folder, run)) < len(names) and time.monotonic() < deadline and _is_watched(folder):
+        time.sleep(0.05)
+    if links or not names:
+        return ", ".join(links.values()) or "no tracker is configured"
+    return f"run {run}; the tracker has not taken it yet (`workbench sync` makes sure)"
+
+
+def sync(root: Path, wait: float = 60.0) -> int:
+    """Bring every journal that is not in the trackers yet to them; repeating it changes nothing.
+
+    Args:
+        root: the main workspace.
+        wait: seconds that the watcher of a session whose DVC has ended gets to finish by itself.
+
+    Returns:
+        number of sessions that this completed; :func:`pending` names those that remain.
+    """
+    done = 0
+    for session in pending(root):
+        folder = folder_of(root, session)
+        if not _is_running(root, session):
+            wait_for_watcher(root, session, wait)
+        with _exclusive(folder) as free:
+            if free and (_pending_file(root, session)).exists():
+                done += _complete(root, session)
+    return done
+
+
+def pending(root: Path) -> list[str]:
+    """Ids of the sessions that some tracker has not got whole, oldest first."""
+    markers = (root / JOURNAL_FOLDER / _PENDING).glob("*")
+    return [file.name for file in sorted(markers, key=lambda file: file.stat().st_mtime)]
+
+
+def replay(root: Path) -> int:
+    """Send every journal again from its beginning, for a store that was lost or a tracker that is new."""
+    for folder in sorted((root / JOURNAL_FOLDER).glob("[!.]*")):
+        with _exclusive(folder) as free:
+            if free:
+                (folder / "state.json").unlink(missing_ok=True)
+                _pending_file(root, folder.name).touch()
+    return sync(root)
+
+
+def watch(root: Path, session: str) -> None:
+    """Follow one session to its end; returns at once if another process does already."""
+    with _exclusive(folder_of(root, session), patience=_PATIENCE) as free:
+        if not free:
+            return
+        others = [name for name in pending(root) if name != session and not _is_running(root, name)]
+        if others:
+            _log.info("completing %d earlier sessions", len(others))
+            sync(root, wait=0.0)
+        _follow(root, session)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Entry point of the watcher's process."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    os.nice(_NICE)
+    root, session = arguments
+    watch(Path(root), session)
+
+
+def _follow(root: Path, session: str) -> None:
+    from workbench.observer import Observer
+
+    observer = Observer(root, sessions.load(root, session))
+    feeds = _Feeds(root, folder_of(root, session))
+    while not observer.is_over():
+        observer.look()
+        if observer.is_open():
+            feeds.deliver()
+        time.sleep(POLL_SECONDS)
+    _finish(root, session, observer, feeds)
+
+
+def _complete(root: Path, session: str) -> bool:
+    """Catch up with a session that nobody watches; the caller holds its lock."""
+    from workbench.observer import Observer
+
+    observer = Observer(root, sessions.load(root, session))
+    observer.look()
+    feeds = _Feeds(root, folder_of(root, session))
+    if observer.is_over():
+        return _finish(root, session, observer, feeds)
+    feeds.deliver()
+    feeds.close()
+    return False
+
+
+def _finish(root: Path, session: str, observer: Observer, feeds: _Feeds) -> bool:
+    if not observer.close():
+        shutil.rmtree(folder_of(root, session))
+        _pending_file(root, session).unlink(missing_ok=True)
+        return True
+    for _ in range(FINAL_ATTEMPTS):
+        if feeds.deliver(now=True):
+            break
+    feeds.close()
+    if feeds.are_done():
+        _pending_file(root, session).unlink(missing_ok=True)
+        return True
+    _log.error("session %s is not whole in every tracker; its journals are, and `workbench sync` tries again", session)
+    return False
+
+
+class _Feeds:
+    """The feeds of one session, made when there is something to send, so that an idle watcher loads no tracker."""
+
+    def __init__(self, root: Path, folder: Path) -> None:
+        self._root, self._folder = root, folder
+        self._feeds: list[Feed] = []
+        self._loaded = False
+        self._broken = False
+
+    def deliver(self, now: bool = False) -> bool:
+        """Send what is new to every tracker. False when one of them could not take it."""
+        if not self._loaded:
+            self._load()
+        for feed in self._feeds if now else ():
+            feed.retry_now()
+        took = [feed.deliver() for feed in self._feeds]  # every one of them gets its turn
+        return all(took) and not self._broken
+
+    def are_done(self) -> bool:
+        """Whether every tracker has the whole session."""
+        return not self._broken and all(feed.is_done() for feed in self._feeds)
+
+    def close(self) -> None:
+        """Disconnect."""
+        for feed in self._feeds:
+            feed.close()
+
+    def _load(self) -> None:
+        from workbench import compute, host
+        from workbench.errors import WorkbenchError
+        from workbench.feed import Feed
+
+        self._loaded = True
+        try:
+            trackers = host.load_trackers(self._root, compute.load_config(self._root).trackers)
+        except WorkbenchError:
+            self._broken = True
+            _log.exception("no tracker can be loaded")
+            return
+        self._feeds = [Feed(self._root, self._folder, cast("Tracker[Any]", tracker)) for tracker in trackers]
+
+
+def _is_running(root: Path, session: str) -> bool:
+    try:
+        record = sessions.load(root, session)
+    except FileNotFoundError:
+        return False
+    return is_alive(record.pid, record.process_started)
+
+
+def _pending_file(root: Path, session: str) -> Path:
+    return root / JOURNAL_FOLDER / _PENDING / session
+
+
+def _is_watched(folder: Path) -> bool:
+    if not folder.exists():
+        return False
+    with _exclusive(folder) as free:
+        return not free
+
+
+@contextmanager
+def _exclusive(folder: Path, patience: float = 0.0) -> Iterator[bool]:
+    """Hold the lock that the watcher of a session holds; yields False where another process keeps it for so many seconds."""
+    try:
+        file = (folder / _LOCK_FILE).open("a")
+    except FileNotFoundError:
+        yield True  # the folder is gone: the session left nothing to watch
+        return
+    with file:
+        deadline = time.monotonic() + patience
+        while not (taken := _try_lock(file)) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        yield taken
+
+
+def _try_lock(file: TextIO) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _environment(root: Path) -> dict[str, str]:
+    """This process's environment without what belongs to the stage, and with telemetry off."""
+    kept = {name: value for name, value in os.environ.items() if name not in ("DVC_STAGE", "DVC_EXP_NAME")}
+    return {**kept, "DVC_ROOT": str(root), "DO_NOT_TRACK": "1", "OMP_NUM_THREADS": "1"}
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
