@@ -15,6 +15,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
+    rich_markup_mode=None,  # plain help needs no rich, whose import would double its time
 )
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 

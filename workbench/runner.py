@@ -118,7 +118,7 @@ def _input(flow: str, format_name: str, path: Path, known: Mapping[str, str]) ->
 def _execute(root: Path, plan: Plan, console: Console) -> None:
     main = main_root(root)
     session = current_session(root)
-    interrupted = find_interrupted(main, plan.fingerprint)
+    interrupted = find_interrupted(main, session.id, plan.fingerprint)
     journal = interrupted or Journal.create(main, session.id, uuid.uuid4().hex[:16])
     ensure_watcher(main, session)
     started = time.time()

@@ -56,10 +56,11 @@ class ShingleSets:
         if not len(vocabulary):
             return np.zeros(len(self.hashes), np.bool_)
         places = np.searchsorted(vocabulary, self.hashes)
-        return vocabulary[np.minimum(places, len(vocabulary) - 1)] == self.hashes
+        known: npt.NDArray[np.bool_] = vocabulary[np.minimum(places, len(vocabulary) - 1)] == self.hashes
+        return known
 
     def matrix(self, vocabulary: Hashes) -> csr_array:
-        """Texts × vocabulary, 1 where the text has the shingle; shingles outside the vocabulary are left out."""
+        """A row per text, a column per hash of the vocabulary, 1 where the text has it; other shingles are left out."""
         from scipy.sparse import csr_array
 
         known = self.known_in(vocabulary)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from workbench.errors import ArtifactError
@@ -173,8 +172,3 @@ def require_text(directory: Path, columns: list[str], prefix: str = "part") -> N
                         f"column {name!r} is empty", f"{directory}, row {row + offset}", "drop the row or fill it"
                     )
         row += batch.num_rows
-
-
-def open_dataset(directory: Path, prefix: str = "part") -> ds.Dataset:
-    """The table as an Arrow dataset, for queries."""
-    return ds.dataset([str(shard) for shard in shards(directory, prefix)], format="parquet")

@@ -379,7 +379,8 @@ def _report(
 def _show_funnel(documents: int, losses: Mapping[str, int], heldout: int, train: int, run: Run) -> None:
     steps: dict[str, int] = {"documents": documents, **losses, "heldout": heldout, "train": train}
     counts = [float(number) for number in steps.values()]
-    run.chart(Chart("funnel", "Documents read, removed by reason, and kept", "step", "documents", list(steps), {"documents": counts}))
+    title = "Documents read, removed by reason, and kept"
+    run.chart(Chart("funnel", title, "step", "documents", list(steps), {"documents": counts}))
     run.table("funnel", "Funnel", [{"step": step, "documents": number} for step, number in steps.items()])
 
 
@@ -388,9 +389,8 @@ def _show_clusters(plan: _Plan, sizes: Rows, corpus: Corpus, run: Run) -> None:
     places = np.searchsorted(SIZES, clustered, side="right") - 1
     labels = [_size_label(place) for place in range(len(SIZES))]
     counts = np.bincount(places, minlength=len(SIZES)).astype(float).tolist()
-    run.chart(
-        Chart("cluster-sizes", "Clusters by size", "documents in the cluster", "clusters", labels, {"clusters": counts}, log_y=True)
-    )
+    title = "Clusters by size"
+    run.chart(Chart("cluster-sizes", title, "documents in the cluster", "clusters", labels, {"clusters": counts}, log_y=True))
     largest = [int(first) for first in np.argsort(-sizes, kind="stable")[:LARGEST] if sizes[first] > 1]
     if largest:
         run.table("largest-clusters", "The largest clusters of duplicates", _cluster_rows(plan, largest, sizes, corpus))

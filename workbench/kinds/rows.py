@@ -90,7 +90,7 @@ class BadRow:
     detail: str = ""
 
 
-class UnusableRow(ValueError):
+class UnusableRowError(ValueError):
     """A row's values cannot be used; the row is quarantined."""
 
     def __init__(self, reason: str, detail: str = "") -> None:
@@ -138,7 +138,7 @@ class RowSource(Source[R]):
 
     def __init__(self, config: R, parts: Mapping[str, Sequence[Any]] | None = None) -> None:
         super().__init__(config, parts)
-        self.produces = config.produces  # type: ignore[misc]  # the format is the configuration's choice
+        self.produces = config.produces  # the format is the configuration's choice
 
     @abstractmethod
     def rows(self, run: Run) -> Iterator[Row | BadRow]:
@@ -153,7 +153,7 @@ class RowSource(Source[R]):
                 try:
                     yield convert(row, self.config, run.seed)
                     continue
-                except UnusableRow as error:
+                except UnusableRowError as error:
                     row = BadRow(row.origin, error.reason, error.detail)
             self.skip(row.reason)
             if row.reason != EMPTY:
@@ -192,7 +192,7 @@ def convert(row: Row, config: RowsConfig, seed: int) -> Document | Example:
     """Make a record of a row.
 
     Raises:
-        UnusableRow: a value is missing, empty, too long or of another type.
+        UnusableRowError: a value is missing, empty, too long or of another type.
     """
     columns, values = config.columns, row.values
     if config.produces == "corpus":
@@ -209,7 +209,7 @@ def convert(row: Row, config: RowsConfig, seed: int) -> Document | Example:
         chosen = _messages(values, columns.chosen, "assistant", config)
         rejected = _messages(values, columns.rejected, "assistant", config)
         if chosen == rejected:
-            raise UnusableRow("no-preference", "chosen and rejected are the same")
+            raise UnusableRowError("no-preference", "chosen and rejected are the same")
         return Preference(prompt, chosen, rejected, split)
     verifier = config.verifier or _text(values, columns.verifier, config)
     return Problem(prompt, _answer(values, columns.answer, config), verifier, split)
@@ -217,12 +217,12 @@ def convert(row: Row, config: RowsConfig, seed: int) -> Document | Example:
 
 def _text(values: Mapping[str, Any], name: str, config: RowsConfig) -> str:
     if name not in values:
-        raise UnusableRow("missing-column", f"no {name!r}")
+        raise UnusableRowError("missing-column", f"no {name!r}")
     value = values[name]
     if value is None:
-        raise UnusableRow(EMPTY, name)
+        raise UnusableRowError(EMPTY, name)
     if not isinstance(value, str):
-        raise UnusableRow("not-text", f"{name!r} is {type(value).__name__}")
+        raise UnusableRowError("not-text", f"{name!r} is {type(value).__name__}")
     return checked_text(value, config.max_record_bytes)
 
 
@@ -230,18 +230,18 @@ def checked_text(text: str, max_bytes: int) -> str:
     """The text, if it can be stored.
 
     Raises:
-        UnusableRow: it is empty, too long, not valid Unicode, or holds NUL characters as binary files do.
+        UnusableRowError: it is empty, too long, not valid Unicode, or holds NUL characters as binary files do.
     """
     if not text.strip():
-        raise UnusableRow(EMPTY)
+        raise UnusableRowError(EMPTY)
     try:
         size = len(text.encode("utf-8"))
     except UnicodeEncodeError as error:
-        raise UnusableRow("bad-utf8", f"at character {error.start}") from error
+        raise UnusableRowError("bad-utf8", f"at character {error.start}") from error
     if size > max_bytes:
-        raise UnusableRow("too-long", f"{size} bytes, max_record_bytes is {max_bytes}")
+        raise UnusableRowError("too-long", f"{size} bytes, max_record_bytes is {max_bytes}")
     if "\0" in text:
-        raise UnusableRow("nul-character", f"at character {text.index(chr(0))}")
+        raise UnusableRowError("nul-character", f"at character {text.index(chr(0))}")
     return text
 
 
@@ -261,17 +261,17 @@ def _messages(values: Mapping[str, Any], name: str, role: str, config: RowsConfi
         try:
             value = json.loads(value)
         except (ValueError, RecursionError) as error:
-            raise UnusableRow("malformed-json", f"{name!r}: {error}") from error
+            raise UnusableRowError("malformed-json", f"{name!r}: {error}") from error
     if value is None:
-        raise UnusableRow("missing-column" if name not in values else EMPTY, f"no {name!r}")
+        raise UnusableRowError("missing-column" if name not in values else EMPTY, f"no {name!r}")
     if not isinstance(value, list) or not value:
-        raise UnusableRow("not-messages", f"{name!r} is no list of messages")
+        raise UnusableRowError("not-messages", f"{name!r} is no list of messages")
     return tuple(_message(item, name, config) for item in value)
 
 
 def _message(item: object, name: str, config: RowsConfig) -> Message:
     if not isinstance(item, dict) or item.get("role") not in ROLES:
-        raise UnusableRow("not-messages", f"{name!r}: a message needs a role of {', '.join(ROLES)}")
+        raise UnusableRowError("not-messages", f"{name!r}: a message needs a role of {', '.join(ROLES)}")
     return Message(role=item["role"], content=_text(item, "content", config))
 
 

@@ -44,7 +44,7 @@ class Source(Stage[C]):
     inputs: ClassVar[Mapping[str, str]] = {}
     outputs: ClassVar[Mapping[str, str]] = {"out": "*", "decisions": "decisions"}
     parts: ClassVar[Mapping[str, str]] = {"filters": "filter"}
-    produces: ClassVar[str]
+    produces: str
     """The artifact format: corpus, conversations, preferences, problems or benchmark."""
     meta_fields: ClassVar[tuple[str, ...]] = ("origin",)
     """Fields of every document's ``meta``, for corpora."""

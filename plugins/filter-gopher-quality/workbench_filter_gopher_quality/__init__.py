@@ -55,7 +55,12 @@ class GopherQuality(Filter[GopherQualityConfig]):
         """The first rule that the document breaks, under the name of its threshold."""
         words = document.text.split()
         lines = [line.strip() for line in document.text.splitlines() if line.strip()]
-        rules = (self._by_words(words), self._by_symbols(document.text, len(words)), self._by_lines(lines), self._by_language(words))
+        rules = (
+            self._by_words(words),
+            self._by_symbols(document.text, len(words)),
+            self._by_lines(lines),
+            self._by_language(words),
+        )
         return next((rule for found in rules for rule, broken in found if broken), None)
 
     def _by_words(self, words: list[str]) -> Iterator[tuple[str, bool]]:

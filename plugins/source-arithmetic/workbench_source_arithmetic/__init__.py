@@ -58,9 +58,8 @@ class ArithmeticConfig(Config):
             raise ValueError(f"digits_min ({self.digits_min}) is greater than digits_max ({self.digits_max})")
         wanted, possible = self.train + self.heldout, len(self.operations) * self.pairs
         if wanted * 4 > possible:
-            raise ValueError(
-                f"{wanted} different problems are wanted, and the limit is {possible // 4}, a quarter of all there are: raise digits_max"
-            )
+            limit = f"{possible // 4}, a quarter of all there are"
+            raise ValueError(f"{wanted} different problems are wanted, and the limit is {limit}: raise digits_max")
         return self
 
     @property

@@ -56,9 +56,7 @@ class Files(RowSource[FilesConfig]):
         found = find(self.config.path)
         if found.ignored:
             run.metric("ignored_files", found.ignored)
-        limits = Limits(
-            self.config.max_record_bytes, self.config.max_decompressed_bytes, self.config.max_compression_ratio
-        )
+        limits = Limits(self.config.max_record_bytes, self.config.max_decompressed_bytes, self.config.max_compression_ratio)
         for name, file in found.files.items():
             self._require_format(name)
             try:
@@ -70,7 +68,9 @@ class Files(RowSource[FilesConfig]):
     def _require_format(self, name: str) -> None:
         if self.config.produces != "corpus" and name.lower().endswith(TEXT_SUFFIXES):
             raise ArtifactError(
-                f"a text file can't give {self.config.produces}", name, "set `produces: corpus`, or point `path` at tables, such as *.jsonl"
+                f"a text file can't give {self.config.produces}",
+                name,
+                "set `produces: corpus`, or point `path` at tables, such as *.jsonl",
             )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +34,7 @@ def find(path: str) -> Found:
         base, candidates = target, [file for file in target.rglob("*") if file.is_file()]
     elif _WILDCARDS & set(path):
         base = _fixed_part(target)
-        candidates = [Path(name) for name in glob.iglob(str(target), recursive=True) if Path(name).is_file()]
+        candidates = [file for file in base.glob(str(target.relative_to(base))) if file.is_file()]
     else:
         fix = "set `path` to a folder, a file or a glob; it is relative to the folder of params.yaml"
         raise ArtifactError("there is no such file or folder", path, fix)
@@ -55,6 +54,8 @@ def _sorted(path: str, base: Path, candidates: Iterable[Path]) -> Found:
     if not known:
         others = sorted({Path(name).suffix or "no suffix" for name in shown})
         raise ArtifactError(
-            f"no file of a known type; found {', '.join(others[:10]) or 'nothing'}", path, f"the known types are {', '.join(SUFFIXES)}"
+            f"no file of a known type; found {', '.join(others[:10]) or 'nothing'}",
+            path,
+            f"the known types are {', '.join(SUFFIXES)}",
         )
     return Found(known, len(shown) - len(known))

@@ -36,7 +36,9 @@ class Limits:
         """
         if unpacked > self.decompressed_bytes:
             raise ArtifactError(
-                f"it unpacks to more than {self.decompressed_bytes} bytes", name, "raise `max_decompressed_bytes` if you trust the file"
+                f"it unpacks to more than {self.decompressed_bytes} bytes",
+                name,
+                "raise `max_decompressed_bytes` if you trust the file",
             )
         if unpacked > self.compression_ratio * packed + _SLACK:
             raise ArtifactError(

@@ -26,8 +26,9 @@ def paragraphs(pieces: Iterable[str], limit: int) -> Iterator[Numbered]:
             cut = _cut(text, limit)
             if text[:cut].strip():
                 yield start, text[:cut].rstrip()
-            start += text.count("\n", 0, cut)
-            text = text[cut:].lstrip(" \n")
+            rest = text[cut:].lstrip(" \n")
+            start += text.count("\n", 0, len(text) - len(rest))
+            text = rest
     if text.strip():
         yield start, text.rstrip()
 

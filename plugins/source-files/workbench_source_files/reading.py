@@ -80,10 +80,11 @@ def _json_row(origin: str, source: str, line: str | None, limits: Limits) -> Row
         return BadRow(origin, "too-long", f"more than max_record_bytes {limits.record_bytes}")
     if not line.strip():
         return None
-    if any("\ud800" <= character <= "\udfff" for character in line):
-        return BadRow(origin, "bad-utf8", "bytes that are not UTF-8")
     try:
+        line.encode()
         values = json.loads(line)
+    except UnicodeEncodeError as error:
+        return BadRow(origin, "bad-utf8", f"at character {error.start}")
     except (ValueError, RecursionError) as error:
         return BadRow(origin, "malformed-json", str(error))
     if not isinstance(values, dict):
@@ -136,14 +137,17 @@ class _CsvFeed:
         return self
 
     def __next__(self) -> str:
-        for self.line, line in self._numbered:
+        for number, line in self._numbered:
+            self.line = number
             if line is None:
                 self.too_long.append(BadRow(f"{self._name}:{self.line}", "too-long", f"more than max_record_bytes {self._limit}"))
                 continue
             self._taken += len(line)
             if self._taken > self._limit:
                 fix = "close the quotation mark that was opened before, or raise `max_record_bytes`"
-                raise ArtifactError(f"a CSV row is longer than max_record_bytes {self._limit}", f"{self._name}, line {self.line}", fix)
+                raise ArtifactError(
+                    f"a CSV row is longer than max_record_bytes {self._limit}", f"{self._name}, line {self.line}", fix
+                )
             return line
         raise StopIteration
 

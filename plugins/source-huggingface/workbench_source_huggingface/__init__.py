@@ -76,18 +76,23 @@ class HuggingFace(RowSource[HuggingFaceConfig]):
                     require_columns(list(values), self.config, f"{self.config.dataset}, split {self.config.split}")
                 yield Row(f"{origin}#{number}", source, values)
         except Exception as error:
-            raise self._explained(error) from error
+            if explained := self._explained(error):
+                raise explained from error
+            raise
 
     def _open(self, run: Run) -> Iterable[Mapping[str, Any]]:
         import datasets
 
+        datasets.disable_progress_bars()  # the stage shows its own
         folder, config = self._folder(), self.config
+        # A bare name such as json would mean a builder of the library, so a folder is given by its whole path.
+        path = str(folder.resolve()) if folder else config.dataset
         revision = None if folder else self._revision()
         try:
             if folder and any((folder / name).is_file() for name in _SAVED):
                 return _saved_split(folder, config.split)
             dataset: Iterable[Mapping[str, Any]] = datasets.load_dataset(
-                str(folder or config.dataset),
+                path,
                 name=config.name,
                 split=config.split,
                 revision=revision,
@@ -96,11 +101,13 @@ class HuggingFace(RowSource[HuggingFaceConfig]):
                 cache_dir=str(run.scratch / "datasets") if folder else None,
             )
         except Exception as error:
-            raise self._explained(error) from error
+            if explained := self._explained(error):
+                raise explained from error
+            raise
         return dataset
 
-    def _explained(self, error: Exception) -> Exception:
-        """A user's error for what `datasets` raises; anything else stays what it is."""
+    def _explained(self, error: Exception) -> ArtifactError | None:
+        """A user's error for what `datasets` raises, None for anything else."""
         from datasets.exceptions import DatasetNotFoundError, DatasetsError
 
         where = f"{self.config.dataset}, split {self.config.split}"
@@ -110,10 +117,10 @@ class HuggingFace(RowSource[HuggingFaceConfig]):
         if isinstance(error, DatasetNotFoundError):
             fix = "check the id and the revision; a private or gated data set needs `hf auth login`"
             return ArtifactError("the data set is not on the Hub, or it is private", where, fix)
-        if isinstance(error, DatasetsError | OSError | ValueError):
+        if isinstance(error, DatasetsError | OSError | ValueError | RuntimeError):
             first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             return ArtifactError(f"the data set can't be read: {first}", where, "check `name`, `split` and the files")
-        return error
+        return None
 
     def _folder(self) -> Path | None:
         """The local folder, or None for a data set of the Hub."""
@@ -121,7 +128,9 @@ class HuggingFace(RowSource[HuggingFaceConfig]):
         if path.is_dir():
             return path
         if path.is_file():
-            raise ArtifactError("`dataset` is a file", self.config.dataset, "give the folder it is in, or read it with `use: files`")
+            raise ArtifactError(
+                "`dataset` is a file", self.config.dataset, "give the folder it is in, or read it with `use: files`"
+            )
         if not _HUB_ID.fullmatch(self.config.dataset):
             raise ArtifactError("there is no such folder", self.config.dataset, "set `dataset` to a folder or an id of the Hub")
         return None
@@ -130,7 +139,7 @@ class HuggingFace(RowSource[HuggingFaceConfig]):
         revision = self.config.revision
         if revision is None or _MOVING.fullmatch(revision):
             raise ParamsError(
-                f"{self.config.dataset!r} is no folder here, and as a data set of the Hub it needs a fixed revision, not {revision!r}",
+                f"{self.config.dataset!r} is no folder here; a data set of the Hub needs a fixed revision, not {revision!r}",
                 "key revision",
                 "set `revision` to the commit shown under 'Files and versions' of the data set's page, or to a tag",
             )
@@ -144,11 +153,9 @@ def _saved_split(folder: Path, split: str) -> Iterable[Mapping[str, Any]]:
     import datasets
 
     saved = datasets.load_from_disk(str(folder))
-    if isinstance(saved, datasets.Dataset):
-        return saved
-    if split not in saved:
+    if isinstance(saved, datasets.DatasetDict) and split not in saved:
         raise ValueError(f"no split {split!r}; there is {', '.join(saved)}")
-    found: Iterable[Mapping[str, Any]] = saved[split]
+    found: Iterable[Mapping[str, Any]] = saved[split] if isinstance(saved, datasets.DatasetDict) else saved
     return found
 
 

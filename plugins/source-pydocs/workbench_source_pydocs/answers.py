@@ -12,6 +12,7 @@ _NUMPY_ITEM = re.compile(r"^(\*{0,2}\w+(?:\s*,\s*\*{0,2}\w+)*)\s*(?::.*)?$")
 _GOOGLE_ITEM = re.compile(r"^(\*{0,2}\w+)\s*(?:\([^)]*\))?\s*:\s*(.*)$")
 _SPHINX_ITEM = re.compile(r"^:param\s+(?:[^:]*\s)?(\*{0,2}\w+):\s*(.*)$")
 _TYPE_ONLY = re.compile(r"^[`(].*[`)],?( \*optional\*.*)?:?$")
+_IMPORT_LINE = re.compile(r"^\s*>>> (?:from|import) .*$", re.MULTILINE)
 _WORD = re.compile(r"\w+")
 _ITEM = re.compile(r"^[`*]*\w+[`*]* \(.*\) ?:")
 _SECTIONS = {"returns", "see", "alias", "deprecated", "notes", "note", "todo"}
@@ -60,14 +61,14 @@ def _first_sentence(paragraph: str) -> str:
 
 
 def example(doc: str, name: str, bounds: Bounds) -> str | None:
-    """The first block of an interactive session that uses ``name``, or None."""
+    """The first block of an interactive session that uses ``name`` and does more than import it, or None."""
     blocks = (block for block in re.split(r"\n\s*\n", doc) if block.lstrip().startswith(">>>"))
-    chosen = next((block for block in blocks if name in _WORD.findall(block)), None)
+    chosen = next((block for block in blocks if name in _WORD.findall(_IMPORT_LINE.sub("", block))), None)
     if chosen is None:
         return None
     lines = [line.rstrip() for line in chosen.split("\n")]
     indent = min(len(line) - len(line.lstrip()) for line in lines if line)
-    text = "\n".join(line[indent:] for line in lines).strip()
+    text = "\n".join(line[indent:] for line in lines).partition("\n```")[0].strip()
     return text if bounds.hold(text) else None
 
 

@@ -280,7 +280,8 @@ def _store(path: Path, extraction: Extraction) -> None:
         partial.write_bytes(hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
         partial.replace(path)
     except OSError:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
 
 
 def _load(path: Path) -> Extraction | None:

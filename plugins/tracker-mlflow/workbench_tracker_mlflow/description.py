@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from workbench_tracker_mlflow import tags
@@ -26,8 +26,9 @@ NO_ORIGIN = "origin not in this store"
 def of_stage(store: Store, run: Run) -> str:
     """Description of a stage's run."""
     known = run.data.tags
+    plugin = f"{known.get(tags.KIND, '')} plugin `{_text(known.get(tags.PLUGIN, ''))}`"
     lines = [
-        f"**{_text(known[tags.STAGE])}** by {known.get(tags.KIND, '')} plugin `{_text(known.get(tags.PLUGIN, ''))}`: {_outcome(run)}.",
+        f"**{_text(known[tags.STAGE])}** by {plugin}: {_outcome(run)}.",
         "",
         *_failure(known),
         *_results(known),
@@ -42,15 +43,20 @@ def of_session(store: Store, parent: Run, children: Sequence[Run]) -> str:
     """Description of a ``dvc repro``: its stages in the order of the pipeline."""
     known = parent.data.tags
     ran = {run.data.tags.get(tags.STAGE, ""): run for run in children}
-    cached = {record["stage"]: record for record in _cached(known)}
+    cached = {record["stage"]: record for record in tags.records(known, tags.CACHED)}
+    killed = {record["stage"]: record for record in tags.records(known, tags.CONTINUED)}
     order = [*tags.read_json(known, tags.PIPELINE, [])]
-    order += [name for name in (*ran, *cached) if name not in order]
+    order += [name for name in (*ran, *killed, *cached) if name not in order]
+    rows = {name: _ran(store, name, run) for name, run in ran.items()}
+    rows |= {name: _killed(store, name, record) for name, record in killed.items() if name not in ran}
+    rows |= {name: _from_cache(store, name, record) for name, record in cached.items() if name not in rows}
+    counts = f"stages that ran: {len(rows.keys() - cached.keys())}, from the cache: {len(cached.keys())}"
     lines = [
-        f"`{_text(known.get(tags.COMMAND, ''))}`: {_outcome(parent)}; {len(ran)} stages ran, {len(cached)} came from the cache.",
+        f"`{_text(known.get(tags.COMMAND, ''))}`: {_outcome(parent)}; {counts}.",
         "",
         "| stage | what happened | seconds | results |",
         "|---|---|---|---|",
-        *(_stage_row(store, name, ran.get(name), cached.get(name)) for name in order if name in ran or name in cached),
+        *(rows[name] for name in order if name in rows),
         "",
         *_origin(known),
     ]
@@ -63,23 +69,21 @@ def results_of(run: Run) -> dict[str, float]:
     return found
 
 
-def _stage_row(store: Store, name: str, run: Run | None, cached: Mapping[str, Any] | None) -> str:
-    if run is not None:
-        seconds = shown(round(float(run.data.tags.get(tags.SECONDS, "nan")), 1)).replace("nan", "")
-        return f"| {_text(name)} | [{run.info.status}]({store.link(run.info.run_id)}) | {seconds} | {_key_results(results_of(run))} |"
-    record = cached or {}
-    origin = record.get("run", "")
-    state = "restored from DVC's run cache" if record.get("state") == "restored" else "unchanged"
-    made = f"[made by this run]({store.link(origin)})" if origin else NO_ORIGIN
-    return f"| {_text(name)} | cached: {state}, {made} | | {_key_results(record.get('results', {}))} |"
+def _ran(store: Store, name: str, run: Run) -> str:
+    seconds = run.data.tags.get(tags.SECONDS)
+    shown_seconds = f"{float(seconds):.1f}" if seconds else ""
+    outcome = f"[{run.info.status}]({store.link(run.info.run_id)})"
+    return f"| {_text(name)} | {outcome} | {shown_seconds} | {_key_results(results_of(run))} |"
 
 
-def _cached(known: Mapping[str, str]) -> Iterator[Mapping[str, Any]]:
-    for name in known:
-        if name.startswith(tags.CACHED):
-            record = tags.read_json(known, name, None)
-            if record:
-                yield record
+def _killed(store: Store, name: str, record: Mapping[str, Any]) -> str:
+    return f"| {_text(name)} | KILLED, and [continued later]({store.link(record['run'])}) | | |"
+
+
+def _from_cache(store: Store, name: str, record: Mapping[str, Any]) -> str:
+    state = "restored from DVC's run cache" if record["state"] == "restored" else "unchanged"
+    made = f"[made by this run]({store.link(record['run'])})" if record["run"] else NO_ORIGIN
+    return f"| {_text(name)} | cached: {state}, {made} | | {_key_results(record['results'])} |"
 
 
 def _outcome(run: Run) -> str:
@@ -116,7 +120,7 @@ def _inputs(store: Store, known: Mapping[str, str]) -> list[str]:
     for record in tags.read_json(known, tags.INPUTS, []):
         makers = store.find({tags.output_digest(record["path"]): record["digest"]}) if record.get("digest") else []
         maker = _link(store, makers[0]) if makers else NO_ORIGIN
-        rows.append(f"| {_text(record['flow'])} | `{_text(record['path'])}` | {_size(record)} | `{record['digest'][:12]}` | {maker} |")
+        rows.append(_row(record, record["digest"], maker))
     return ["| input | path | size | DVC hash | made by |", "|---|---|---|---|---|", *rows, ""] if rows else []
 
 
@@ -126,13 +130,18 @@ def _outputs(store: Store, known: Mapping[str, str]) -> list[str]:
         digest = known.get(tags.output_digest(record["path"]), "")
         wanted = {tags.input_digest(record["path"]): digest}
         users = ", ".join(_link(store, run) for run in store.find(wanted, limit=CONSUMERS_SHOWN)) if digest else ""
-        rows.append(f"| {_text(record['flow'])} | `{_text(record['path'])}` | {_size(record)} | `{digest[:12]}` | {users} |")
+        rows.append(_row(record, digest, users))
     return ["| output | path | size | DVC hash | read by |", "|---|---|---|---|---|", *rows, ""] if rows else []
+
+
+def _row(record: Mapping[str, Any], digest: str, neighbours: str) -> str:
+    return f"| {_text(record['flow'])} | `{_text(record['path'])}` | {_size(record)} | `{digest[:12]}` | {neighbours} |"
 
 
 def _origin(known: Mapping[str, str]) -> list[str]:
     commit = known.get(tags.COMMIT, "")
-    lines = [f"Commit `{commit[:12]}`" + (" with changes (see changes.diff.txt)" if known.get(tags.DIRTY) == "true" else "")] if commit else []
+    changes = " with changes (changes.diff.txt)" if known.get(tags.DIRTY) == "true" else ""
+    lines = [f"Commit `{commit[:12]}`{changes}"] if commit else []
     if tags.FINGERPRINT in known:
         lines.append(f"Fingerprint `{known[tags.FINGERPRINT]}`, workbench run `{known[tags.RUN]}`")
     return ["; ".join(lines) + "."] if lines else []

@@ -5,13 +5,18 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from workbench import digests
+from workbench.events import Artifact
 from workbench_tracker_mlflow import tags
 from workbench_tracker_mlflow.store import Store
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
 
 ALIAS = "candidate"
 _SMALL_FILES = ("config.json", "generation_config.json")
@@ -28,6 +33,27 @@ class Model:
     run: str
     """MLflow run that made it."""
     stage: str
+    workspace: Path
+    """Where its stage ran."""
+
+
+def made_by(run: Run) -> Iterator[Model]:
+    """The models among a run's outputs whose hashes are known."""
+    known = run.data.tags
+    for record in tags.read_json(known, tags.OUTPUTS, []):
+        digest = known.get(tags.output_digest(record["path"]))
+        if record["format"] == "model" and digest:
+            yield Model(record["path"], digest, run.info.run_id, known[tags.STAGE], Path(known[tags.DIRECTORY]))
+
+
+def log_inputs(store: Store, run: str, inputs: Sequence[Artifact]) -> None:
+    """Link a run to the logged models that it reads."""
+    from mlflow.entities import LoggedModelInput
+
+    digests_read = [artifact.digest for artifact in inputs if artifact.format == "model" and artifact.digest]
+    found = [LoggedModelInput(model) for digest in digests_read if (model := find(store, digest)) is not None]
+    if found:
+        store.client.log_inputs(run, models=found)
 
 
 def find(store: Store, digest: str) -> str | None:
@@ -41,7 +67,7 @@ def find(store: Store, digest: str) -> str | None:
     return str(found[0].model_id) if found else None
 
 
-def log(store: Store, model: Model, workspace: Path) -> str:
+def log(store: Store, model: Model) -> str:
     """Record a model as an output of its run, once; returns the logged model's id.
 
     Its weights stay where DVC keeps them, under the digest; the page holds its configuration and how to fetch it.
@@ -60,14 +86,14 @@ def log(store: Store, model: Model, workspace: Path) -> str:
         model_type="transformers",
     )
     with tempfile.TemporaryDirectory() as folder:
-        _write_page(Path(folder), model, workspace)
+        _write_page(Path(folder), model)
         store.client.log_model_artifacts(made.model_id, folder)
     store.client.finalize_logged_model(made.model_id, "READY")
     store.client.log_outputs(model.run, [LoggedModelOutput(made.model_id, 0)])
     return str(made.model_id)
 
 
-def register(store: Store, name: str, model: Model, model_id: str, workspace: Path) -> str:
+def register(store: Store, name: str, model: Model, model_id: str) -> str:
     """Register the model under ``name`` with the alias ``candidate``; returns what was done, for people.
 
     The bytes are copied first and hashed as copies, so what is registered is what the digest says. The same bytes
@@ -75,9 +101,9 @@ def register(store: Store, name: str, model: Model, model_id: str, workspace: Pa
     """
     version = _version_of(store, name, model.digest)
     if version is None:
-        with tempfile.TemporaryDirectory(dir=workspace / ".workbench") as folder:
+        with tempfile.TemporaryDirectory() as folder:
             copy = Path(folder) / "model"
-            if not _copy(workspace / model.path, copy, model.digest):
+            if not _copy(model.workspace / model.path, copy, model.digest):
                 return f"not registered: the files at {model.path} are no longer those with hash {model.digest}"
             store.client.log_model_artifacts(model_id, str(copy))
         version = _create_version(store, name, model, model_id)
@@ -118,10 +144,10 @@ def _version_of(store: Store, name: str, digest: str) -> str | None:
     return None
 
 
-def _write_page(folder: Path, model: Model, workspace: Path) -> None:
+def _write_page(folder: Path, model: Model) -> None:
     source: Mapping[str, str] = {"path": model.path, "dvc_md5": model.digest, "stage": model.stage, "run": model.run}
     (folder / "source.json").write_text(json.dumps(source, indent=1), encoding="utf-8")
     for name in _SMALL_FILES:
-        file = workspace / model.path / name
+        file = model.workspace / model.path / name
         if file.is_file():
             shutil.copyfile(file, folder / name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 HIDDEN = "(redacted)"
 _SECRET_NAME = re.compile(r"(^|[._-])(token|secret|password|passwd|api[_-]?key|access[_-]?key|credentials?)$", re.IGNORECASE)
@@ -23,3 +24,12 @@ def text(value: str) -> str:
 def param(name: str, value: str) -> str:
     """A parameter's value, hidden when its name says that it is a secret."""
     return HIDDEN if _SECRET_NAME.search(name) and value not in ("", "null", "None") else text(value)
+
+
+def tree(value: object, name: str = "") -> object:
+    """A record with every secret in it hidden, whatever its depth."""
+    if isinstance(value, Mapping):
+        return {key: tree(inner, str(key)) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [tree(item, name) for item in value]
+    return param(name, value) if isinstance(value, str) else value

@@ -40,15 +40,15 @@ def as_csv(rows: Sequence[Row]) -> str:
 def as_html(title: str, rows: Sequence[Row]) -> str:
     """A self-contained page; every cell is escaped, and a policy forbids scripts and requests."""
     names = columns_of(rows)
-    shown = rows[:LARGEST_PAGE]
-    caption = title if len(shown) == len(rows) else f"{title} (the first {len(shown):,} of {len(rows):,} rows; all are in the CSV)"
+    page = rows[:LARGEST_PAGE]
+    left_out = f" (the first {len(page):,} of {len(rows):,} rows; all are in the CSV)" if len(page) < len(rows) else ""
     head = "".join(f"<th>{html.escape(name)}</th>" for name in names)
-    body = "\n".join(f"<tr>{''.join(_cell(row.get(name)) for name in names)}</tr>" for row in shown)
+    body = "\n".join(f"<tr>{''.join(_cell(row.get(name)) for name in names)}</tr>" for row in page)
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
 <style>{_STYLE}</style></head><body>
-<table><caption>{html.escape(caption)}</caption>
+<table><caption>{html.escape(title + left_out)}</caption>
 <thead><tr>{head}</tr></thead>
 <tbody>
 {body}

@@ -40,6 +40,8 @@ REGISTRATION = "workbench.registration"
 EXPERIMENT = "workbench.experiment"
 CACHED = "workbench.cached."
 """Prefix of the tags of a parent run that say where the result of a stage that did not run came from (JSON)."""
+CONTINUED = "workbench.continued."
+"""Prefix of the tags of a parent run that name the runs which were killed in it and continued in a later one (JSON)."""
 
 PARENT = "mlflow.parentRunId"
 NOTE = "mlflow.note.content"
@@ -74,6 +76,17 @@ def output_digest(path: str) -> str:
 def cached(stage: str) -> str:
     """Tag of a parent run for one stage that did not run."""
     return key(f"{CACHED}{stage}")
+
+
+def continued(stage: str) -> str:
+    """Tag of a parent run for one stage that was killed in it and continued in a later one."""
+    return key(f"{CONTINUED}{stage}")
+
+
+def records(tags: Mapping[str, str], prefix: str) -> list[Mapping[str, Any]]:
+    """Values of all tags with that prefix that hold JSON."""
+    found = [read_json(tags, name, None) for name in sorted(tags) if name.startswith(prefix)]
+    return [record for record in found if record]
 
 
 def read_json(tags: Mapping[str, str], name: str, default: Any) -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from typing import Any
 
 from workbench.events import GenerationLogged
 from workbench_tracker_mlflow.store import Store
@@ -46,18 +47,18 @@ def log(store: Store, run: str, stage: str, event: GenerationLogged) -> str:
         )
     )
     if event.score is not None:
-        _score(client, trace, run, event)
+        _score(client, trace, event)
     return trace
 
 
-def _score(client: object, trace: str, run: str, event: GenerationLogged) -> None:
+def _score(client: Any, trace: str, event: GenerationLogged) -> None:
     from mlflow.entities import AssessmentSource, Feedback
 
-    if client.get_trace_info(trace).assessments:  # type: ignore[attr-defined]
+    if client.get_trace_info(trace).assessments:
         return
     source = AssessmentSource(source_type="CODE", source_id="workbench")
-    feedback = Feedback(name="score", value=float(event.score or 0.0), source=source, trace_id=trace, metadata={"mlflow_run": run})
-    client.log_assessment(trace, feedback)  # type: ignore[attr-defined]
+    feedback = Feedback(name="score", value=event.score, source=source, trace_id=trace)
+    client.log_assessment(trace, feedback)
 
 
 def _span(trace: str, digest: str, event: GenerationLogged) -> object:

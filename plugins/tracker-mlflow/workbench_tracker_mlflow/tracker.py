@@ -6,9 +6,7 @@ import json
 import logging
 import math
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict
 from functools import wraps
 from pathlib import Path
@@ -17,11 +15,11 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 from workbench import events, hookimpl
 from workbench.kinds.tracker import Tracker
 from workbench.plugin import Config
-from workbench.run import Chart
 from workbench_tracker_mlflow import redaction, tags
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric, Run
+
     from workbench_tracker_mlflow.models import Model
     from workbench_tracker_mlflow.store import Store
 
@@ -30,7 +28,8 @@ T = TypeVar("T")
 DEFAULT_NAME = "workbench-default"
 FINAL_KIND = "align"
 """The kind whose model is the pipeline's final one; in a pipeline without it, the last model is."""
-_PREVIEWED = frozenset({".csv", ".html", ".json", ".md", ".png", ".txt", ".yaml"})
+NONFINITE_NAMED = 20
+_INHERITED = (tags.COMMIT, tags.BRANCH, tags.REMOTE, tags.DIRTY, tags.SOURCE_NAME, tags.SOURCE_TYPE)
 _log = logging.getLogger(__name__)
 
 
@@ -47,7 +46,7 @@ def _guarded(hook: Callable[Concatenate[MlflowTracker, P], T]) -> Callable[Conca
     """Let a hook raise ConnectionError when it is the store that fails."""
 
     @wraps(hook)
-    def guarded(self: MlflowTracker, *args: P.args, **kwargs: P.kwargs) -> T:
+    def guarded(self: MlflowTracker, /, *args: P.args, **kwargs: P.kwargs) -> T:
         with self.store.guarded():
             return hook(self, *args, **kwargs)
 
@@ -64,7 +63,6 @@ class MlflowTracker(Tracker[MlflowConfig]):
         """Connect to the store, and make it where there is none."""
         from workbench_tracker_mlflow.store import Store
 
-        self.workspace = workspace
         self.experiment = self.config.experiment or os.environ.get("MLFLOW_EXPERIMENT_NAME") or DEFAULT_NAME
         self.store: Store = Store(workspace, self.experiment)
         self._runs: dict[str, str] = {}
@@ -73,38 +71,37 @@ class MlflowTracker(Tracker[MlflowConfig]):
     @_guarded
     def session_started(self, event: events.SessionStarted) -> None:
         """Make the parent run."""
-        known = {
-            tags.ROLE: "session",
-            tags.SESSION: event.session,
-            tags.COMMAND: redaction.text(event.command),
-            tags.DIRECTORY: event.directory,
-            tags.PIPELINE: json.dumps(event.stages),
-            tags.EXPERIMENT: event.experiment,
-            **_source_tags(event),
-        }
-        run = self._find_or_create({tags.SESSION: event.session, tags.ROLE: "session"}, known, _session_name(event), event.time)
-        self._log_files(run, event.files)
-        self._describe_session(run)
+        from workbench_tracker_mlflow import files
+
+        run = self._session(event.session)
+        if run is None:
+            name = _session_name(event)
+            run = self.store.client.create_run(self.store.experiment, int(event.time * 1000), _session_tags(event), name)
+        files.log_session_files(self.store, run.info.run_id, event.files)
+        self._describe_session(run.info.run_id)
 
     @hookimpl
     @_guarded
     def stage_started(self, event: events.StageStarted) -> str:
         """Make the stage's run, or take up the one that was killed."""
-        from workbench_tracker_mlflow import datasets, params
+        from workbench_tracker_mlflow import datasets, files, models, params
 
-        parent = self._parent(event.session)
-        wanted = {tags.RUN: event.run}
-        run = self._find_or_create(wanted, self._stage_tags(event, parent), f"{event.stage} · {event.plugin}", event.time)
-        self.store.client.update_run(run, "RUNNING")
+        session = self._session(event.session)
+        found = self.store.find({tags.RUN: event.run})
+        before = found[0] if found else None
+        if before is not None and float(before.data.tags[tags.STARTED]) > event.time:
+            self._hand_over(session, before)  # a later attempt is in the store already
+            return f"MLflow run {before.info.run_id}"
+        run = self._open_run(event, session, before)
         self.store.log_params(run, params.of_entry(event.lock))
         if event.inputs:
             self.store.client.log_inputs(run, [datasets.as_input(artifact) for artifact in event.inputs])
-            self._log_input_models(run, event.inputs)
-        self._log_json(run, "lock_entry.json", event.lock)
-        self._log_json(run, "machine.json", event.machine)
-        if parent is not None:
-            self._copy_session_files(parent, run)
-            self._describe_session(parent.info.run_id)
+            models.log_inputs(self.store, run, event.inputs)
+        files.log_json(self.store, run, "lock_entry.json", event.lock)
+        files.log_json(self.store, run, "machine.json", event.machine)
+        if session is not None:
+            files.copy_session_files(self.store, session.info.run_id, run)
+            self._describe_session(session.info.run_id)
         self._describe_stage(run)
         self._describe_makers(event.inputs)
         return f"MLflow run {run}"
@@ -114,27 +111,18 @@ class MlflowTracker(Tracker[MlflowConfig]):
     def metrics_logged(self, events: list[events.MetricsLogged]) -> None:
         """Write numbers; those that are not finite are named in a tag instead, since MLflow would show a number."""
         run = self._run_of(events[0].run)
-        found = [metric for event in events for metric in _metrics(event.values, event.time, event.step)]
-        self.store.log_metrics(run, found)
+        self.store.log_metrics(run, [metric for event in events for metric in _metrics(event.values, event.time, event.step)])
         spoilt = [f"{name} = {value} at step {event.step}" for event in events for name, value in _nonfinite(event.values)]
         if spoilt:
-            _log.warning("run %s: not finite: %s", run, "; ".join(spoilt[:5]))
-            if tags.NONFINITE not in self.store.client.get_run(run).data.tags:
-                self.store.set_tags(run, {tags.NONFINITE: "; ".join(spoilt[:20])})
+            self._note_nonfinite(run, spoilt)
 
     @hookimpl
     @_guarded
     def artifact_logged(self, event: events.ArtifactLogged, file: str) -> None:
         """Write a table, chart or text in the forms that the UI previews."""
-        run = self._run_of(event.run)
-        name = tags.key(event.name).replace("/", "_").replace(":", "_")
-        source = Path(file)
-        if event.content == "text":
-            self._log_text(run, f"texts/{name}.md", source.read_text(encoding="utf-8"))
-        elif event.content == "chart":
-            self._log_chart(run, name, source)
-        else:
-            self._log_table(run, name, event.title, json.loads(source.read_text(encoding="utf-8")))
+        from workbench_tracker_mlflow import files
+
+        files.log_shown(self.store, self._run_of(event.run), event, Path(file))
 
     @hookimpl
     @_guarded
@@ -160,10 +148,12 @@ class MlflowTracker(Tracker[MlflowConfig]):
     @_guarded
     def outputs_hashed(self, event: events.OutputsHashed) -> None:
         """Note the outputs' hashes, and record the models among them."""
+        from workbench_tracker_mlflow import models
+
         run = self._run_of(event.run)
         self.store.set_tags(run, {tags.output_digest(path): digest for path, digest in event.outputs.items()})
         record = self.store.client.get_run(run)
-        for model in _models_of(record):
+        for model in models.made_by(record):
             self._log_model(model, final=record.data.tags[tags.KIND] == FINAL_KIND)
         self._describe_stage(run)
 
@@ -173,15 +163,11 @@ class MlflowTracker(Tracker[MlflowConfig]):
         """Close the run with its results."""
         run = self._run_of(event.run)
         self.store.log_metrics(run, list(_metrics(event.metrics, event.time, None)))
-        found = {
-            tags.SECONDS: f"{event.seconds:.3f}",
-            tags.PEAK_MEMORY: str(event.peak_memory),
-            tags.RESULTS: json.dumps(event.metrics),
-        }
+        results = {tags.SECONDS: f"{event.seconds:.3f}", tags.PEAK_MEMORY: str(event.peak_memory)}
+        self.store.set_tags(run, {**results, tags.RESULTS: json.dumps(event.metrics)})
         spoilt = [f"{name} = {value}" for name, value in _nonfinite(event.metrics)]
         if spoilt:
-            found[tags.NONFINITE] = "; ".join(spoilt)
-        self.store.set_tags(run, found)
+            self._note_nonfinite(run, spoilt)
         if tags.ERROR in self.store.client.get_run(run).data.tags:  # of the attempt that was killed
             self.store.client.delete_tag(run, tags.ERROR)
         self._close(run, "FINISHED", event.time)
@@ -190,11 +176,13 @@ class MlflowTracker(Tracker[MlflowConfig]):
     @_guarded
     def stage_failed(self, event: events.StageFailed) -> None:
         """Close the run with its error, unless a later attempt has taken it up."""
+        from workbench_tracker_mlflow import files
+
         run = self._run_of(event.run)
-        if float(self.store.client.get_run(run).data.tags.get(tags.STARTED, 0)) > event.time:
+        if float(self.store.client.get_run(run).data.tags[tags.STARTED]) > event.time:
             return
         self.store.set_tags(run, {tags.ERROR: redaction.text(event.error)})
-        self._log_text(run, "error.txt", redaction.text(f"{event.error}\n\n{event.traceback}".rstrip() + "\n"))
+        files.log_text(self.store, run, "error.txt", redaction.text(f"{event.error}\n\n{event.traceback}".rstrip() + "\n"))
         self._close(run, event.status, event.time)
 
     @hookimpl
@@ -203,37 +191,36 @@ class MlflowTracker(Tracker[MlflowConfig]):
         """Link a stage that DVC did not run to the run that made its result."""
         from workbench_tracker_mlflow import description
 
-        parent = self._parent(event.session)
-        if parent is None:
+        session = self._session(event.session)
+        if session is None:
             return
+        if tags.cached(event.stage) in session.data.tags:
+            return  # what is known at the time of the session stays its record
         origin = self._origin(event)
         record = {
             "stage": event.stage,
             "state": event.state,
-            "outputs": event.outputs,
             "run": origin.info.run_id if origin is not None else "",
-            "kind": origin.data.tags.get(tags.KIND, "") if origin is not None else "",
+            "kind": origin.data.tags[tags.KIND] if origin is not None else "",
             "results": description.results_of(origin) if origin is not None else {},
         }
         if len(json.dumps(record)) > tags.LONGEST:
-            record |= {"outputs": {}, "results": {}}
-        self.store.set_tags(parent.info.run_id, {tags.cached(event.stage): json.dumps(record)})
+            record["results"] = {}
+        self.store.set_tags(session.info.run_id, {tags.cached(event.stage): json.dumps(record)})
 
     @hookimpl
     @_guarded
     def session_finished(self, event: events.SessionFinished) -> None:
         """Close the parent run: evaluation results, final model, description."""
-        parent = self._parent(event.session)
-        if parent is None:
+        session = self._session(event.session)
+        if session is None:
             return
-        children = self._children(parent.info.run_id)
-        self._log_evaluations(parent, children, event.time)
+        children = self._children(session.info.run_id)
+        self._log_evaluations(session, children, event.time)
         if event.status == "FINISHED":
-            self._register_last(parent, children)
-        self.store.client.set_terminated(parent.info.run_id, event.status, int(event.time * 1000))
-        for child in children:
-            self._describe_stage(child.info.run_id)
-        self._describe_session(parent.info.run_id)
+            self._register_last(session, children)
+        self.store.client.set_terminated(session.info.run_id, event.status, int(event.time * 1000))
+        self._describe_session(session.info.run_id)
 
     def _run_of(self, run: str) -> str:
         """MLflow's id of a run.
@@ -248,78 +235,67 @@ class MlflowTracker(Tracker[MlflowConfig]):
             self._runs[run] = found[0].info.run_id
         return self._runs[run]
 
-    def _find_or_create(self, wanted: Mapping[str, str], known: Mapping[str, str], name: str, time: float) -> str:
-        found = self.store.find(wanted)
-        if found:
-            run = str(found[0].info.run_id)
-            self.store.set_tags(run, known)
-        else:
-            created = self.store.client.create_run(self.store.experiment, int(time * 1000), dict(known), name)
-            run = str(created.info.run_id)
-        if tags.RUN in wanted:
-            self._runs[wanted[tags.RUN]] = run
-        return run
-
-    def _parent(self, session: str) -> Run | None:
+    def _session(self, session: str) -> Run | None:
         found = self.store.find({tags.SESSION: session, tags.ROLE: "session"})
         return found[0] if found else None
 
-    def _children(self, parent: str) -> list[Run]:
-        return self.store.find({tags.PARENT: parent}, limit=1000)[::-1]
+    def _children(self, session_run: str) -> list[Run]:
+        return self.store.find({tags.PARENT: session_run}, limit=1000)[::-1]
 
-    def _stage_tags(self, event: events.StageStarted, parent: Run | None) -> dict[str, str]:
-        from workbench_tracker_mlflow import description
+    def _open_run(self, event: events.StageStarted, session: Run | None, before: Run | None) -> str:
+        known = _stage_tags(event, session)
+        if before is None:
+            name = f"{event.stage} · {event.plugin}"
+            created = self.store.client.create_run(self.store.experiment, int(event.time * 1000), known, name)
+            return str(created.info.run_id)
+        run = str(before.info.run_id)
+        former = before.data.tags.get(tags.PARENT)
+        self.store.set_tags(run, known)
+        self.store.client.update_run(run, "RUNNING")
+        if former and former != known.get(tags.PARENT):
+            self._hand_over(self.store.client.get_run(former), before)
+        return run
 
-        known = {
-            tags.ROLE: "stage",
-            tags.RUN: event.run,
-            tags.SESSION: event.session,
-            tags.STAGE: event.stage,
-            tags.ENTRY: event.entry,
-            tags.KIND: event.kind,
-            tags.PLUGIN: event.plugin,
-            tags.FINGERPRINT: event.fingerprint,
-            tags.COMMAND: redaction.text(event.command),
-            tags.DIRECTORY: event.directory,
-            tags.STARTED: repr(event.time),
-            tags.EXPERIMENT: event.experiment,
-            tags.INPUTS: description.as_records([asdict(artifact) for artifact in event.inputs]),
-            **{tags.input_digest(artifact.path): artifact.digest for artifact in event.inputs},
-        }
-        if event.resumed_from:
-            known[tags.RESUMED_FROM] = event.resumed_from
-        if parent is not None:
-            inherited = (tags.COMMIT, tags.BRANCH, tags.REMOTE, tags.DIRTY, tags.SOURCE_NAME, tags.SOURCE_TYPE)
-            known |= {name: parent.data.tags[name] for name in inherited if name in parent.data.tags}
-            known[tags.PARENT] = parent.info.run_id
-        return known
+    def _hand_over(self, session: Run | None, run: Run) -> None:
+        """Note in the session in which a run was killed that a later one has taken it up."""
+        if session is None or self.store.client.get_run(run.info.run_id).data.tags.get(tags.PARENT) == session.info.run_id:
+            return
+        stage = run.data.tags[tags.STAGE]
+        self.store.set_tags(session.info.run_id, {tags.continued(stage): json.dumps({"stage": stage, "run": run.info.run_id})})
+        self._describe_session(session.info.run_id)
 
     def _origin(self, event: events.StageRestored) -> Run | None:
-        """The run of that stage that made exactly these outputs."""
+        """The run of that stage that made exactly these outputs, the newest one if several did."""
         wanted = {tags.STAGE: event.stage} | {tags.output_digest(path): digest for path, digest in event.outputs.items()}
         if event.fingerprint:
             wanted[tags.FINGERPRINT] = event.fingerprint
-        finished = [run for run in self.store.find(wanted, limit=20) if run.info.status == "FINISHED"] if event.outputs else []
-        return finished[0] if finished else None
+        found = self.store.find(wanted, limit=20) if event.outputs else []
+        return next((run for run in found if run.info.status == "FINISHED"), None)
 
     def _close(self, run: str, status: str, time: float) -> None:
         self.store.client.set_terminated(run, status, int(time * 1000))
         self._describe_stage(run)
-        parent = self.store.client.get_run(run).data.tags.get(tags.PARENT)
-        if parent:
-            self._describe_session(parent)
+        session = self.store.client.get_run(run).data.tags.get(tags.PARENT)
+        if session:
+            self._describe_session(session)
+
+    def _note_nonfinite(self, run: str, spoilt: Sequence[str]) -> None:
+        _log.warning("run %s: not finite: %s", run, "; ".join(spoilt[:NONFINITE_NAMED]))
+        known = self.store.client.get_run(run).data.tags.get(tags.NONFINITE, "")
+        named = [*filter(None, known.split("; "))]
+        named += [text for text in spoilt if text not in named]
+        self.store.set_tags(run, {tags.NONFINITE: "; ".join(named[:NONFINITE_NAMED])})
 
     def _describe_stage(self, run: str) -> None:
         from workbench_tracker_mlflow import description
 
-        record = self.store.client.get_run(run)
-        self.store.client.set_tag(run, tags.NOTE, description.of_stage(self.store, record))
+        self.store.client.set_tag(run, tags.NOTE, description.of_stage(self.store, self.store.client.get_run(run)))
 
     def _describe_session(self, run: str) -> None:
         from workbench_tracker_mlflow import description
 
-        record = self.store.client.get_run(run)
-        self.store.client.set_tag(run, tags.NOTE, description.of_session(self.store, record, self._children(run)))
+        text = description.of_session(self.store, self.store.client.get_run(run), self._children(run))
+        self.store.client.set_tag(run, tags.NOTE, text)
 
     def _describe_makers(self, inputs: Sequence[events.Artifact]) -> None:
         """Let the runs that made the inputs name their new reader."""
@@ -328,83 +304,41 @@ class MlflowTracker(Tracker[MlflowConfig]):
             for maker in makers:
                 self._describe_stage(maker.info.run_id)
 
-    def _log_files(self, run: str, files: Mapping[str, str]) -> None:
-        for name, path in files.items():
-            if Path(path).is_file():
-                text = Path(path).read_text(encoding="utf-8", errors="replace")
-                self._log_text(run, name if Path(name).suffix in _PREVIEWED else f"{name}.txt", text)
-
-    def _copy_session_files(self, parent: Run, run: str) -> None:
-        """Params, pipeline and diff stand with each stage too: a reader arrives at a stage from anywhere."""
-        with tempfile.TemporaryDirectory() as folder:
-            for item in self.store.client.list_artifacts(parent.info.run_id):
-                if not item.is_dir and item.path in ("params.yaml", "changes.diff.txt"):
-                    local = self.store.client.download_artifacts(parent.info.run_id, item.path, folder)
-                    self.store.client.log_artifact(run, local)
-
-    def _log_json(self, run: str, name: str, content: Mapping[str, object]) -> None:
-        self._log_text(run, name, redaction.text(json.dumps(content, indent=1, sort_keys=True)))
-
-    def _log_text(self, run: str, name: str, text: str) -> None:
-        with _scratch_file(Path(name).name) as file:
-            file.write_text(text, encoding="utf-8", errors="backslashreplace")
-            self.store.client.log_artifact(run, str(file), str(Path(name).parent) if "/" in name else None)
-
-    def _log_chart(self, run: str, name: str, source: Path) -> None:
-        from workbench_tracker_mlflow import pictures
-
-        with _scratch_file(f"{name}.png") as file:
-            pictures.draw(Chart(**json.loads(source.read_text(encoding="utf-8"))), file)
-            self.store.client.log_artifact(run, str(file), "charts")
-
-    def _log_table(self, run: str, name: str, title: str, rows: Sequence[Mapping[str, object]]) -> None:
-        from workbench_tracker_mlflow import tables
-
-        self._log_text(run, f"tables/{name}.csv", tables.as_csv(rows))
-        self._log_text(run, f"tables/{name}.html", tables.as_html(title, rows))
-        self._log_text(run, f"tables/{name}.json", tables.as_split_json(rows))
-        known = tags.read_json(self.store.client.get_run(run).data.tags, tags.LOGGED_ARTIFACTS, [])
-        entry = {"path": f"tables/{name}.json", "type": "table"}
-        if entry not in known:
-            self.store.set_tags(run, {tags.LOGGED_ARTIFACTS: json.dumps([*known, entry])})
-
-    def _log_input_models(self, run: str, inputs: Sequence[events.Artifact]) -> None:
-        from mlflow.entities import LoggedModelInput
-        from workbench_tracker_mlflow import models
-
-        found = [models.find(self.store, artifact.digest) for artifact in inputs if artifact.format == "model" and artifact.digest]
-        known = [LoggedModelInput(model) for model in found if model is not None]
-        if known:
-            self.store.client.log_inputs(run, models=known)
-
     def _log_model(self, model: Model, *, final: bool) -> None:
         from workbench_tracker_mlflow import models
 
-        workspace = Path(self.store.client.get_run(model.run).data.tags[tags.DIRECTORY])
-        model_id = models.log(self.store, model, workspace)
+        model_id = models.log(self.store, model)
         if final:
-            name = self.config.registered_model or self.experiment
-            done = models.register(self.store, name, model, model_id, workspace)
+            done = models.register(self.store, self.config.registered_model or self.experiment, model, model_id)
+            _log.info("%s: %s", model.path, done)
             self.store.set_tags(model.run, {tags.REGISTRATION: done})
 
-    def _register_last(self, parent: Run, children: Sequence[Run]) -> None:
+    def _register_last(self, session: Run, children: Sequence[Run]) -> None:
         """In a pipeline without the final kind, register the last model it made."""
-        kinds = {run.data.tags.get(tags.KIND) for run in children} | {record["kind"] for record in _cached_records(parent)}
-        if FINAL_KIND in kinds:
-            return
-        order = tags.read_json(parent.data.tags, tags.PIPELINE, [])
-        made = [(order.index(model.stage) if model.stage in order else -1, model) for run in children for model in _models_of(run)]
-        if made:
-            self._log_model(max(made, key=lambda pair: pair[0])[1], final=True)
+        from workbench_tracker_mlflow import models
 
-    def _log_evaluations(self, parent: Run, children: Sequence[Run], time: float) -> None:
+        cached = tags.records(session.data.tags, tags.CACHED)
+        if FINAL_KIND in {run.data.tags[tags.KIND] for run in children} | {record["kind"] for record in cached}:
+            return
+        order = tags.read_json(session.data.tags, tags.PIPELINE, [])
+        if FINAL_KIND in {name.partition("@")[0] for name in order}:
+            return
+        made = [model for run in children for model in models.made_by(run)]
+        if made:
+            last = max(made, key=lambda model: order.index(model.stage) if model.stage in order else -1)
+            self._log_model(last, final=True)
+
+    def _log_evaluations(self, session: Run, children: Sequence[Run], time: float) -> None:
         """Every evaluation's results on the parent too, so that the table of runs compares whole pipelines."""
         from workbench_tracker_mlflow import description
 
-        results = {record["stage"]: record["results"] for record in _cached_records(parent) if record["kind"] == "eval"}
-        results |= {run.data.tags[tags.STAGE]: description.results_of(run) for run in children if run.data.tags.get(tags.KIND) == "eval"}
-        values = {f"{stage.replace('@', '/')}/{name}": value for stage, found in results.items() for name, value in found.items()}
-        self.store.log_metrics(parent.info.run_id, list(_metrics(values, time, None)))
+        cached = tags.records(session.data.tags, tags.CACHED)
+        results = {record["stage"]: record["results"] for record in cached if record["kind"] == "eval"}
+        evaluations = [run for run in children if run.data.tags[tags.KIND] == "eval"]
+        results |= {run.data.tags[tags.STAGE]: description.results_of(run) for run in evaluations}
+        for stage, found in results.items():
+            values = {f"{stage.replace('@', '/')}/{name}": value for name, value in found.items()}
+            self.store.log_metrics(session.info.run_id, list(_metrics(values, time, None)))
 
 
 def _metrics(values: Mapping[str, float], time: float, step: int | None) -> Iterator[Metric]:
@@ -426,28 +360,45 @@ def _session_name(event: events.SessionStarted) -> str:
     return f"{redaction.text(event.command)[:60]}{revision}"
 
 
-def _source_tags(event: events.SessionStarted) -> dict[str, str]:
-    known = {tags.SOURCE_TYPE: "LOCAL", tags.SOURCE_NAME: redaction.text(event.command), tags.DIRTY: str(event.dirty).lower()}
-    found = {tags.COMMIT: event.commit, tags.BRANCH: event.branch, tags.REMOTE: redaction.text(event.remote)}
-    return known | {name: value for name, value in found.items() if value}
+def _session_tags(event: events.SessionStarted) -> dict[str, Any]:
+    known = {
+        tags.ROLE: "session",
+        tags.SESSION: event.session,
+        tags.COMMAND: redaction.text(event.command),
+        tags.DIRECTORY: event.directory,
+        tags.PIPELINE: json.dumps(event.stages),
+        tags.SOURCE_TYPE: "LOCAL",
+        tags.SOURCE_NAME: redaction.text(event.command),
+        tags.DIRTY: str(event.dirty).lower(),
+        tags.EXPERIMENT: event.experiment,
+        tags.COMMIT: event.commit,
+        tags.BRANCH: event.branch,
+        tags.REMOTE: redaction.text(event.remote),
+    }
+    return {name: value for name, value in known.items() if value}
 
 
-def _models_of(run: Run) -> Iterator[Model]:
-    from workbench_tracker_mlflow.models import Model
+def _stage_tags(event: events.StageStarted, session: Run | None) -> dict[str, Any]:
+    from workbench_tracker_mlflow import description
 
-    known = run.data.tags
-    for record in tags.read_json(known, tags.OUTPUTS, []):
-        digest = known.get(tags.output_digest(record["path"]))
-        if record["format"] == "model" and digest:
-            yield Model(record["path"], digest, run.info.run_id, known[tags.STAGE])
-
-
-def _cached_records(parent: Run) -> list[Mapping[str, Any]]:
-    names = [name for name in parent.data.tags if name.startswith(tags.CACHED)]
-    return [record for name in names if (record := tags.read_json(parent.data.tags, name, None))]
-
-
-@contextmanager
-def _scratch_file(name: str) -> Iterator[Path]:
-    with tempfile.TemporaryDirectory() as folder:
-        yield Path(folder) / name
+    known = {
+        tags.ROLE: "stage",
+        tags.RUN: event.run,
+        tags.SESSION: event.session,
+        tags.STAGE: event.stage,
+        tags.ENTRY: event.entry,
+        tags.KIND: event.kind,
+        tags.PLUGIN: event.plugin,
+        tags.FINGERPRINT: event.fingerprint,
+        tags.COMMAND: redaction.text(event.command),
+        tags.DIRECTORY: event.directory,
+        tags.STARTED: repr(event.time),
+        tags.EXPERIMENT: event.experiment,
+        tags.RESUMED_FROM: event.resumed_from,
+        tags.INPUTS: description.as_records([asdict(artifact) for artifact in event.inputs]),
+        **{tags.input_digest(artifact.path): artifact.digest for artifact in event.inputs},
+    }
+    if session is not None:
+        known |= {name: session.data.tags.get(name, "") for name in _INHERITED}
+        known[tags.PARENT] = session.info.run_id
+    return {name: value for name, value in known.items() if value}

@@ -1,0 +1,135 @@
+"""Does a model rank the chosen answer above the rejected one?"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+from pydantic import Field
+
+from workbench import hookimpl, scoring
+from workbench.artifacts import examples, table
+from workbench.artifacts.evaluation import Evaluation
+from workbench.errors import ArtifactError
+from workbench.kinds.eval import EvalStage, HeldOut
+from workbench.plugin import Config, Plugin
+from workbench.run import Chart, Run
+from workbench.scoring import CausalModel, Request
+
+Messages = Sequence[Mapping[str, str]]
+BINS = 20
+
+
+class PreferenceConfig(Config):
+    """How two answers are compared."""
+
+    scoring: Literal["likelihood", "normalized", "mutual-information"] = "mutual-information"
+    """Log-likelihood, the same per byte, or the same less that after the neutral question."""
+    neutral_question: str = Field("What does it do?", min_length=1)
+    """The prompt that tells nothing about the answer; read by ``mutual-information`` alone."""
+    rows: int = Field(0, ge=0)
+    """Preferences compared: the first by id, a fixed random choice; 0 takes all."""
+    batch_tokens: int = Field(4_096, ge=1)
+    """Tokens of a batch, padding included; changes the last bits of the scores."""
+
+
+class PreferenceAccuracy(EvalStage[PreferenceConfig]):
+    """Implicit ranking accuracy on held-out preferences (Chen et al. 2024, https://arxiv.org/abs/2405.19534)."""
+
+    name = "preference"
+    Config = PreferenceConfig
+    columns = pa.schema([("prompt", pa.string()), ("chosen", pa.string()), ("rejected", pa.string()), ("margin", pa.float64())])
+
+    def evaluate(self, model: Path, data: HeldOut, run: Run) -> Evaluation:
+        """Score both answers of every preference."""
+        rows = self._read(data.preferences)
+        causal = scoring.load(model, run.compute.device)
+        chosen, rejected = self._values(causal, rows, run)
+        results = [_example(row, first - second) for row, first, second in zip(rows, chosen, rejected, strict=True)]
+        margins = [result["margin"] for result in results]
+        _draw(margins, run)
+        metrics = {
+            "accuracy": sum(result["score"] for result in results) / len(results),
+            "mean_margin": sum(margins) / len(margins),
+            "rows": float(len(results)),
+        }
+        return Evaluation(metrics, "accuracy", True, results)
+
+    def _read(self, folder: Path) -> list[dict[str, Any]]:
+        rows = list(examples.read(folder, "heldout"))
+        if not rows:
+            raise ArtifactError("the split heldout has no preference", str(folder), "hold some objects out in the data set's source")
+        return heapq.nsmallest(self.config.rows or len(rows), rows, key=lambda row: str(row["id"]))
+
+    def _values(self, model: CausalModel, rows: Sequence[Mapping[str, Any]], run: Run) -> tuple[list[float], list[float]]:
+        answers = [(row["prompt"], row[side]) for side in ("chosen", "rejected") for row in rows]
+        wanted = [*answers]
+        if self.config.scoring == "mutual-information":
+            neutral: Messages = [{"role": "user", "content": self.config.neutral_question}]
+            wanted += [(neutral, answer) for _, answer in answers]
+        scores = scoring.score(
+            model,
+            _requests(model, wanted),
+            batch_tokens=self.config.batch_tokens,
+            progress=lambda done, total: run.progress(done, total, "tokens", "preferences"),
+        )
+        values = [score.log_likelihood for score in scores]
+        if self.config.scoring == "mutual-information":
+            values = [after - alone for after, alone in zip(values[: len(answers)], values[len(answers) :], strict=True)]
+        elif self.config.scoring == "normalized":
+            values = [value / len(_text(answer).encode("utf-8")) for value, (_, answer) in zip(values, answers, strict=True)]
+        return values[: len(rows)], values[len(rows) :]
+
+
+def _requests(model: CausalModel, pairs: Sequence[tuple[Messages, Messages]]) -> list[Request]:
+    """The answer's tokens, the end of its turn included, after the prompt's.
+
+    Raises:
+        ArtifactError: in the chat template, the prompt is no prefix of the conversation.
+    """
+    prompts = [model.render(prompt, add_generation_prompt=True) for prompt, _ in pairs]
+    wholes = [model.render([*prompt, *answer], add_generation_prompt=False) for prompt, answer in pairs]
+    for prompt, whole in zip(prompts, wholes, strict=True):
+        if not whole.startswith(prompt):
+            raise ArtifactError(
+                "the chat template changes the prompt when the answer follows",
+                model.tokenizer.name_or_path,
+                "use a template whose generation prompt is a prefix of the assistant's turn",
+            )
+    encoded = zip(model.encode(prompts), model.encode(wholes), strict=True)
+    return [Request(whole[: len(prompt)], whole[len(prompt) :]) for prompt, whole in encoded]
+
+
+def _example(row: Mapping[str, Any], margin: float) -> dict[str, Any]:
+    prompt = _text(row["prompt"])
+    return {
+        "id": row["id"],
+        "group": table.content_id({"prompt": prompt}),
+        "score": 0.5 if margin == 0 else float(margin > 0),
+        "prompt": prompt,
+        "chosen": _text(row["chosen"]),
+        "rejected": _text(row["rejected"]),
+        "margin": margin,
+    }
+
+
+def _text(messages: Messages) -> str:
+    return "\n".join(message["content"] for message in messages)
+
+
+def _draw(margins: Sequence[float], run: Run) -> None:
+    bound = max(abs(margin) for margin in margins) or 1.0
+    counts = [0.0] * BINS
+    for margin in margins:
+        counts[min(BINS - 1, int((margin + bound) / (2 * bound) * BINS))] += 1
+    labels = [f"{bound * (2 * (place + 0.5) / BINS - 1):.2g}" for place in range(BINS)]
+    run.chart(Chart("margins", "Margin of the chosen over the rejected answer", "margin, nats", "preferences", labels, {"preferences": counts}))
+
+
+@hookimpl
+def workbench_plugins() -> list[type[Plugin[Any]]]:
+    """The classes that this distribution offers."""
+    return [PreferenceAccuracy]

@@ -1,0 +1,274 @@
+"""The kind `dedup`: clusters, the split, decontamination, and what is written about them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from recording import make_run
+
+from workbench.artifacts import benchmark, corpus, table
+from workbench.artifacts.benchmark import Question
+from workbench.artifacts.corpus import Corpus, Document
+from workbench.artifacts.shingles import ShingleSets, shared, shingle
+from workbench.errors import ArtifactError, PluginError
+from workbench.kinds.dedup import Clusters, DedupConfig, DedupStage
+from workbench.run import Run
+
+
+class ByFirstWord(DedupStage[DedupConfig]):
+    """Documents with the same first word are duplicates."""
+
+    name = "by-first-word"
+    Config = DedupConfig
+
+    def find_duplicates(self, corpus: Corpus, run: Run) -> Clusters:
+        return Clusters.from_keys(text.split()[0] for text in corpus.texts())
+
+
+class Mistaken(ByFirstWord):
+    """Gives one label too few."""
+
+    def find_duplicates(self, corpus: Corpus, run: Run) -> Clusters:
+        return Clusters(np.arange(len(corpus) - 1))
+
+
+def words(name: str, number: int = 30) -> str:
+    """A text of which no other name's text has a shingle."""
+    return " ".join(f"{name}{place}" for place in range(number))
+
+
+def documents(texts: Iterable[str]) -> list[Document]:
+    return [Document(text, "book", {"origin": f"t{place}"}) for place, text in enumerate(texts)]
+
+
+def write_corpus(directory: Path, made: Sequence[Document]) -> Path:
+    rows = ({"id": d.id, "text": d.text, "source": d.source, "meta": dict(d.meta)} for d in made)
+    corpus.write(directory, rows, corpus.schema(("origin",)))
+    return directory
+
+
+def dedup(
+    tmp_path: Path,
+    made: Sequence[Document],
+    questions: Sequence[Question] = (),
+    seed: int = 0,
+    stage: type[DedupStage[DedupConfig]] = ByFirstWord,
+    **config: float,
+) -> tuple[Path, Any, Any]:
+    """Run the stage; returns its folder, the run and the recorder."""
+    run, recorder = make_run(tmp_path, seed)
+    inputs = {"corpus": write_corpus(tmp_path / "corpus", made)}
+    if questions:
+        benchmark.write(tmp_path / "benchmark", questions, "test")
+        inputs["benchmark"] = tmp_path / "benchmark"
+    out = tmp_path / f"out{seed}"
+    stage(DedupConfig(**config)).execute(inputs, {name: out / name for name in DedupStage.outputs}, run)
+    return out, run, recorder
+
+
+def decisions(out: Path) -> dict[str, Mapping[str, Any]]:
+    return {row["id"]: row for row in table.read_rows(out / "decisions")}
+
+
+def question(document: Document, answer: str) -> Question:
+    return Question("what?", ("no", answer, "nor this"), 1, document.id, "g")
+
+
+def test_clusters_from_keys_and_pairs_are_the_same_partition() -> None:
+    by_key = Clusters.from_keys("abacb")
+    by_pair = Clusters.from_pairs(5, np.array([0, 4]), np.array([2, 1]))
+    assert by_key.firsts().tolist() == by_pair.firsts().tolist() == [0, 1, 0, 3, 1]
+
+
+@pytest.mark.parametrize("labels", [np.zeros((2, 2), np.int64), np.array([0.5, 1])])
+def test_clusters_refuse_what_is_no_vector_of_integers(labels: Any) -> None:
+    with pytest.raises(PluginError, match="vector of integers"):
+        Clusters(labels)
+
+
+def test_every_cluster_keeps_its_first_document_and_no_cluster_is_in_both_splits(tmp_path: Path) -> None:
+    made = documents(f"{words(f'k{place % 40}x')} {words(f'own{place}', 3)}" for place in range(120))
+    out, run, _ = dedup(tmp_path, made, heldout=0.25)
+    rows = decisions(out)
+    assert list(rows) == [document.id for document in made]
+    kept = [row for row in rows.values() if row["kept"]]
+    assert [row["id"] for row in kept] == [document.id for document in made[:40]]
+    assert all(row["cluster"] == row["id"] and row["similar_to"] is None for row in kept)
+    duplicate = rows[made[45].id]
+    assert (duplicate["split"], duplicate["reason"], duplicate["similar_to"]) == ("none", "duplicate", made[5].id)
+    assert 0.5 < duplicate["similarity"] < 1
+    train, heldout = Corpus(out / "train").ids(), Corpus(out / "heldout").ids()
+    assert sorted(train + heldout) == sorted(row["id"] for row in kept)
+    assert run.summary["train"] == len(train)
+    assert run.summary["heldout"] == len(heldout)
+    assert run.summary["duplicates"] == 80
+    assert 4 <= len(heldout) <= 18
+    for name in ("train", "heldout"):
+        corpus.validate(out / name)
+
+
+def test_split_follows_the_seed_and_not_the_order(tmp_path: Path) -> None:
+    made = documents(words(f"n{place}x") for place in range(60))
+    drawn = []
+    for number, (order, seed) in enumerate([(made, 0), (made[::-1], 0), (made, 1)]):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        out, _, _ = dedup(folder, order, seed=seed, heldout=0.3)
+        drawn.append(set(Corpus(out / "heldout").ids()))
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
+def test_benchmark_documents_are_held_out_in_place_of_their_copies(tmp_path: Path) -> None:
+    made = documents([words("a"), f"{words('a')} more", words("b"), words("c"), words("d")])
+    made[1] = Document(made[0].text + " copy", "book", {"origin": "copy"})
+    questions = [question(made[1], "never seen answer of six words"), question(Document("gone", "x"), "another answer")]
+    made = [Document("same " + d.text if place < 2 else d.text, d.source, d.meta) for place, d in enumerate(made)]
+    questions[0] = question(made[1], "never seen answer of six words")
+    out, run, _ = dedup(tmp_path, made, questions, heldout=0.01)
+    rows = decisions(out)
+    assert rows[made[1].id]["split"] == "heldout"
+    assert rows[made[0].id]["reason"] == "duplicate"
+    assert rows[made[0].id]["similar_to"] == made[1].id
+    assert rows[made[1].id]["cluster"] == made[0].id
+    assert run.summary["heldout_by_benchmark"] == 1
+    assert run.summary["benchmark_documents_absent"] == 1
+
+
+def test_training_documents_that_overlap_are_removed_at_the_threshold(tmp_path: Path) -> None:
+    target = words("target", 14)  # 10 shingles of 5 words
+    half = " ".join(target.split()[:9])  # 5 of them
+    less = " ".join(target.split()[:8])  # 4 of them
+    answer = words("answer", 9)
+    made = documents([target, f"h1 {half} {words('h')}", f"l1 {less} {words('l')}", f"q1 {answer} {words('q')}", words("free")])
+    asked = question(made[0], answer)
+    out, run, _ = dedup(tmp_path, made, [asked], heldout=1e-9, overlap=0.5)
+    rows = decisions(out)
+    reasons = [rows[document.id]["reason"] for document in made]
+    assert reasons == ["kept", "overlaps-heldout", "kept", "overlaps-benchmark", "kept"]
+    assert rows[made[1].id]["similar_to"] == made[0].id
+    assert rows[made[1].id]["similarity"] == 0.5
+    asked_id = next(benchmark.read(tmp_path / "benchmark"))["id"]
+    assert rows[made[3].id]["similar_to"] == asked_id
+    assert rows[made[3].id]["similarity"] == 1.0
+    assert run.summary["removed_overlap_heldout"] == run.summary["removed_overlap_benchmark"] == 1
+    (heldout,) = Corpus(out / "heldout").rows()
+    assert heldout["meta"]["origin"] == "t0"
+    assert heldout["meta"]["train_seen"] == pytest.approx(4 / 10)
+    others = 1 + 8 + 30 - 4
+    assert heldout["meta"]["train_jaccard"] == pytest.approx(4 / (10 + others - 4))
+
+
+def test_only_the_right_answer_counts_for_decontamination(tmp_path: Path) -> None:
+    wrong = words("wrong", 9)
+    made = documents([words("target"), f"w {wrong}", words("free")])
+    asked = Question("q", (wrong, "right one"), 1, made[0].id, "g")
+    out, _, _ = dedup(tmp_path, made, [asked], heldout=1e-9)
+    assert decisions(out)[made[1].id]["kept"]
+
+
+@pytest.mark.parametrize("share", [0.001, 0.999])
+@pytest.mark.parametrize("number", [2, 3])
+def test_a_handful_of_documents_fills_both_splits(tmp_path: Path, share: float, number: int) -> None:
+    out, _, _ = dedup(tmp_path, documents(words(f"n{place}x") for place in range(number)), heldout=share)
+    assert len(Corpus(out / "train")) >= 1
+    assert len(Corpus(out / "heldout")) >= 1
+
+
+def test_one_cluster_alone_is_an_error_that_says_what_to_change(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="3 documents in 1 clusters") as caught:
+        dedup(tmp_path, documents(f"same {words('a', place + 5)}" for place in range(3)))
+    assert "split long texts" in caught.value.fix
+
+
+def test_no_training_document_left_is_an_error_that_says_why(tmp_path: Path) -> None:
+    made = documents([words("a"), f"x {words('a')}"])
+    with pytest.raises(ArtifactError, match="overlaps-heldout': 1") as caught:
+        dedup(tmp_path, made)
+    assert "overlap" in caught.value.fix
+
+
+def test_a_plugin_must_label_every_document(tmp_path: Path) -> None:
+    with pytest.raises(PluginError, match="2 cluster labels for 3 documents"):
+        dedup(tmp_path, documents([words("a"), words("b"), words("c")]), stage=Mistaken)
+
+
+def test_outputs_are_the_same_bytes_each_time(tmp_path: Path) -> None:
+    made = documents(words(f"n{place % 30}x", 20 + place) for place in range(50))
+    bytes_of = []
+    for number in range(2):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        out, _, _ = dedup(folder, made, heldout=0.2)
+        bytes_of.append({file.relative_to(out): file.read_bytes() for file in out.rglob("*.parquet")})
+    assert bytes_of[0] == bytes_of[1]
+    assert len(bytes_of[0]) == 3
+
+
+def test_pictures_and_tables_tell_the_funnel_and_the_clusters(tmp_path: Path) -> None:
+    made = documents(f"k{place % 5} {words(f'n{place}x')}" for place in range(11))
+    _, _, recorder = dedup(tmp_path, made)
+    funnel = {row["step"]: row["documents"] for row in recorder.tables["funnel"]}
+    assert funnel["documents"] == 11 == sum(number for step, number in funnel.items() if step != "documents")
+    assert (
+        dict(zip(recorder.charts["cluster-sizes"].x, recorder.charts["cluster-sizes"].series["clusters"], strict=True))["2"] == 4
+    )
+    first = recorder.tables["largest-clusters"][0]
+    assert first["documents"] == 3
+    assert first["first"].startswith("k0 n0x0")
+    assert first["last"].startswith("k0 n10x0")
+
+
+TEXTS = st.lists(st.lists(st.sampled_from("abc"), max_size=8).map(" ".join), min_size=1, max_size=8)
+
+
+def reference(text: str, ngram: int) -> set[tuple[str, ...]]:
+    """Shingles by definition."""
+    found = text.split()
+    if not found:
+        return {(text.strip(), "no word")}
+    width = min(ngram, len(found))
+    return {tuple(found[start : start + width]) for start in range(len(found) - width + 1)}
+
+
+@given(TEXTS, TEXTS, st.integers(1, 4))
+def test_shared_shingles_and_jaccard_match_their_definition(left: list[str], right: list[str], ngram: int) -> None:
+    queries, targets = shingle(left, ngram), shingle(right, ngram)
+    sets = [reference(text, ngram) for text in left], [reference(text, ngram) for text in right]
+    assert queries.sizes.tolist() == [len(found) for found in sets[0]]
+    counted = {
+        (q, t): c
+        for block in shared(queries, targets)
+        for q, t, c in zip(block.queries, block.targets, block.counts, strict=True)
+    }
+    expected = {(q, t): len(a & b) for q, a in enumerate(sets[0]) for t, b in enumerate(sets[1]) if a & b}
+    assert counted == expected
+    pairs = [(i, j) for i in range(len(left)) for j in range(len(left))]
+    found = queries.jaccard(np.array([i for i, _ in pairs]), np.array([j for _, j in pairs]))
+    assert found == pytest.approx([len(sets[0][i] & sets[0][j]) / len(sets[0][i] | sets[0][j]) for i, j in pairs])
+
+
+def test_blocks_of_shared_pairs_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    sets = shingle([words("a", 10 + place) for place in range(20)], 5)
+
+    def pairs(of: ShingleSets) -> list[tuple[int, int, float]]:
+        blocks = list(shared(of, of))
+        return [(int(q), int(t), float(c)) for b in blocks for q, t, c in zip(b.queries, b.targets, b.counts, strict=True)]
+
+    whole = pairs(sets)
+    monkeypatch.setattr("workbench.artifacts.shingles._PRODUCT", 1)
+    assert sorted(pairs(sets)) == sorted(whole)
+    assert len(list(shared(sets, sets))) == 20
+
+
+def test_shingles_ignore_case_and_punctuation_and_know_scripts_without_blanks() -> None:
+    sets = shingle(["Hello, World! It is late.", "hello world it is late", "今日は良い天気", "今日は悪い天気", "!!!", "???"], 2)
+    assert sets.keys()[0] == sets.keys()[1]
+    assert 0 < sets.jaccard(np.array([2]), np.array([3]))[0] < 1
+    assert sets.sizes.min() == 1
+    assert sets.keys()[4] != sets.keys()[5]

@@ -1,0 +1,166 @@
+"""The harness through our model class: equal to its own, on a benchmark written for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from recording import make_run
+from tiny_model import SENTENCES, model_directory  # noqa: F401
+from workbench_eval_lm_eval import LmEval, LmEvalConfig, benchmark_spec
+
+from workbench import scoring
+from workbench.artifacts import benchmark, evaluation
+from workbench.artifacts.benchmark import Question
+from workbench.errors import ArtifactError, ParamsError
+from workbench.scoring import CausalModel
+
+QUESTIONS = [
+    Question(f"What about part {index}?", tuple(SENTENCES[(index + step) % 6] for step in range(4)), index % 4, f"d{index}", f"g{index // 3}")
+    for index in range(12)
+]
+
+
+@pytest.fixture(scope="module")
+def model(model_directory: Path) -> CausalModel:  # noqa: F811
+    return scoring.load(model_directory, "cpu")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("benchmark")
+    benchmark.write(path, QUESTIONS, "tiny_choice")
+    return path
+
+
+@pytest.fixture(scope="module")
+def hflm(model: CausalModel) -> Iterator[Any]:
+    from lm_eval.models.huggingface import HFLM
+
+    yield HFLM(pretrained=model.model, tokenizer=model.tokenizer, batch_size=3, device="cpu")
+
+
+def instances(kind: str, arguments: list[tuple[Any, ...]]) -> list[Any]:
+    from lm_eval.api.instance import Instance
+
+    return [Instance(kind, {}, arguments_, index) for index, arguments_ in enumerate(arguments)]
+
+
+def ours(model: CausalModel, neutral: str = "") -> Any:
+    from workbench_eval_lm_eval.model import ScoringLM
+
+    return ScoringLM(model, batch_tokens=256, neutral=neutral)
+
+
+def test_log_likelihoods_equal_those_of_the_harness(model: CausalModel, hflm: Any) -> None:
+    pairs = [(q.question, " " + choice) for q in QUESTIONS[:4] for choice in q.choices]
+    pairs += [("", " " + choice) for choice in SENTENCES]
+    pairs += [("ends in spaces  ", "so"), ("<|user|>Who?<|end|><|assistant|>", "Nobody"), (" ".join(SENTENCES), " The mill.")]
+    requests = instances("loglikelihood", pairs)
+    expected = hflm.loglikelihood(requests, disable_tqdm=True)
+    for mine, theirs in zip(ours(model).loglikelihood(requests), expected, strict=True):
+        assert mine[0] == pytest.approx(theirs[0], abs=1e-3)
+        assert mine[1] == theirs[1]
+
+
+def test_rolling_log_likelihoods_equal_those_of_the_harness(model: CausalModel, hflm: Any) -> None:
+    requests = instances("loglikelihood_rolling", [(SENTENCES[0],), (" ".join(SENTENCES * 2),), ("The mill",)])
+    expected = hflm.loglikelihood_rolling(requests, disable_tqdm=True)
+    assert ours(model).loglikelihood_rolling(requests) == pytest.approx(expected, abs=1e-3)
+
+
+def test_generations_equal_those_of_the_harness(model: CausalModel, hflm: Any) -> None:
+    options = {"until": ["\n\n"], "max_gen_toks": 8, "do_sample": False}
+    requests = instances("generate_until", [("The wheel", options), ("The river bends", options)])
+    expected = hflm.generate_until(requests, disable_tqdm=True)
+    assert ours(model).generate_until(requests) == expected
+
+
+def test_a_stop_string_ends_a_generation(model: CausalModel) -> None:
+    (whole,) = ours(model).generate_until(instances("generate_until", [("The wheel", {"max_gen_toks": 8})]))
+    stop = whole[3:5]
+    (cut,) = ours(model).generate_until(instances("generate_until", [("The wheel", {"until": [stop], "max_gen_toks": 8})]))
+    assert cut == whole.split(stop, 1)[0]
+
+
+def test_a_neutral_question_takes_the_place_of_nothing(model: CausalModel) -> None:
+    empty, asked = ours(model, "Who knows?").loglikelihood(instances("loglikelihood", [("", " Nobody"), ("Who knows?", " Nobody")]))
+    (nothing,) = ours(model).loglikelihood(instances("loglikelihood", [("", " Nobody")]))
+    assert empty == asked
+    assert empty != nothing
+
+
+def run_stage(tmp_path: Path, model: Path, folder: Path, config: LmEvalConfig) -> tuple[dict[str, float], list[dict[str, Any]]]:
+    run, _ = make_run(tmp_path, seed=3)
+    absent = tmp_path / "absent"
+    inputs = {"model": model, "heldout": absent, "train": absent, "benchmark": folder, "preferences": absent}
+    LmEval(config).execute(inputs, {"out": tmp_path / "out"}, run)
+    evaluation.validate(tmp_path / "out")
+    return evaluation.read_record(tmp_path / "out")["metrics"], evaluation.read_examples(tmp_path / "out")
+
+
+@pytest.mark.parametrize("chat", [False, True])
+def test_mutual_information_by_hand(tmp_path: Path, model_directory: Path, model: CausalModel, folder: Path, chat: bool) -> None:  # noqa: F811
+    config = LmEvalConfig(apply_chat_template=chat, neutral_question="Who?" if chat else "")
+    metrics, rows = run_stage(tmp_path, model_directory, folder, config)
+    by_question = {q.document: q for q in QUESTIONS}
+    documents = {row["id"]: row["document"] for row in benchmark.read(folder)}
+    lm = ours(model, "<|user|>Who?<|end|><|assistant|>" if chat else "")
+    for row in rows:
+        question = by_question[documents[row["id"]]]
+        context = f"<|user|>{question.question}<|end|><|assistant|>" if chat else question.question
+        texts = [choice if chat else f" {choice}" for choice in question.choices]
+        values = lm.loglikelihood(instances("loglikelihood", [(place, text) for place in (context, "") for text in texts]))
+        gains = [values[i][0] - values[i + 4][0] for i in range(4)]
+        assert row["question"] == context
+        assert row["chosen"] == max(range(4), key=gains.__getitem__)
+        assert row["score"] == float(row["chosen"] == question.answer == row["answer"])
+        assert row["answer_only"] == float(max(range(4), key=lambda i: values[i + 4][0]) == question.answer)
+        assert row["group"] == question.group
+    assert metrics["acc_mutual_info"] == pytest.approx(sum(row["score"] for row in rows) / 12)
+    assert metrics["acc"] == pytest.approx(sum(row["plain"] for row in rows) / 12)
+    assert (metrics["chance"], metrics["most_frequent_position"], metrics["questions"]) == (0.25, 0.25, 12)
+
+
+def test_a_fixed_choice_of_questions_and_few_shots(tmp_path: Path, model_directory: Path, folder: Path) -> None:  # noqa: F811
+    config = LmEvalConfig(questions=5, num_fewshot=1, metric="acc")
+    metrics, rows = run_stage(tmp_path, model_directory, folder, config)
+    assert metrics["questions"] == len({row["id"] for row in rows}) == 5
+    assert all(row["question"].count("What about part") == 2 for row in rows)
+    assert run_stage(tmp_path, model_directory, folder, config) == (metrics, rows)
+
+
+def test_an_absent_benchmark_is_a_clear_error(tmp_path: Path, model_directory: Path) -> None:  # noqa: F811
+    with pytest.raises(ArtifactError, match="no benchmark"):
+        run_stage(tmp_path, model_directory, tmp_path / "absent", LmEvalConfig())
+
+
+def test_a_task_that_reads_elsewhere_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "task.yaml").write_text(yaml.safe_dump({"task": "x", "dataset_path": "somebody/data"}))
+    with pytest.raises(ArtifactError, match="Parquet"):
+        benchmark_spec(tmp_path, tmp_path)
+
+
+def test_a_metric_that_the_task_lacks_is_refused(tmp_path: Path, model_directory: Path, folder: Path) -> None:  # noqa: F811
+    with pytest.raises(ParamsError, match="exact_match") as caught:
+        run_stage(tmp_path, model_directory, folder, LmEvalConfig(metric="exact_match"))
+    assert "acc_mutual_info" in caught.value.fix
+
+
+@pytest.mark.parametrize(("task", "message"), [("humaneval", "executes"), ("no_such_task", "no task")])
+def test_unsafe_and_unknown_tasks_are_refused(tmp_path: Path, model_directory: Path, task: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811, E501
+    import lm_eval.api.task
+
+    monkeypatch.setattr(lm_eval.api.task.ConfigurableTask, "download", _no_download)
+    with pytest.raises(ParamsError, match=message):
+        run_stage(tmp_path, model_directory, tmp_path, LmEvalConfig(tasks=(task,)))
+
+
+def _no_download(task: Any, *_: object, **__: object) -> None:
+    import datasets
+
+    row = {"task_id": "0", "prompt": "def f():", "test": "", "entry_point": "f", "canonical_solution": " pass"}
+    task.dataset = datasets.DatasetDict({"test": datasets.Dataset.from_list([row])})

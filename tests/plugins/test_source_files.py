@@ -1,0 +1,321 @@
+"""The source `files`: every type, column maps, quarantine, hostile input, and independence of the folder's place."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from recording import Recorder, make_run
+from workbench_dedup_exact import Exact, ExactConfig
+from workbench_source_files import Files, FilesConfig
+from workbench_source_files.paragraphs import packed, paragraphs
+
+from workbench.artifacts import corpus, examples, table
+from workbench.artifacts.corpus import Corpus, Document
+from workbench.errors import ArtifactError
+from workbench.run import Run
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    made = tmp_path / "texts"
+    made.mkdir()
+    return made
+
+
+def source(path: Path | str, **config: Any) -> Files:
+    return Files(FilesConfig.model_validate({"path": str(path), **config}), {})
+
+
+def execute(tmp_path: Path, files: Files) -> tuple[Path, Run, Recorder]:
+    run, recorder = make_run(tmp_path)
+    files.execute({}, {"out": tmp_path / "out", "decisions": tmp_path / "decisions"}, run)
+    return tmp_path / "out", run, recorder
+
+
+def read(tmp_path: Path, path: Path | str, **config: Any) -> list[tuple[str, str]]:
+    """Text and origin of every document."""
+    out, _, _ = execute(tmp_path, source(path, **config))
+    corpus.validate(out)
+    return [(row["text"], row["meta"]["origin"]) for row in Corpus(out).rows()]
+
+
+def jsonl(*rows: object) -> bytes:
+    return "".join(json.dumps(row) + "\n" for row in rows).encode()
+
+
+def test_every_type_of_file_in_one_folder(tmp_path: Path, folder: Path) -> None:
+    (folder / "sub").mkdir()
+    rows = jsonl({"text": "one"}, {"text": "two"})
+    (folder / "a.jsonl").write_bytes(rows)
+    (folder / "b.jsonl.gz").write_bytes(gzip.compress(jsonl({"text": "three"})))
+    with pa.CompressedOutputStream(str(folder / "c.jsonl.zst"), "zstd") as packed_file:
+        packed_file.write(jsonl({"text": "four"}))
+    (folder / "d.csv").write_bytes(b'n,text\r\n1,"five, or\n5"\r\n2,six\r\n')
+    pq.write_table(pa.table({"text": ["seven"], "other": [1]}), folder / "e.parquet")
+    (folder / "f.txt").write_bytes(b"\xef\xbb\xbfeight\r\neight\r\n")
+    (folder / "sub" / "g.md").write_text("# nine\n", encoding="utf-8")
+    (folder / "picture.png").write_bytes(b"\x89PNG")
+    (folder / ".hidden.txt").write_text("secret", encoding="utf-8")
+    assert read(tmp_path, folder) == [
+        ("one", "a.jsonl:1"),
+        ("two", "a.jsonl:2"),
+        ("three", "b.jsonl.gz:1"),
+        ("four", "c.jsonl.zst:1"),
+        ("five, or\n5", "d.csv:3"),
+        ("six", "d.csv:4"),
+        ("seven", "e.parquet#1"),
+        ("eight\neight", "f.txt:1"),
+        ("# nine", "sub/g.md:1"),
+    ]
+    sources = [row["source"] for row in Corpus(tmp_path / "out").rows()]
+    assert sources == ["jsonl", "jsonl", "jsonl.gz", "jsonl.zst", "csv", "csv", "parquet", "txt", "sub"]
+
+
+def test_glob_and_single_file(tmp_path: Path, folder: Path) -> None:
+    (folder / "x").mkdir()
+    (folder / "x" / "a.txt").write_text("in x", encoding="utf-8")
+    (folder / "b.txt").write_text("in b", encoding="utf-8")
+    first, second, third = tmp_path / "1", tmp_path / "2", tmp_path / "3"
+    for made in (first, second, third):
+        made.mkdir()
+    assert read(first, folder / "b.txt") == [("in b", "b.txt:1")]
+    assert read(second, f"{folder}/*/*.txt") == [("in x", "x/a.txt:1")]
+    assert read(third, f"{folder}/**/*.txt") == [("in b", "b.txt:1"), ("in x", "x/a.txt:1")]
+
+
+def test_the_same_content_in_another_folder_gives_the_same_bytes_and_digest(tmp_path: Path) -> None:
+    made = []
+    for name in ("here", "there"):
+        place = tmp_path / name / "texts"
+        place.mkdir(parents=True)
+        (place / "b.txt").write_text("b\n\nc", encoding="utf-8")
+        (place / "a.jsonl").write_bytes(jsonl({"text": "a"}))
+        out, _, _ = execute(tmp_path / name, source(place))
+        decisions = (tmp_path / name / "decisions" / "part-00000.parquet").read_bytes()
+        made.append(((out / "part-00000.parquet").read_bytes(), decisions, source(place).external_inputs()))
+    assert made[0] == made[1]
+
+
+def test_external_inputs_follow_names_and_content(folder: Path) -> None:
+    (folder / "a.txt").write_text("a", encoding="utf-8")
+    first = source(folder).external_inputs()
+    (folder / "a.txt").rename(folder / "b.txt")
+    second = source(folder).external_inputs()
+    (folder / "b.txt").write_text("b", encoding="utf-8")
+    assert len({str(found) for found in (first, second, source(folder).external_inputs())}) == 3
+
+
+def test_a_long_text_becomes_documents_of_whole_paragraphs(tmp_path: Path, folder: Path) -> None:
+    text = "\n\n".join(f"Paragraph {number} " + "word " * 10 for number in range(30))
+    (folder / "book.txt").write_text(text, encoding="utf-8")
+    found = read(tmp_path, folder, max_characters=200)
+    assert len(found) > 8
+    assert all(len(text) <= 200 and text.startswith("Paragraph") for text, _ in found)
+    assert found[1][1] == "book.txt:7"
+
+
+def test_whole_file_as_one_document(tmp_path: Path, folder: Path) -> None:
+    (folder / "a.txt").write_text("one\n\ntwo\n", encoding="utf-8")
+    assert read(tmp_path, folder, split="none") == [("one\n\ntwo\n", "a.txt")]
+
+
+@given(st.text(alphabet="ab \n", max_size=400), st.integers(3, 60))
+def test_paragraphs_lose_no_word_character_and_keep_the_limit(text: str, limit: int) -> None:
+    pieces = text.splitlines(keepends=True)
+    found = list(packed(paragraphs(pieces, limit), limit))
+    assert "".join("".join(part for _, part in found).split()) == "".join(text.split())
+    assert all(0 < len(part) <= limit for _, part in found)
+    lines = text.split("\n")
+    for line, part in found:
+        assert part.split()[0][:1] in lines[line - 1]
+
+
+def test_text_without_a_line_end_is_read_in_pieces(tmp_path: Path, folder: Path) -> None:
+    (folder / "one-line.txt").write_text("word " * 50_000, encoding="utf-8")
+    found = read(tmp_path, folder)
+    assert all(len(text) <= 2_000 for text, _ in found)
+    assert sum(len(row["excerpt"] or "") == 0 for row in table.read_rows(tmp_path / "decisions")) >= 1
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (b'{"text": "open', "malformed-json"),
+        (b"[1, 2]", "malformed-json"),
+        (b'{"text": "\xff"}', "bad-utf8"),
+        (b'{"text": "\\ud800"}', "bad-utf8"),
+        (b'{"text": "a\\u0000b"}', "nul-character"),
+        (b'{"text": 3}', "not-text"),
+        (b'{"other": "x"}', "missing-column"),
+        (b'{"text": "' + b"x" * 2_000 + b'"}', "too-long"),
+        (b"[" * 900_0 + b"]", "too-long"),
+    ],
+)
+def test_bad_lines_are_left_out_and_counted_or_refused(tmp_path: Path, folder: Path, line: bytes, reason: str) -> None:
+    (folder / "a.jsonl").write_bytes(jsonl({"text": "good"}) + line + b"\n\n" + jsonl({"text": "better"}))
+    out, run, recorder = execute(tmp_path, source(folder, max_bad_share=0.34, max_record_bytes=1_000))
+    assert list(Corpus(out).texts()) == ["good", "better"]
+    assert run.summary[f"rejected.unreadable.{reason}"] == 1
+    assert run.summary["read"] == 3
+    assert recorder.tables["quarantine"][0]["record"] == "a.jsonl:2"
+    again = tmp_path / "again"
+    again.mkdir()
+    with pytest.raises(ArtifactError, match=f"1 of 3 records are unreadable.*{reason}") as caught:
+        execute(again, source(folder, max_bad_share=0.3, max_record_bytes=1_000))
+    assert caught.value.where == "a.jsonl:2"
+    assert "max_bad_share" in caught.value.fix
+
+
+def test_deeply_nested_json_is_a_bad_line(tmp_path: Path, folder: Path) -> None:
+    (folder / "a.jsonl").write_bytes(jsonl({"text": "good"}) + b'{"text": ' + b"[" * 200_000 + b"\n")
+    _, run, _ = execute(tmp_path, source(folder, max_bad_share=0.5))
+    assert run.summary["rejected.unreadable.malformed-json"] == 1
+
+
+def test_empty_texts_are_counted_and_not_bad(tmp_path: Path, folder: Path) -> None:
+    (folder / "a.jsonl").write_bytes(jsonl({"text": "good"}, {"text": " "}, {"text": None}))
+    _, run, _ = execute(tmp_path, source(folder, max_bad_share=0))
+    assert run.summary["rejected.unreadable.empty-text"] == 2
+
+
+def test_a_bad_paragraph_harms_only_its_document(tmp_path: Path, folder: Path) -> None:
+    (folder / "a.txt").write_bytes(b"good text\n\n" + b"x" * 190 + b"\xff\n\n" + b"y" * 190)
+    found = read(tmp_path, folder, max_characters=200, max_bad_share=0.5)
+    assert [origin for _, origin in found] == ["a.txt:1", "a.txt:5"]
+
+
+def test_csv_rows_with_wrong_fields_are_bad_and_an_open_quote_is_an_error(tmp_path: Path, folder: Path) -> None:
+    (folder / "a.csv").write_bytes(b'text,n\ngood,1\nbad\n"x"y,2\nbetter,3\n')
+    assert [text for text, _ in read(tmp_path, folder, max_bad_share=0.5)] == ["good", "better"]
+    (folder / "a.csv").write_bytes(b'text,n\n"open,1\n' + b"more,2\n" * 1_000)
+    with pytest.raises(ArtifactError, match="longer than max_record_bytes 500") as caught:
+        read(tmp_path, folder, max_record_bytes=500)
+    assert "quotation mark" in caught.value.fix
+    assert "a.csv, line" in caught.value.where
+
+
+def write_table(folder: Path, suffix: str) -> None:
+    if suffix == "csv":
+        (folder / "a.csv").write_text("body,site\nhello,s\n", encoding="utf-8")
+    elif suffix == "parquet":
+        pq.write_table(pa.table({"body": ["hello"], "site": ["s"]}), folder / "a.parquet")
+    else:
+        (folder / "a.jsonl").write_bytes(jsonl({"body": "hello", "site": "s"}))
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet", "jsonl"])
+def test_wrong_columns_name_those_that_are_there_and_the_map_mends_it(tmp_path: Path, folder: Path, suffix: str) -> None:
+    write_table(folder, suffix)
+    with pytest.raises(ArtifactError, match="no column 'text'; the columns are 'body', 'site'") as caught:
+        read(tmp_path, folder)
+    assert caught.value.where.startswith(f"a.{suffix}")
+    assert "columns:" in caught.value.fix
+    again = tmp_path / "again"
+    again.mkdir()
+    out, _, _ = execute(again, source(folder, columns={"text": "body", "source": "site"}))
+    assert [(row["text"], row["source"]) for row in Corpus(out).rows()] == [("hello", "s")]
+
+
+def test_missing_path_and_folder_without_known_files(folder: Path) -> None:
+    with pytest.raises(ArtifactError, match="no such file or folder") as caught:
+        source(folder / "none").external_inputs()
+    assert "set `path`" in caught.value.fix
+    (folder / "a.pdf").write_bytes(b"%PDF")
+    with pytest.raises(ArtifactError, match=r"no file of a known type; found \.pdf"):
+        source(folder).external_inputs()
+
+
+def test_decompression_bombs_stop_at_the_ratio_and_at_the_size(tmp_path: Path, folder: Path) -> None:
+    bomb = folder / "a.jsonl.gz"
+    bomb.write_bytes(gzip.compress(b'{"text": "' + b"x" * 20_000_000 + b'"}\n'))
+    with pytest.raises(ArtifactError, match="more than 200 times its size"):
+        read(tmp_path, folder)
+    with pytest.raises(ArtifactError, match="more than 1000000 bytes"):
+        read(tmp_path, folder, max_compression_ratio=10_000, max_decompressed_bytes=1_000_000)
+    pq.write_table(pa.table({"text": ["x" * 9_000_000]}), folder / "b.parquet", use_dictionary=False, compression="zstd")
+    bomb.unlink()
+    with pytest.raises(ArtifactError, match="more than 200 times its size"):
+        read(tmp_path, folder)
+
+
+@pytest.mark.parametrize("suffix", ["gz", "zst"])
+def test_truncated_and_corrupt_archives_name_the_file(tmp_path: Path, folder: Path, suffix: str) -> None:
+    whole = tmp_path / "whole"
+    with pa.CompressedOutputStream(str(whole), {"gz": "gzip", "zst": "zstd"}[suffix]) as stream:
+        stream.write(b"".join(jsonl({"text": f"row {number * 7919 % 1009}"}) for number in range(5_000)))
+    for content in (whole.read_bytes()[:-500], b"not an archive at all"):
+        (folder / f"a.jsonl.{suffix}").write_bytes(content)
+        with pytest.raises(ArtifactError, match="can't be read") as caught:
+            read(tmp_path, folder)
+        assert caught.value.where == f"a.jsonl.{suffix}"
+
+
+def test_archives_of_several_members_are_read_whole(tmp_path: Path, folder: Path) -> None:
+    (folder / "a.jsonl.gz").write_bytes(gzip.compress(jsonl({"text": "one"})) + gzip.compress(jsonl({"text": "two"})))
+    assert [text for text, _ in read(tmp_path, folder)] == ["one", "two"]
+
+
+def test_conversations_preferences_and_problems(tmp_path: Path, folder: Path) -> None:
+    turns = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]
+    made = {
+        "conversations": {"messages": turns},
+        "preferences": {"prompt": "hi", "chosen": "hello", "rejected": [{"role": "assistant", "content": "no"}]},
+        "problems": {"prompt": "1+1?", "answer": 2},
+    }
+    for produces, row in made.items():
+        (folder / "a.jsonl").write_bytes(jsonl(*[{**row, "extra": 1}] * 2, {"prompt": 3, "messages": [], "answer": ""}))
+        place = tmp_path / produces
+        place.mkdir()
+        files = source(folder, produces=produces, verifier="exact", max_bad_share=0.5, heldout=0)
+        assert files.produces == produces
+        out, run, _ = execute(place, files)
+        examples.validate(out, produces)
+        assert run.summary["train_rows"] == 1
+        assert run.summary["heldout_rows"] == 0
+    (problem,) = examples.read(tmp_path / "problems" / "out", "train")
+    assert (problem["answer"], problem["verifier"]) == ("2", "exact")
+    (preference,) = examples.read(tmp_path / "preferences" / "out", "train")
+    assert preference["chosen"] == [{"role": "assistant", "content": "hello"}]
+
+
+def test_prompt_and_completion_make_conversations_and_prompts_stay_in_one_split(tmp_path: Path, folder: Path) -> None:
+    rows = "".join(f"q{number % 50},a{number}\n" for number in range(200))
+    (folder / "a.csv").write_text(f"prompt,completion\n{rows}", encoding="utf-8")
+    out, _, _ = execute(tmp_path, source(folder, produces="conversations", columns={"messages": None}, heldout=0.3))
+    prompts = {split: {row["messages"][0]["content"] for row in examples.read(out, split)} for split in examples.SPLITS}
+    assert not prompts["train"] & prompts["heldout"]
+    assert len(prompts["train"]) + len(prompts["heldout"]) == 50
+    assert 5 <= len(prompts["heldout"]) <= 26
+
+
+def test_plain_text_gives_only_a_corpus(tmp_path: Path, folder: Path) -> None:
+    (folder / "a.txt").write_text("hi", encoding="utf-8")
+    with pytest.raises(ArtifactError, match="a text file can't give problems"):
+        execute(tmp_path, source(folder, produces="problems"))
+
+
+def test_documents_are_plain_records(folder: Path, tmp_path: Path) -> None:
+    (folder / "a.jsonl").write_bytes(jsonl({"text": "one"}))
+    run, _ = make_run(tmp_path)
+    files = source(folder)
+    assert list(files.records(run)) == [Document("one", "jsonl", {"origin": "a.jsonl:1"})]
+
+
+@pytest.mark.parametrize(
+    "texts", [["one small note", "another note", "the third"], ["\n\n".join(f"Paragraph {n} " + "word " * 200 for n in range(9))]]
+)
+def test_a_small_folder_of_texts_goes_through_the_split(tmp_path: Path, folder: Path, texts: list[str]) -> None:
+    for number, text in enumerate(texts):
+        (folder / f"{number}.txt").write_text(text, encoding="utf-8")
+    out, run, _ = execute(tmp_path, source(folder))
+    Exact(ExactConfig(overlap=1)).execute({"corpus": out}, {name: tmp_path / name for name in Exact.outputs}, run)
+    assert run.summary["train"] >= 1
+    assert run.summary["heldout"] >= 1

@@ -1,0 +1,203 @@
+"""The tracker, through the real journal, the real watcher and a real store."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_dvc import Step, Workspace
+
+from workbench import digests, watcher
+
+mlflow = pytest.importorskip("mlflow")
+
+BASE = Step("pretrain", "pretrain", "causal", outputs={"out": "data/models/base"}, inputs=("data/corpus",), metrics={"loss": 2.0})
+ALIGN = Step(
+    "align", "align", "dpo", outputs={"out": "data/models/aligned"}, steps=1500, metrics={"accuracy": 0.75, "broken": math.nan}
+)
+EVAL = Step(
+    "eval@perplexity-aligned",
+    "eval",
+    "perplexity",
+    outputs={"out": "data/eval/p"},
+    format="evaluation",
+    metrics={"bits_per_byte": 1.5},
+)
+STAGES = ["pretrain", "align", "eval@perplexity-aligned"]
+
+
+@dataclass
+class Reader:
+    """What MlflowClient finds in a workspace's store."""
+
+    client: Any
+    experiment: str
+
+    def runs(self, **tags: str) -> list[Any]:
+        text = " and ".join(f"tags.`workbench.{name}` = '{value}'" for name, value in tags.items())
+        return list(self.client.search_runs([self.experiment], text, order_by=["attributes.start_time ASC"]))
+
+    def run(self, stage: str) -> Any:
+        (run,) = self.runs(stage=stage)
+        return run
+
+    def artifact(self, run: Any, path: str) -> Path:
+        return Path(self.client.download_artifacts(run.info.run_id, path))
+
+    def everything(self) -> dict[str, Any]:
+        """All that must be the same after a replay."""
+        found = {}
+        for run in self.client.search_runs([self.experiment]):
+            tags = dict(run.data.tags)
+            history = {key: len(self.client.get_metric_history(run.info.run_id, key)) for key in run.data.metrics}
+            datasets = sorted((item.dataset.name, item.dataset.digest) for item in run.inputs.dataset_inputs)
+            found[run.info.run_id] = (
+                run.info.status,
+                run.info.end_time,
+                tags,
+                run.data.params,
+                run.data.metrics,
+                history,
+                datasets,
+            )
+        traces = sorted(trace.info.trace_id for trace in self.client.search_traces(locations=[self.experiment]))
+        scores = sum(len(trace.info.assessments) for trace in self.client.search_traces(locations=[self.experiment]))
+        models = sorted(model.model_id for model in self.client.search_logged_models([self.experiment]))
+        versions = [(version.version, version.source) for version in self.client.search_model_versions()]
+        return {"runs": found, "traces": traces, "scores": scores, "models": models, "versions": versions}
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory, project: Path) -> Workspace:
+    """Four sessions: one that trains, one whose evaluation is killed, one that continues it, one with nothing to do."""
+    root = tmp_path_factory.mktemp("a space and ñ") / "w"
+    paths = (project, project / "plugins/tracker-mlflow")
+    made = Workspace.create(root, STAGES, paths, ["mlflow"])
+    evaluation = replace(EVAL, inputs=("data/models/aligned",), seconds=0.9)
+    assert made.repro(BASE, replace(ALIGN, inputs=("data/models/base",))) == 0
+    assert made.repro(replace(evaluation, ends="killed", run="r-first")) == 1
+    assert made.repro(replace(evaluation, run="r-second")) == 0
+    assert made.repro() == 0
+    return made
+
+
+@pytest.fixture(scope="module")
+def store(workspace: Workspace) -> Iterator[Reader]:
+    uri = f"sqlite:///{workspace.root / '.workbench/mlflow.db'}"
+    client = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
+    yield Reader(client, client.get_experiment_by_name("workbench-default").experiment_id)
+
+
+def test_a_parent_for_each_session_that_did_something(workspace: Workspace, store: Reader) -> None:
+    parents = store.runs(role="session")
+    assert [parent.info.status for parent in parents] == ["FINISHED", "KILLED", "FINISHED"]
+    assert [run.info.status for run in store.runs(role="stage")] == ["FINISHED"] * 3
+    assert watcher.pending(workspace.root) == []
+    assert len(list((workspace.root / ".workbench/journal").glob("[!.]*"))) == 3  # nothing is left of the last one
+    last = parents[-1]
+    assert store.run("eval@perplexity-aligned").data.tags["mlflow.parentRunId"] == last.info.run_id
+    assert last.data.metrics["eval/perplexity-aligned/bits_per_byte"] == 1.5
+
+
+def test_cached_stages_link_to_the_runs_that_made_them(store: Reader) -> None:
+    note = store.runs(role="session")[-1].data.tags["mlflow.note.content"]
+    rows = [line for line in note.splitlines() if line.startswith("| ")][1:]
+    assert [row.split(" | ")[0] for row in rows] == [f"| {name}" for name in STAGES]
+    for row, stage in zip(rows, STAGES, strict=True):
+        assert f"(#/experiments/{store.experiment}/runs/{store.run(stage).info.run_id})" in row
+    assert "cached: unchanged" in rows[0]
+    assert "accuracy 0.75" in rows[1]
+
+
+def test_a_stage_run_holds_params_metrics_and_lineage(store: Reader) -> None:
+    run = store.run("align")
+    assert run.info.run_name == "align · dpo"
+    assert run.data.params == {"use": "dpo", "seed": "3", "with.learning_rate": "0.1", "with.api_key": "(redacted)"}
+    history = store.client.get_metric_history(run.info.run_id, "loss")
+    assert [(point.step, point.value) for point in history] == [(i, 1 / (i + 1)) for i in range(1500)]
+    assert len(store.client.get_metric_history(run.info.run_id, "grad_norm")) == 1499
+    assert run.data.tags["workbench.nonfinite"] == "grad_norm = nan at step 2; broken = nan"
+    assert "broken" not in run.data.metrics
+    (dataset,) = run.inputs.dataset_inputs
+    maker = store.run("pretrain")
+    digest = maker.data.tags["workbench.output.data/models/base"]
+    assert (dataset.dataset.name, dataset.dataset.digest) == ("data/models/base", digest)
+    assert f"/runs/{maker.info.run_id})" in run.data.tags["mlflow.note.content"]
+    assert f"/runs/{run.info.run_id})" in store.run("pretrain").data.tags["mlflow.note.content"]
+    assert "system/process_memory_megabytes" in store.run("eval@perplexity-aligned").data.metrics
+
+
+def test_artifacts_are_of_kinds_that_the_ui_previews(store: Reader) -> None:
+    run = store.run("align")
+    names = {item.path for item in store.client.list_artifacts(run.info.run_id)}
+    for folder in ("charts", "tables", "texts"):
+        names |= {item.path for item in store.client.list_artifacts(run.info.run_id, folder)}
+    assert {"charts/loss.png", "charts/sizes.png", "tables/examples.csv", "tables/examples.html", "tables/examples.json"} <= names
+    assert {"texts/samples.md", "lock_entry.json", "machine.json", "params.yaml"} <= names
+    assert all(re.search(r"\.(png|csv|html|json|md|yaml|txt)$", name) for name in names - {"charts", "tables", "texts"})
+    assert store.artifact(run, "charts/loss.png").read_bytes().startswith(b"\x89PNG")
+    assert "'=cmd()" in store.artifact(run, "tables/examples.csv").read_text()
+    table = json.loads(store.artifact(run, "tables/examples.json").read_text())
+    assert table == {"columns": ["text", "value"], "data": [["<script>alert(1)</script>", 1.5], ["=cmd()", None]]}
+    assert {"path": "tables/examples.json", "type": "table"} in json.loads(run.data.tags["mlflow.loggedArtifacts"])
+
+
+def test_hostile_text_is_inert(store: Reader) -> None:
+    page = store.artifact(store.run("align"), "tables/examples.html").read_text()
+    assert "<script" not in page
+    assert "&lt;script&gt;alert(1)" in page
+    assert "Content-Security-Policy" in page
+
+
+def test_a_killed_run_is_continued_under_its_own_id(store: Reader) -> None:
+    (run,) = store.runs(stage="eval@perplexity-aligned")
+    assert run.data.tags["workbench.run"] == "r-first"
+    assert run.info.status == "FINISHED"
+    assert "workbench.error" not in run.data.tags
+    killed_in = store.runs(role="session")[1].data.tags["mlflow.note.content"]
+    assert f"KILLED, and [continued later](#/experiments/{store.experiment}/runs/{run.info.run_id})" in killed_in
+
+
+def test_generations_are_traces_of_the_run(store: Reader) -> None:
+    run = store.run("eval@perplexity-aligned")
+    traces = store.client.search_traces(
+        locations=[store.experiment], filter_string=f"metadata.`mlflow.sourceRun` = '{run.info.run_id}'"
+    )
+    assert len(traces) == 4  # two of the attempt that was killed
+    best = [trace for trace in traces if trace.info.assessments][0]
+    (span,) = best.data.spans
+    assert (span.inputs, span.outputs) == ({"prompt": "Say <hi>"}, {"output": "hi"})
+    assert (best.info.execution_duration, best.info.token_usage["output_tokens"]) == (250, 1)
+    assert best.info.assessments[0].value == 1.0
+
+
+def test_models_are_logged_and_the_final_one_is_registered_with_its_bytes(workspace: Workspace, store: Reader) -> None:
+    models = {model.name: model for model in store.client.search_logged_models([store.experiment])}
+    assert models.keys() == {"base", "aligned"}
+    version = store.client.get_model_version_by_alias("workbench-default", "candidate")
+    digest = digests.of(workspace.root / "data/models/aligned")
+    assert version.tags["workbench.digest"] == digest
+    assert version.run_id == store.run("align").info.run_id
+    copy = Path(mlflow.artifacts.download_artifacts(version.source, tracking_uri=store.client.tracking_uri))
+    assert (copy / "config.json").read_bytes() == (workspace.root / "data/models/aligned/config.json").read_bytes()
+    (used,) = [item.model_id for item in store.client.get_run(store.run("align").info.run_id).inputs.model_inputs]
+    assert used == models["base"].model_id
+
+
+def test_no_secret_reaches_the_store(workspace: Workspace) -> None:
+    stored = [*(workspace.root / ".workbench/artifacts").rglob("*"), workspace.root / ".workbench/mlflow.db"]
+    assert [file for file in stored if file.is_file() and b"canary" in file.read_bytes()] == []
+
+
+def test_replaying_everything_changes_nothing(workspace: Workspace, store: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = store.everything()
+    assert watcher.sync(workspace.root) == 0
+    monkeypatch.chdir(workspace.root)
+    assert watcher.replay(workspace.root) == 3
+    assert json.dumps(store.everything(), indent=1, sort_keys=True) == json.dumps(before, indent=1, sort_keys=True)
