@@ -1,3 +1,4 @@
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -89,3 +90,13 @@ def test_the_core_that_defines_the_kind_counts_and_the_command_line_does_not(mea
     modules = identity._core_modules(entry)
     assert {"workbench.kinds.filter", "workbench.artifacts.corpus", "workbench.plugin"} <= set(modules)
     assert not {"workbench.cli", "workbench.journal", "workbench.watcher", "workbench.compute", "workbench.runner"} & set(modules)
+
+
+def test_the_identity_of_a_training_plugin_imports_no_torch(project: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from workbench.host import registry; from workbench.identity import identity;"
+        "[identity(entry) for entry in registry(Path.cwd()).installed];"
+        "print(sorted({'torch', 'transformers', 'mlflow', 'trl', 'datasets', 'pandas'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=project, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

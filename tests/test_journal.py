@@ -23,10 +23,16 @@ ARTIFACT = events.Artifact("data", "data/corpus", "corpus", "abc.dir", 3, 12, {"
 
 def started(run: str, fingerprint: str = "f1", **changes: object) -> events.StageStarted:
     values = {
-        "session": "s", "stage": "sft", "entry": "sft", "kind": "sft", "plugin": "trl", "seed": 1, "pid": 1, "process_started": 2.5,
-        "config": {"lr": 1e-3}, "lock": {"use": "trl"}, "inputs": [ARTIFACT], "fingerprint": fingerprint, "machine": {}, "command": "c",
-        "directory": "d",
-    }  # fmt: skip
+        **dict.fromkeys(("session", "stage", "entry", "kind", "plugin", "command", "directory"), "x"),
+        "seed": 1,
+        "pid": 1,
+        "process_started": 2.5,
+        "config": {"lr": 1e-3},
+        "lock": {"use": "trl"},
+        "machine": {},
+        "inputs": [ARTIFACT],
+        "fingerprint": fingerprint,
+    }
     return events.StageStarted(run, 1.0, **{**values, **changes})  # type: ignore[arg-type]
 
 
@@ -163,7 +169,9 @@ def test_lines_before_a_kill_are_whole(tmp_path: Path) -> None:
     assert len(found) == len(path.read_bytes()[: 1 << 20].splitlines())
 
 
-def test_a_full_disk_does_not_end_the_run(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_does_not_end_the_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     journal = Journal.create(tmp_path, "s", "r")
     real = os.write
 

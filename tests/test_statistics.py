@@ -71,7 +71,9 @@ def test_the_seed_fixes_the_interval() -> None:
         ([1.0, 2.0], ["a", "b"], [1.0, 0.0], "positive"),
     ],
 )
-def test_what_has_no_interval_is_refused(scores: list[float], groups: list[str], weights: list[float] | None, message: str) -> None:
+def test_what_has_no_interval_is_refused(
+    scores: list[float], groups: list[str], weights: list[float] | None, message: str
+) -> None:
     with pytest.raises(ValueError, match=message):
         clustered_mean(scores, groups, weights=weights)
 

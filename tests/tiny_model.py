@@ -24,7 +24,8 @@ _built: dict[str, Path] = {}
 def texts(number: int) -> list[str]:
     """Different texts of two to four sentences."""
     return [
-        "\n".join(SENTENCES[(first + step) % len(SENTENCES)] for step in range(2 + first % 3)) + f"\nPage {first}." for first in range(number)
+        "\n".join(SENTENCES[(first + step) % len(SENTENCES)] for step in range(2 + first % 3)) + f"\nPage {first}."
+        for first in range(number)
     ]
 
 
@@ -37,7 +38,8 @@ def write_corpus(directory: Path, documents: list[Document], meta: dict[str, obj
 def documents(number: int, start: int = 0) -> list[Document]:
     """Documents of two sources."""
     return [
-        Document(text, f"book-{index % 2}", {"origin": f"page {index}"}) for index, text in list(enumerate(texts(start + number)))[start:]
+        Document(text, f"book-{index % 2}", {"origin": f"page {index}"})
+        for index, text in list(enumerate(texts(start + number)))[start:]
     ]
 
 

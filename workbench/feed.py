@@ -17,6 +17,7 @@ from workbench.events import AnyEvent
 from workbench.hookspecs import TrackerHooks
 from workbench.journal import read_events
 from workbench.kinds.tracker import Tracker
+from workbench.session import STATE_FILE
 
 OPENED = "_opened.jsonl"
 CLOSED = "_closed.jsonl"
@@ -24,7 +25,6 @@ OBSERVED = ".observed.jsonl"
 """Suffix of the journal that the watcher keeps beside a run's own."""
 ATTEMPTS = 3
 """How often a tracker may fail on an event, with its store in reach, before the event is passed over."""
-_STATE_FILE = "state.json"
 _CHUNK_BYTES = 1 << 18
 _HOOKS: Mapping[type[AnyEvent], str] = {
     events.SessionStarted: "session_started",
@@ -53,12 +53,19 @@ class Feed:
         self._hooks = _hooks_of(tracker)
         self._offsets = _load_offsets(folder).get(tracker.name, {})
         self._starts: dict[Path, float] = {}
+        self._journals: Sequence[Path] = ()
         self._opened = False
         self._failures = 0
         self._retry_at = 0.0
 
-    def deliver(self) -> bool:
-        """Send what is new. False when the tracker failed, which is logged, and it is tried again later."""
+    def deliver(self, journals: Sequence[Path]) -> bool:
+        """Send what is new. False when the tracker failed, which is logged, and it is tried again later.
+
+        Args:
+            journals: those that the observer has seen. A later one may be there by now, but what became of the
+                stages before it is not yet observed, and has to arrive first.
+        """
+        self._journals = journals
         if time.monotonic() < self._retry_at:
             return False
         try:
@@ -101,8 +108,7 @@ class Feed:
     def _files(self) -> Iterator[Path]:
         """The session's opening, then each run's journals, in the order in which the runs began."""
         yield self._folder / OPENED
-        own = [path for path in self._folder.glob("[!_]*.jsonl") if not path.name.endswith(OBSERVED)]
-        for path in sorted(own, key=self._start_of):
+        for path in sorted(self._journals, key=self._start_of):
             yield path
             yield observed(path)
 
@@ -180,11 +186,11 @@ def _hooks_of(tracker: Tracker[Any]) -> Any:
 
 
 def _load_offsets(folder: Path) -> dict[str, dict[str, int]]:
-    return _read_json(folder / _STATE_FILE)
+    return _read_json(folder / STATE_FILE)
 
 
 def _save_offsets(folder: Path, tracker: str, offsets: dict[str, int]) -> None:
-    _write_json(folder / _STATE_FILE, {**_load_offsets(folder), tracker: offsets})
+    _write_json(folder / STATE_FILE, {**_load_offsets(folder), tracker: offsets})
 
 
 def _read_json(file: Path) -> dict[str, Any]:

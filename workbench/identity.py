@@ -89,24 +89,23 @@ def _third_party(modules: list[str]) -> list[str]:
 
 def _core_imports(file: Path) -> list[str]:
     return [
-        name for name in _imports(file) if name.startswith(f"{CORE}.") and name not in {f"{CORE}.errors"} and _is_module(name)
+        name for name in _imports(file) if name.startswith(f"{CORE}.") and name != f"{CORE}.errors" and _core_file(name)
     ]
 
 
 @cache
-def _is_module(name: str) -> bool:
-    try:
-        return find_spec(name) is not None
-    except ModuleNotFoundError:
-        return False
+def _core_file(name: str) -> Path | None:
+    """Source of a core module; None for a name that is no module. Nothing is imported, as ``find_spec`` would parents."""
+    path = Path(__file__).parent.joinpath(*name.split(".")[1:])
+    return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None)
 
 
 @cache
 def _module_file(module: str) -> Path:
-    spec = find_spec(module)
-    if spec is None or spec.origin is None:
+    origin = _core_file(module) if module.startswith(f"{CORE}.") else getattr(find_spec(module), "origin", None)
+    if origin is None:
         raise PluginError(f"module {module} has no source file", module, "reinstall it")
-    return Path(spec.origin)
+    return Path(origin)
 
 
 @cache

@@ -9,24 +9,22 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import psutil
 import yaml
 
-from workbench import digests, events, revision
+from workbench import digests, events, revision, standing
 from workbench.events import AnyEvent
 from workbench.feed import CLOSED, OBSERVED, OPENED, observed
 from workbench.journal import encode, read_events
-from workbench.session import Session, folder_of, is_alive
+from workbench.sampler import Sampler
+from workbench.session import FILES_FOLDER, Session, folder_of, is_alive
 
-SAMPLE_SECONDS = 3.0
-_BEFORE = "before"
 _LATEST = "latest"
-_FILES = ("params.yaml", "plugins.lock.json", "compute.yaml", "dvc.yaml", "dvc.lock")
 _NOT_NEEDED = frozenset({"MetricsLogged", "GenerationLogged", "ArtifactLogged", "ArtifactCommitted"})
 _CLOCK_SLACK = 0.05
 """Seconds by which a file's time may lie before the clock's, since kernels stamp files with a coarse clock."""
@@ -96,15 +94,17 @@ class Observer:
         if not self.is_open() and (self._begun() or (changed and self._has_restored())):
             self._open()
 
+    def journals(self) -> list[Path]:
+        """The journals of the runs that have been seen."""
+        return list(self._runs)
+
     def is_open(self) -> bool:
         """Whether a stage has run or been restored in this session."""
         return (self._folder / OPENED).exists()
 
     def is_over(self) -> bool:
         """Whether DVC is gone and every stage of it has ended."""
-        if is_alive(self._session.pid, self._session.process_started):
-            return False
-        return all(run.status != "RUNNING" for run in self._begun())
+        return self._dvc_is_gone() and all(run.status != "RUNNING" for run in self._begun())
 
     def close(self) -> bool:
         """Record how the session ended. False when nothing happened in it that is worth a record."""
@@ -121,6 +121,9 @@ class Observer:
         scratch.write_bytes(b"".join(encode(event) for event in closing))
         scratch.replace(self._folder / CLOSED)
         return True
+
+    def _dvc_is_gone(self) -> bool:
+        return not is_alive(self._session.pid, self._session.process_started)
 
     def _begun(self) -> list[Watched]:
         return [run for run in self._runs.values() if run.started is not None]
@@ -149,7 +152,7 @@ class Observer:
             return
         stage = digests.locked_stages(lock.parent).get(started.stage)
         if stage is not None:
-            run.observe(events.OutputsHashed(started.run, time.time(), _outputs(stage)))
+            run.observe(events.OutputsHashed(started.run, time.time(), standing.outputs_of(stage)))
             run.read()
 
     def _sample(self, run: Watched, started: events.StageStarted) -> None:
@@ -166,7 +169,8 @@ class Observer:
         lock = Path(self._session.directory) / "dvc.lock"
         try:
             modified = lock.stat().st_mtime_ns
-            if modified == self._lock_time:
+            being_written = 0 <= time.time() - modified / 1e9 < _CLOCK_SLACK and not self._dvc_is_gone()
+            if modified == self._lock_time or being_written:
                 return False
             copy = self._folder / _LATEST / "dvc.lock"
             copy.parent.mkdir(exist_ok=True)
@@ -190,20 +194,16 @@ class Observer:
             command=self._session.command,
             branch=state.branch,
             remote=state.remote,
-            stages=_pipeline(directory),
-            files=self._keep_files(directory, state.dirty),
+            stages=_pipeline(self._folder / FILES_FOLDER),
+            files=self._add_files(directory, state.dirty),
         )
         _append(self._folder / OPENED, event)
 
-    def _keep_files(self, directory: Path, dirty: bool) -> dict[str, str]:
-        kept = self._folder / "files"
-        kept.mkdir(exist_ok=True)
-        for name in _FILES:
-            if (directory / name).is_file():
-                shutil.copy2(directory / name, kept / name)
-        before = self._folder / _BEFORE / "dvc.lock"
-        if before.exists():
-            shutil.copy2(before, kept / "dvc.lock")
+    def _add_files(self, directory: Path, dirty: bool) -> dict[str, str]:
+        """Beside what the session began with, keep what resolving has made of it and the diff to the commit."""
+        kept = self._folder / FILES_FOLDER
+        with suppress(FileNotFoundError):
+            shutil.copy2(directory / "plugins.lock.json", kept)
         if dirty:
             (kept / "changes.diff").write_text(revision.diff(directory), encoding="utf-8", errors="surrogateescape")
         return {file.name: str(file) for file in sorted(kept.iterdir())}
@@ -216,74 +216,15 @@ class Observer:
         """The stages that this session did not run and whose results stand."""
         if not self._session.by_dvc:
             return
-        before = digests.locked_stages(self._folder / _BEFORE)
+        before = digests.locked_stages(self._folder / FILES_FOLDER)
         now = digests.locked_stages(self._folder / _LATEST)
         ran = {run.started.stage: run.status for run in self._begun() if run.started is not None}
-        known = set(_pipeline(self._folder / "files") if self.is_open() else _pipeline(Path(self._session.directory)))
-        stale = _stale(now, {name for name, status in ran.items() if status != "FINISHED"}, self._folder)
+        known = set(_pipeline(self._folder / FILES_FOLDER))
+        stale = standing.stale(now, {name for name, status in ran.items() if status != "FINISHED"}, self._folder / FILES_FOLDER)
         for name, stage in now.items():
             if name in known and name not in ran and name not in stale:
                 state: Literal["restored", "unchanged"] = "unchanged" if before.get(name) == stage else "restored"
-                yield events.StageRestored(self._session.id, name, "", _outputs(stage), state)
-
-
-class Sampler:
-    """Resources used by a process and its children, at most every few seconds."""
-
-    def __init__(self, pid: int) -> None:
-        self.taken = 0
-        self._pid = pid
-        self._known: dict[int, psutil.Process] = {}
-        self._due = 0.0
-
-    def sample(self) -> dict[str, float]:
-        """Percent of one core and megabytes, of the stage and of the machine; empty while none is due."""
-        if time.monotonic() < self._due:
-            return {}
-        first = not self._known
-        self._due = time.monotonic() + (0.5 if first else SAMPLE_SECONDS)
-        processor, memory = self._of_tree()
-        whole = psutil.virtual_memory()
-        values = {
-            "system/process_memory_megabytes": memory / 1e6,
-            "system/system_memory_usage_megabytes": whole.used / 1e6,
-            "system/system_memory_usage_percentage": whole.percent,
-        }
-        machine = psutil.cpu_percent()
-        if not first:  # percentages are since the sample before
-            values |= {"system/process_cpu_percentage": processor, "system/cpu_utilization_percentage": machine}
-        self.taken += 1
-        return values
-
-    def _of_tree(self) -> tuple[float, int]:
-        processor, memory = 0.0, 0
-        for process in self._tree():
-            try:
-                processor += process.cpu_percent()
-                memory += process.memory_info().rss
-            except psutil.Error:
-                self._known.pop(process.pid, None)
-        return processor, memory
-
-    def _tree(self) -> list[psutil.Process]:
-        try:
-            root = psutil.Process(self._pid)
-            found = [root, *root.children(recursive=True)]
-        except psutil.Error:
-            return []
-        self._known = {process.pid: self._known.get(process.pid, process) for process in found}
-        return list(self._known.values())
-
-
-def remember_lock(root: Path, session: Session) -> None:
-    """Copy dvc.lock as it is when the session begins, unless an earlier process did."""
-    copy = folder_of(root, session.id) / _BEFORE / "dvc.lock"
-    if copy.parent.exists():
-        return
-    copy.parent.mkdir(parents=True)
-    lock = Path(session.directory) / "dvc.lock"
-    if lock.exists():
-        shutil.copy2(lock, copy)
+                yield events.StageRestored(self._session.id, name, "", standing.outputs_of(stage), state)
 
 
 def _append(path: Path, event: AnyEvent) -> None:
@@ -291,49 +232,6 @@ def _append(path: Path, event: AnyEvent) -> None:
         file.write(encode(event))
         file.flush()
         os.fsync(file.fileno())
-
-
-def _outputs(stage: Mapping[str, Any]) -> dict[str, str]:
-    return {out["path"]: out["md5"] for out in stage.get("outs", ()) if "md5" in out}
-
-
-def _stale(stages: Mapping[str, Mapping[str, Any]], broken: set[str], folder: Path) -> set[str]:
-    """Stages in dvc.lock whose record no longer fits what they would read now, and those that read theirs."""
-    made = {path: digest for stage in stages.values() for path, digest in _outputs(stage).items()}
-    keys = _locked_keys(folder / "files")
-    stale = {name for name, stage in stages.items() if _reads_other(stage, made) or _has_other_params(stage, keys)} | broken
-    while True:
-        spoilt = [path for name in stale for path in _outputs(stages.get(name, {}))]
-        more = {name for name, stage in stages.items() if name not in stale and _reads_any(stage, spoilt)}
-        if not more:
-            return stale - broken
-        stale |= more
-
-
-def _reads_other(stage: Mapping[str, Any], made: Mapping[str, str]) -> bool:
-    return any(made.get(dep["path"], dep.get("md5")) != dep.get("md5") for dep in stage.get("deps", ()))
-
-
-def _reads_any(stage: Mapping[str, Any], paths: list[str]) -> bool:
-    deps = [dep["path"] for dep in stage.get("deps", ())]
-    return any(dep == path or dep.startswith(f"{path}/") or path.startswith(f"{dep}/") for dep in deps for path in paths)
-
-
-def _has_other_params(stage: Mapping[str, Any], keys: Mapping[str, Any]) -> bool:
-    recorded = stage.get("params", {}).get("plugins.lock.json", {})
-    return bool(keys) and any(_at(keys, key) != value for key, value in recorded.items())
-
-
-def _at(tree: Any, key: str) -> Any:
-    for part in key.split("."):
-        tree = tree.get(part) if isinstance(tree, Mapping) else None
-    return tree
-
-
-def _locked_keys(folder: Path) -> Mapping[str, Any]:
-    file = folder / "plugins.lock.json"
-    content: Mapping[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8")) if file.exists() else {}
-    return content
 
 
 def _pipeline(directory: Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""Log-likelihoods of a causal language model, exact and quick, for every evaluation that needs them.
+"""Log-likelihoods of a causal language model, for every evaluation that needs them.
 
 The story: a request asks how likely some tokens are after some others. A request longer than the model's window is
 cut into pieces, so that each of its tokens is scored once. Equal pieces are run once. Pieces are sorted by length and
@@ -79,7 +79,8 @@ class CausalModel:
         """
         if not self.tokenizer.chat_template:
             raise ArtifactError("the tokenizer has no chat template", self.tokenizer.name_or_path, "evaluate without it")
-        return str(self.tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=add_generation_prompt))
+        apply = self.tokenizer.apply_chat_template
+        return str(apply(list(messages), tokenize=False, add_generation_prompt=add_generation_prompt))
 
 
 def load(directory: Path, device: str) -> CausalModel:
@@ -117,7 +118,7 @@ def score(
     import torch
 
     pieces = [_cut(request, model.window, stride or model.window) for request in requests]
-    distinct = sorted({piece for cut in pieces for piece in cut}, key=lambda piece: (-len(piece.tokens), piece.tokens, piece.scored))
+    distinct = sorted({piece for cut in pieces for piece in cut}, key=_longest_first)
     total, done = sum(len(piece.tokens) for piece in distinct), 0
     known: dict[_Piece, Score] = {}
     with torch.inference_mode():
@@ -136,6 +137,10 @@ class _Piece:
 
     tokens: tuple[int, ...]
     scored: int
+
+
+def _longest_first(piece: _Piece) -> tuple[int, tuple[int, ...], int]:
+    return -len(piece.tokens), piece.tokens, piece.scored
 
 
 def _cut(request: Request, window: int, stride: int) -> list[_Piece]:
@@ -192,10 +197,8 @@ class _Head:
         index = torch.tensor(places, device=inputs.device)
         values, greedy = self._predict(inputs, index[:, 0], index[:, 1], torch.tensor(targets, device=inputs.device))
         lengths = [piece.scored for piece in batch]
-        return [
-            Score(float(value.sum()), bool(hit.all()))
-            for value, hit in zip(values.split(lengths), greedy.split(lengths), strict=True)
-        ]
+        parts = zip(torch.split(values, lengths), torch.split(greedy, lengths), strict=True)
+        return [Score(float(value.sum()), bool(hit.all())) for value, hit in parts]
 
     def _predict(
         self, inputs: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor, targets: torch.Tensor
@@ -220,7 +223,7 @@ class _Head:
         return self._model(input_ids=inputs, use_cache=False).logits  # type: ignore[no-any-return]
 
     def _project(self, states: torch.Tensor) -> torch.Tensor:
-        return self._model.get_output_embeddings()(states) if self._apart else states  # type: ignore[no-any-return]
+        return self._model.get_output_embeddings()(states) if self._apart else states
 
     def _agrees(self, probe: torch.Tensor) -> bool:
         import torch

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -14,6 +15,11 @@ from pathlib import Path
 import psutil
 
 JOURNAL_FOLDER = Path(".workbench/journal")
+STATE_FILE = "state.json"
+"""File, in a session's folder, of how far each tracker has read its journals."""
+FILES_FOLDER = "files"
+"""Folder, below a session's, of what it began with: a temporary workspace may be gone before anyone looks."""
+_FILES = ("params.yaml", "compute.yaml", "dvc.yaml", "dvc.lock")
 _SESSION_FILE = "session.json"
 _RUNNERS = frozenset({"repro", "exec-run"})
 _PROC = Path("/proc/self/stat")
@@ -90,14 +96,23 @@ def folder_of(root: Path, session: str) -> Path:
 
 
 def save(root: Path, session: Session) -> None:
-    """Keep the session's record beside its journals, unless an earlier process did."""
+    """Keep the session's record and the files it begins with, unless an earlier process did."""
     file = folder_of(root, session.id) / _SESSION_FILE
     if file.exists():
         return
-    file.parent.mkdir(parents=True, exist_ok=True)
+    kept = file.parent / FILES_FOLDER
+    kept.mkdir(parents=True, exist_ok=True)
+    for name in _FILES:
+        if (Path(session.directory) / name).is_file():
+            shutil.copy2(Path(session.directory) / name, kept / name)
     scratch = file.with_suffix(f".{os.getpid()}")
     scratch.write_text(json.dumps(asdict(session)), encoding="utf-8")
     scratch.rename(file)
+
+
+def exists(root: Path, session: str) -> bool:
+    """Whether there is a record of that session."""
+    return (folder_of(root, session) / _SESSION_FILE).exists()
 
 
 def load(root: Path, session: str) -> Session:

@@ -88,8 +88,8 @@ def clustered_mean(
         raise ValueError("an interval needs at least two groups of examples")
     if not (weight > 0).all():
         raise ValueError("weights must be positive")
-    sums = np.bincount(index, weights=values * weight)  # (G,)
-    sizes = np.bincount(index, weights=weight)  # (G,)
+    sums: NDArray[np.float64] = np.bincount(index, weights=values * weight).astype(np.float64)  # (G,)
+    sizes: NDArray[np.float64] = np.bincount(index, weights=weight).astype(np.float64)  # (G,)
     mean = float(sums.sum() / sizes.sum())
     low, high = _bootstrap(sums, sizes, seed)
     return ClusteredMean(mean, low, high, _standard_error(sums, sizes, mean), len(values), len(names))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import resource
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,10 +30,12 @@ from workbench.errors import ParamsError, TrainingError
 from workbench.kinds.training import write_training_log
 
 if TYPE_CHECKING:
+    from datasets import Dataset
+
     from workbench.run import Run
 
-RATES = {"epoch", "total_flos"}
-"""Numbers that the Trainer logs and that are no results."""
+RATES = {"epoch", "num_tokens", "total_flos"}
+"""Numbers that trainers log and that are no results; TRL counts ``num_tokens`` from zero in a resumed run."""
 MEBIBYTE = 1 << 20
 
 
@@ -74,6 +77,15 @@ def set_up_torch(run: Run) -> None:
     torch.set_num_threads(run.compute.threads)
     torch.manual_seed(run.seed)
     torch.use_deterministic_algorithms(mode=True, warn_only=True)
+
+
+def in_memory(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> Dataset:
+    """The given columns of the rows as a dataset that leaves nothing on disk: a cache made with another tokenizer would go unnoticed."""
+    import datasets
+
+    datasets.disable_caching()
+    datasets.disable_progress_bars()
+    return datasets.Dataset.from_list([{name: row[name] for name in columns} for row in rows])
 
 
 def train(trainer: Trainer, run: Run) -> None:

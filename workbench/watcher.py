@@ -13,13 +13,13 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from workbench import session as sessions
-from workbench.session import JOURNAL_FOLDER, Session, folder_of, is_alive
+from workbench.session import JOURNAL_FOLDER, STATE_FILE, Session, folder_of, is_alive
 
 if TYPE_CHECKING:
     from workbench.feed import Feed
@@ -45,11 +45,8 @@ def ensure_watcher(root: Path, session: Session) -> None:
         root: the main workspace, see :func:`workbench.session.main_root`.
         session: see :func:`workbench.session.current_session`.
     """
-    from workbench.observer import remember_lock
-
     folder = folder_of(root, session.id)
     sessions.save(root, session)
-    remember_lock(root, session)
     marker = root / JOURNAL_FOLDER / _PENDING / session.id
     marker.parent.mkdir(exist_ok=True)
     marker.touch()
@@ -116,17 +113,17 @@ def sync(root: Path, wait: float = 60.0) -> int:
 
 def pending(root: Path) -> list[str]:
     """Ids of the sessions that some tracker has not got whole, oldest first."""
-    markers = (root / JOURNAL_FOLDER / _PENDING).glob("*")
-    return [file.name for file in sorted(markers, key=lambda file: file.stat().st_mtime)]
+    return _by_age(root, (root / JOURNAL_FOLDER / _PENDING).glob("*"))
 
 
 def replay(root: Path) -> int:
     """Send every journal again from its beginning, for a store that was lost or a tracker that is new."""
-    for folder in sorted((root / JOURNAL_FOLDER).glob("[!.]*")):
+    for session in _by_age(root, (root / JOURNAL_FOLDER).glob("[!.]*")):
+        folder = folder_of(root, session)
         with _exclusive(folder) as free:
             if free:
-                (folder / "state.json").unlink(missing_ok=True)
-                _pending_file(root, folder.name).touch()
+                (folder / STATE_FILE).unlink(missing_ok=True)
+                _pending_file(root, session).touch()
     return sync(root)
 
 
@@ -150,17 +147,25 @@ def main(arguments: Sequence[str]) -> None:
     watch(Path(root), session)
 
 
+def _by_age(root: Path, files: Iterable[Path]) -> list[str]:
+    """Names of sessions, oldest first: a result is linked to the run that made it, which must be in the store by then."""
+    known = [file.name for file in files if sessions.exists(root, file.name)]
+    return sorted(known, key=lambda name: sessions.load(root, name).time)
+
+
 def _follow(root: Path, session: str) -> None:
     from workbench.observer import Observer
 
     observer = Observer(root, sessions.load(root, session))
     feeds = _Feeds(root, folder_of(root, session))
-    while not observer.is_over():
+    while True:
         observer.look()
+        if observer.is_over():
+            break
         if observer.is_open():
-            feeds.deliver()
+            feeds.deliver(observer.journals())
         time.sleep(POLL_SECONDS)
-    _finish(root, session, observer, feeds)
+    _finish(root, session, observer, feeds, FINAL_ATTEMPTS)
 
 
 def _complete(root: Path, session: str) -> bool:
@@ -171,19 +176,19 @@ def _complete(root: Path, session: str) -> bool:
     observer.look()
     feeds = _Feeds(root, folder_of(root, session))
     if observer.is_over():
-        return _finish(root, session, observer, feeds)
-    feeds.deliver()
+        return _finish(root, session, observer, feeds, 1)
+    feeds.deliver(observer.journals())
     feeds.close()
     return False
 
 
-def _finish(root: Path, session: str, observer: Observer, feeds: _Feeds) -> bool:
+def _finish(root: Path, session: str, observer: Observer, feeds: _Feeds, attempts: int) -> bool:
     if not observer.close():
         shutil.rmtree(folder_of(root, session))
         _pending_file(root, session).unlink(missing_ok=True)
         return True
-    for _ in range(FINAL_ATTEMPTS):
-        if feeds.deliver(now=True):
+    for _ in range(attempts):
+        if feeds.deliver(observer.journals(), now=True):
             break
     feeds.close()
     if feeds.are_done():
@@ -202,13 +207,13 @@ class _Feeds:
         self._loaded = False
         self._broken = False
 
-    def deliver(self, now: bool = False) -> bool:
+    def deliver(self, journals: Sequence[Path], *, now: bool = False) -> bool:
         """Send what is new to every tracker. False when one of them could not take it."""
         if not self._loaded:
             self._load()
         for feed in self._feeds if now else ():
             feed.retry_now()
-        took = [feed.deliver() for feed in self._feeds]  # every one of them gets its turn
+        took = [feed.deliver(journals) for feed in self._feeds]  # every one of them gets its turn
         return all(took) and not self._broken
 
     def are_done(self) -> bool:
@@ -236,10 +241,9 @@ class _Feeds:
 
 
 def _is_running(root: Path, session: str) -> bool:
-    try:
-        record = sessions.load(root, session)
-    except FileNotFoundError:
+    if not sessions.exists(root, session):
         return False
+    record = sessions.load(root, session)
     return is_alive(record.pid, record.process_started)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,8 @@ from workbench.errors import ArtifactError, ParamsError
 from workbench.scoring import CausalModel
 
 QUESTIONS = [
-    Question(f"What about part {index}?", tuple(SENTENCES[(index + step) % 6] for step in range(4)), index % 4, f"d{index}", f"g{index // 3}")
-    for index in range(12)
+    Question(f"What about part {i}?", tuple(SENTENCES[(i + step) % 6] for step in range(4)), i % 4, f"d{i}", f"g{i // 3}")
+    for i in range(12)
 ]
 
 
@@ -37,10 +36,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def hflm(model: CausalModel) -> Iterator[Any]:
+def hflm(model: CausalModel) -> Any:
     from lm_eval.models.huggingface import HFLM
 
-    yield HFLM(pretrained=model.model, tokenizer=model.tokenizer, batch_size=3, device="cpu")
+    return HFLM(pretrained=model.model, tokenizer=model.tokenizer, batch_size=3, device="cpu")
 
 
 def instances(kind: str, arguments: list[tuple[Any, ...]]) -> list[Any]:
@@ -87,7 +86,9 @@ def test_a_stop_string_ends_a_generation(model: CausalModel) -> None:
 
 
 def test_a_neutral_question_takes_the_place_of_nothing(model: CausalModel) -> None:
-    empty, asked = ours(model, "Who knows?").loglikelihood(instances("loglikelihood", [("", " Nobody"), ("Who knows?", " Nobody")]))
+    empty, asked = ours(model, "Who knows?").loglikelihood(
+        instances("loglikelihood", [("", " Nobody"), ("Who knows?", " Nobody")])
+    )
     (nothing,) = ours(model).loglikelihood(instances("loglikelihood", [("", " Nobody")]))
     assert empty == asked
     assert empty != nothing
@@ -103,12 +104,12 @@ def run_stage(tmp_path: Path, model: Path, folder: Path, config: LmEvalConfig) -
 
 
 @pytest.mark.parametrize("chat", [False, True])
-def test_mutual_information_by_hand(tmp_path: Path, model_directory: Path, model: CausalModel, folder: Path, chat: bool) -> None:  # noqa: F811
+def test_mutual_information_by_hand(tmp_path: Path, model_directory: Path, folder: Path, chat: bool) -> None:  # noqa: F811
     config = LmEvalConfig(apply_chat_template=chat, neutral_question="Who?" if chat else "")
     metrics, rows = run_stage(tmp_path, model_directory, folder, config)
     by_question = {q.document: q for q in QUESTIONS}
     documents = {row["id"]: row["document"] for row in benchmark.read(folder)}
-    lm = ours(model, "<|user|>Who?<|end|><|assistant|>" if chat else "")
+    lm = ours(scoring.load(model_directory, "cpu"), "<|user|>Who?<|end|><|assistant|>" if chat else "")
     for row in rows:
         question = by_question[documents[row["id"]]]
         context = f"<|user|>{question.question}<|end|><|assistant|>" if chat else question.question
@@ -151,16 +152,6 @@ def test_a_metric_that_the_task_lacks_is_refused(tmp_path: Path, model_directory
 
 
 @pytest.mark.parametrize(("task", "message"), [("humaneval", "executes"), ("no_such_task", "no task")])
-def test_unsafe_and_unknown_tasks_are_refused(tmp_path: Path, model_directory: Path, task: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811, E501
-    import lm_eval.api.task
-
-    monkeypatch.setattr(lm_eval.api.task.ConfigurableTask, "download", _no_download)
+def test_unsafe_and_unknown_tasks_are_refused(tmp_path: Path, model_directory: Path, task: str, message: str) -> None:  # noqa: F811
     with pytest.raises(ParamsError, match=message):
         run_stage(tmp_path, model_directory, tmp_path, LmEvalConfig(tasks=(task,)))
-
-
-def _no_download(task: Any, *_: object, **__: object) -> None:
-    import datasets
-
-    row = {"task_id": "0", "prompt": "def f():", "test": "", "entry_point": "f", "canonical_solution": " pass"}
-    task.dataset = datasets.DatasetDict({"test": datasets.Dataset.from_list([row])})

@@ -47,7 +47,9 @@ def run_stage(tmp_path: Path, model: Path, config: PreferenceConfig, preferences
 
 
 def likelihood(model: CausalModel, question: str, answer: str) -> float:
-    prompt, whole = model.encode([f"<|user|>{question}<|end|><|assistant|>", f"<|user|>{question}<|end|><|assistant|>{answer}<|end|>"])
+    prompt, whole = model.encode(
+        [f"<|user|>{question}<|end|><|assistant|>", f"<|user|>{question}<|end|><|assistant|>{answer}<|end|>"]
+    )
     return scoring.score(model, [Request(prompt, whole[len(prompt) :])], batch_tokens=64)[0].log_likelihood
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -56,7 +55,9 @@ class Reader:
         for run in self.client.search_runs([self.experiment]):
             tags = dict(run.data.tags)
             history = {key: len(self.client.get_metric_history(run.info.run_id, key)) for key in run.data.metrics}
-            datasets = sorted((item.dataset.name, item.dataset.digest) for item in run.inputs.dataset_inputs)
+            inputs = self.client.get_run(run.info.run_id).inputs
+            datasets = sorted((item.dataset.name, item.dataset.digest) for item in inputs.dataset_inputs)
+            datasets += [("model", item.model_id) for item in inputs.model_inputs]
             found[run.info.run_id] = (
                 run.info.status,
                 run.info.end_time,
@@ -88,10 +89,10 @@ def workspace(tmp_path_factory: pytest.TempPathFactory, project: Path) -> Worksp
 
 
 @pytest.fixture(scope="module")
-def store(workspace: Workspace) -> Iterator[Reader]:
+def store(workspace: Workspace) -> Reader:
     uri = f"sqlite:///{workspace.root / '.workbench/mlflow.db'}"
     client = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
-    yield Reader(client, client.get_experiment_by_name("workbench-default").experiment_id)
+    return Reader(client, client.get_experiment_by_name("workbench-default").experiment_id)
 
 
 def test_a_parent_for_each_session_that_did_something(workspace: Workspace, store: Reader) -> None:
@@ -170,7 +171,7 @@ def test_generations_are_traces_of_the_run(store: Reader) -> None:
         locations=[store.experiment], filter_string=f"metadata.`mlflow.sourceRun` = '{run.info.run_id}'"
     )
     assert len(traces) == 4  # two of the attempt that was killed
-    best = [trace for trace in traces if trace.info.assessments][0]
+    best = next(trace for trace in traces if trace.info.assessments)
     (span,) = best.data.spans
     assert (span.inputs, span.outputs) == ({"prompt": "Say <hi>"}, {"output": "hi"})
     assert (best.info.execution_duration, best.info.token_usage["output_tokens"]) == (250, 1)

@@ -5,6 +5,7 @@ Each is a directory of Parquet shards named by split, ``train-00000.parquet`` an
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -103,6 +104,12 @@ def write(directory: Path, examples: Iterable[Example], schema: pa.Schema) -> di
 def read(directory: Path, split: Split) -> Iterator[dict[str, Any]]:
     """Stream the rows of one split."""
     return table.read_rows(directory, prefix=split)
+
+
+def sample(directory: Path, split: Split, number: int, seed: int) -> list[dict[str, Any]]:
+    """A seeded draw without replacement of at most ``number`` rows, so that no row is prepared in vain."""
+    rows = list(read(directory, split))
+    return random.Random(seed).sample(rows, min(number, len(rows)))
 
 
 def validate(directory: Path, format: str) -> None:

@@ -1,13 +1,34 @@
-"""What the training kinds share: the training log that travels with a model, and its picture."""
+"""What the training kinds share: optimizer settings, and the training log that travels with a model."""
 
 from __future__ import annotations
 
 import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
 
 from workbench.artifacts.model import TRAINING_LOG
+from workbench.plugin import Config
 from workbench.run import Chart, Run
+
+
+class OptimizerConfig(Config):
+    """How weights are stepped; :mod:`workbench.optimizers` builds it."""
+
+    name: Literal["muon", "adamw"] = "adamw"
+    """``muon`` steps the hidden matrices by Muon and the rest by AdamW; ``adamw`` steps all by AdamW."""
+    matrix_learning_rate: float = Field(0.02, gt=0)
+    """Peak learning rate of the hidden matrices under ``muon``."""
+    learning_rate: float = Field(1e-3, gt=0)
+    """Peak learning rate of AdamW."""
+    weight_decay: float = Field(0.0, ge=0)
+    """Decoupled weight decay of hidden matrices; embeddings, norms and biases have none."""
+    warmup_steps: int = Field(10, ge=0)
+    """Steps of linear warm-up."""
+    decay_share: float = Field(0.9, gt=0, le=1)
+    """Share of the steps, at the end, in which the learning rate falls linearly to zero."""
 
 
 def write_training_log(model: Path, rows: Sequence[Mapping[str, float]]) -> None:

@@ -67,7 +67,9 @@ class LmEval(EvalStage[LmEvalConfig]):
         tasks = self._load_tasks(data.benchmark, run)
         results = self._ask(model, tasks, run)
         examples = [
-            _example(task, sample, self.config.metric) for task in sorted(tasks) for sample in _one_filter(results["samples"][task])
+            _example(task, sample, self.config.metric)
+            for task in sorted(tasks)
+            for sample in _one_filter(results["samples"][task])
         ]
         metrics = _harness_metrics(results["results"]) | _own_metrics(examples, self.config.metric)
         _show_positions(examples, run)
@@ -91,7 +93,9 @@ class LmEval(EvalStage[LmEvalConfig]):
         try:
             tasks: dict[str, Any] = manager.load(specs)["tasks"]
         except OSError as error:
-            raise ArtifactError(f"the harness could not load a task: {error}", "tasks", "fetch its data from the hub first") from error
+            raise ArtifactError(
+                f"the harness could not load a task: {error}", "tasks", "fetch its data from the hub first"
+            ) from error
         for name, task in tasks.items():
             _require_usable(name, task, self.config.metric)
             task.set_config(key="num_fewshot", value=self.config.num_fewshot)
@@ -131,7 +135,10 @@ class LmEval(EvalStage[LmEvalConfig]):
         if not self.config.questions:
             return None
         sizes = {name: len(task.eval_docs) for name, task in tasks.items()}
-        return {name: sorted(random.Random(seed).sample(range(size), min(size, self.config.questions))) for name, size in sizes.items()}
+        return {
+            name: sorted(random.Random(seed).sample(range(size), min(size, self.config.questions)))
+            for name, size in sizes.items()
+        }
 
 
 def benchmark_spec(folder: Path, cache: Path) -> dict[str, Any]:
@@ -146,7 +153,9 @@ def benchmark_spec(folder: Path, cache: Path) -> dict[str, Any]:
     spec: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
     files = spec.get("dataset_kwargs", {}).get("data_files", {})
     if spec.get("dataset_path") != "parquet" or not files:
-        raise ArtifactError("the task does not read Parquet files", str(file), "set dataset_path: parquet and dataset_kwargs.data_files")
+        raise ArtifactError(
+            "the task does not read Parquet files", str(file), "set dataset_path: parquet and dataset_kwargs.data_files"
+        )
     absolute = {split: str((folder / name).resolve()) for split, name in files.items()}
     return spec | {"dataset_kwargs": {"data_files": absolute, "cache_dir": str(cache / "datasets")}}
 
@@ -194,7 +203,7 @@ def _example(task: str, sample: Mapping[str, Any], metric: str) -> dict[str, Any
 
 
 def _choice(sample: Mapping[str, Any], metric: str) -> dict[str, Any]:
-    """What was chosen, by the headline metric and by the unconditional likelihood, for multiple choice with mutual information."""
+    """What was chosen, and whether the unconditional likelihood alone is right; empty unless mutual information was measured."""
     if MUTUAL_INFORMATION not in sample["metrics"] or not isinstance(sample["target"], int):
         return {"chosen": None, "answer": None, "choices": None, "answer_only": None}
     values = [float(response[0]) for response in sample["filtered_resps"]]

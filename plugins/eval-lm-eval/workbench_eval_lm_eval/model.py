@@ -1,4 +1,4 @@
-"""The harness's view of a model: exact log-likelihoods in quick batches, and generation."""
+"""The harness's view of a model: log-likelihoods from `workbench.scoring`, and generation."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ class ScoringLM(LM):  # type: ignore[misc]
     ``neutral`` stands in for an empty context; without it, that is the start token alone, as in `HFLM`.
     """
 
-    def __init__(self, model: CausalModel, *, batch_tokens: int, neutral: str = "", seed: int = 0, progress: Progress | None = None) -> None:
+    def __init__(
+        self, model: CausalModel, *, batch_tokens: int, neutral: str = "", seed: int = 0, progress: Progress | None = None
+    ) -> None:
         super().__init__()
         self._model, self._batch_tokens, self._neutral = model, batch_tokens, neutral
         self._seed, self._progress = seed, progress
@@ -103,9 +105,7 @@ class ScoringLM(LM):  # type: ignore[misc]
         start = self._model.tokenizer.decode([self._model.start])
         plain = [tuple(ids) for ids in self._model.encode(texts)]
         framed = self._model.tokenizer(list(texts), return_attention_mask=False)["input_ids"]
-        return [
-            bare if text.startswith(start) else tuple(whole) for text, bare, whole in zip(texts, plain, framed, strict=True)
-        ]
+        return [bare if text.startswith(start) else tuple(whole) for text, bare, whole in zip(texts, plain, framed, strict=True)]
 
     def _score(self, requests: Sequence[Request]) -> list[scoring.Score]:
         return scoring.score(self._model, requests, batch_tokens=self._batch_tokens, progress=self._progress)

@@ -100,7 +100,7 @@ class Perplexity(EvalStage[PerplexityConfig]):
         _draw(examples, run)
         if self.config.samples:
             metrics |= self._sample(causal, scored, run)
-        return Evaluation(metrics, "bits_per_byte", False, examples, weight="bytes")
+        return Evaluation(metrics, "bits_per_byte", higher_is_better=False, examples=examples, weight="bytes")
 
     def _score(self, model: CausalModel, rows: Sequence[Mapping[str, Any]], run: Run) -> list[Scored]:
         encoded = model.encode([row["text"] for row in rows])
@@ -112,7 +112,8 @@ class Perplexity(EvalStage[PerplexityConfig]):
             progress=lambda done, total: run.progress(done, total, "tokens", "bits per byte"),
         )
         return [
-            Scored(row, tokens, -score.log_likelihood / math.log(2)) for row, tokens, score in zip(rows, encoded, scores, strict=True)
+            Scored(row, tokens, -score.log_likelihood / math.log(2))
+            for row, tokens, score in zip(rows, encoded, scores, strict=True)
         ]
 
     def _examples(self, model: CausalModel, scored: Sequence[Scored], train: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -184,7 +185,7 @@ def first_by_id(corpus: Corpus, number: int) -> list[dict[str, Any]]:
 
 def per_byte(rows: Sequence[Mapping[str, Any]], column: str) -> float:
     """Bits of all rows over their bytes."""
-    return math.fsum(row[column] for row in rows) / sum(row["bytes"] for row in rows)
+    return math.fsum(row[column] for row in rows) / sum(int(row["bytes"]) for row in rows)
 
 
 def _draw(examples: Sequence[Mapping[str, Any]], run: Run) -> None:
@@ -195,7 +196,9 @@ def _draw(examples: Sequence[Mapping[str, Any]], run: Run) -> None:
     for score in scores:
         counts[min(BINS - 1, int((score - low) / width))] += 1
     labels = [f"{low + (place + 0.5) * width:.2f}" for place in range(BINS)]
-    run.chart(Chart("bits-per-byte", "Held-out documents by bits per byte", "bits per byte", "documents", labels, {"documents": counts}))
+    run.chart(
+        Chart("bits-per-byte", "Held-out documents by bits per byte", "bits per byte", "documents", labels, {"documents": counts})
+    )
     groups = sorted({row["group"] for row in examples})
     by_group = {group: [row for row in examples if row["group"] == group] for group in groups}
     series = {

@@ -41,7 +41,12 @@ def zstd_bits(texts: Sequence[str], prefix: str = "") -> list[int]:
 
     options: dict[str, Any] = {"window_log": WINDOW_LOG} if prefix else {}
     parameters = zstandard.ZstdCompressionParameters.from_level(
-        LEVEL, format=zstandard.FORMAT_ZSTD1_MAGICLESS, write_content_size=False, write_checksum=False, write_dict_id=False, **options
+        LEVEL,
+        format=zstandard.FORMAT_ZSTD1_MAGICLESS,
+        write_content_size=False,
+        write_checksum=False,
+        write_dict_id=False,
+        **options,
     )
     dictionary = None
     if prefix:

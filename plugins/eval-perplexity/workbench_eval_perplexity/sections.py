@@ -7,9 +7,8 @@ import re
 _NAMES = "Parameters|Other Parameters|Attributes|Methods|Returns|Yields|Receives|Raises|Warns|See Also|Notes|References|Examples"
 NUMPYDOC = re.compile(rf"^(?P<indent>[ ]*)(?:{_NAMES})\n(?P=indent)-{{3,}}\n(?:[ ]*\n)*(?P=indent)[ ]*\S", re.MULTILINE)
 """A heading of numpydoc, underlined at its own indentation, and a line of content at least as deep below it."""
-GOOGLE = re.compile(
-    r"^(?P<indent>[ ]*)(?:Args|Arguments|Attributes|Returns|Yields|Raises|Examples?|Notes?):\n(?:[ ]*\n)*(?P=indent)[ ]+\S", re.MULTILINE
-)
+_GOOGLE_NAMES = "Args|Arguments|Attributes|Returns|Yields|Raises|Examples?|Notes?"
+GOOGLE = re.compile(rf"^(?P<indent>[ ]*)(?:{_GOOGLE_NAMES}):\n(?:[ ]*\n)*(?P=indent)[ ]+\S", re.MULTILINE)
 """A heading of Google's style and a line of content that is deeper."""
 
 

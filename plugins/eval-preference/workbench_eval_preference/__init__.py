@@ -56,12 +56,14 @@ class PreferenceAccuracy(EvalStage[PreferenceConfig]):
             "mean_margin": sum(margins) / len(margins),
             "rows": float(len(results)),
         }
-        return Evaluation(metrics, "accuracy", True, results)
+        return Evaluation(metrics, "accuracy", higher_is_better=True, examples=results)
 
     def _read(self, folder: Path) -> list[dict[str, Any]]:
         rows = list(examples.read(folder, "heldout"))
         if not rows:
-            raise ArtifactError("the split heldout has no preference", str(folder), "hold some objects out in the data set's source")
+            raise ArtifactError(
+                "the split heldout has no preference", str(folder), "hold some objects out in the data set's source"
+            )
         return heapq.nsmallest(self.config.rows or len(rows), rows, key=lambda row: str(row["id"]))
 
     def _values(self, model: CausalModel, rows: Sequence[Mapping[str, Any]], run: Run) -> tuple[list[float], list[float]]:
@@ -126,7 +128,8 @@ def _draw(margins: Sequence[float], run: Run) -> None:
     for margin in margins:
         counts[min(BINS - 1, int((margin + bound) / (2 * bound) * BINS))] += 1
     labels = [f"{bound * (2 * (place + 0.5) / BINS - 1):.2g}" for place in range(BINS)]
-    run.chart(Chart("margins", "Margin of the chosen over the rejected answer", "margin, nats", "preferences", labels, {"preferences": counts}))
+    title = "Margin of the chosen over the rejected answer"
+    run.chart(Chart("margins", title, "margin, nats", "preferences", labels, {"preferences": counts}))
 
 
 @hookimpl

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, field_validator
 
@@ -11,6 +11,7 @@ from workbench import hookimpl
 from workbench.artifacts.corpus import Corpus
 from workbench.errors import ParamsError
 from workbench.kinds.pretrain import PretrainStage
+from workbench.kinds.training import OptimizerConfig
 from workbench.plugin import Config
 from workbench.run import Run
 
@@ -44,18 +45,8 @@ class CausalConfig(Config):
     """Forward passes of one optimizer step."""
     activation_checkpointing: bool = False
     """Recompute activations in the backward pass, for less memory and more time."""
-    optimizer: Literal["muon", "adamw"] = "muon"
-    """``muon`` steps the hidden matrices by Muon and the rest by AdamW; ``adamw`` steps all by AdamW."""
-    matrix_learning_rate: float = Field(0.02, gt=0)
-    """Peak learning rate of the hidden matrices under ``muon``."""
-    learning_rate: float = Field(4e-3, gt=0)
-    """Peak learning rate of AdamW."""
-    weight_decay: float = Field(0.0, ge=0)
-    """Decoupled weight decay of matrices; embeddings, norms and biases have none."""
-    warmup_steps: int = Field(20, ge=0)
-    """Steps of linear warm-up."""
-    decay_share: float = Field(0.6, gt=0, le=1)
-    """Share of the steps, at the end, in which the learning rate falls linearly to zero."""
+    optimizer: OptimizerConfig = OptimizerConfig(name="muon", learning_rate=4e-3, warmup_steps=20, decay_share=0.6)
+    """Optimizer and schedule."""
     max_gradient_norm: float = Field(1.0, gt=0)
     """Gradients are scaled down to this global L2 norm."""
     logging_steps: int = Field(20, ge=1)
@@ -112,8 +103,8 @@ class Causal(PretrainStage[CausalConfig]):
     def _trainer(self, model: PreTrainedModel, sequences: Any, run: Run) -> Any:
         from transformers import Trainer, TrainingArguments
 
+        from workbench.optimizers import build as build_optimizer
         from workbench.trainer import Reporter, common_arguments
-        from workbench_pretrain_causal.optimizers import optimizer_and_schedule
 
         config = self.config
         arguments = TrainingArguments(
@@ -127,7 +118,7 @@ class Causal(PretrainStage[CausalConfig]):
             model=model,
             args=arguments,
             train_dataset=sequences,
-            optimizers=optimizer_and_schedule(model, config, run.compute.precision),
+            optimizers=build_optimizer(model, config.optimizer, config.steps, run),
             callbacks=[Reporter(run, "pretrain", config.tokens_per_step)],
         )
 

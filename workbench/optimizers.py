@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 if TYPE_CHECKING:
-    from workbench_pretrain_causal import CausalConfig
+    from workbench.kinds.training import OptimizerConfig
+    from workbench.run import Run
 
 QUINTIC = (3.4445, -4.7750, 2.0315)
 """Coefficients of the iteration s → a·s + b·s³ + c·s⁵ on singular values; steepest at zero (Jordan et al. 2024)."""
@@ -85,15 +86,15 @@ class MuonAdamW(torch.optim.AdamW):
         return matrix.grad.lerp(buffer, MOMENTUM)
 
 
-def optimizer_and_schedule(model: nn.Module, config: CausalConfig, precision: str) -> tuple[torch.optim.Optimizer, LambdaLR]:
-    """The optimizer of the configuration and its warm-up, plateau and linear decay to zero."""
-    optimizer = MuonAdamW(_groups(model, config), torch.bfloat16 if precision == "bf16" else torch.float32)
-    return optimizer, LambdaLR(optimizer, partial(_scale, steps=config.steps, warmup=config.warmup_steps, decay=config.decay_share))
+def build(model: nn.Module, config: OptimizerConfig, steps: int, run: Run) -> tuple[torch.optim.Optimizer, LambdaLR]:
+    """The optimizer of a configuration and its schedule: linear warm-up, plateau, linear decay to zero at the last step."""
+    optimizer = MuonAdamW(_groups(model, config), torch.bfloat16 if run.compute.precision == "bf16" else torch.float32)
+    return optimizer, LambdaLR(optimizer, partial(_scale, steps=steps, warmup=config.warmup_steps, decay=config.decay_share))
 
 
-def _groups(model: nn.Module, config: CausalConfig) -> list[dict[str, Any]]:
+def _groups(model: nn.Module, config: OptimizerConfig) -> list[dict[str, Any]]:
     hidden, outside, vectors = _split(model)
-    muon = config.optimizer == "muon"
+    muon = config.name == "muon"
     rate = config.matrix_learning_rate if muon else config.learning_rate
     groups = [
         {"params": hidden, "muon": muon, "lr": rate, "weight_decay": config.weight_decay},
@@ -107,10 +108,11 @@ def _split(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter], li
     """Hidden matrices; embeddings and the output head; everything that is no matrix."""
     edges = [getattr(model, get)() for get in ("get_input_embeddings", "get_output_embeddings")]
     edge_ids = {id(parameter) for layer in edges if layer is not None for parameter in layer.parameters()}
-    matrices = [parameter for parameter in model.parameters() if parameter.ndim == 2]
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    matrices = [parameter for parameter in trained if parameter.ndim == 2]
     hidden = [matrix for matrix in matrices if id(matrix) not in edge_ids]
     outside = [matrix for matrix in matrices if id(matrix) in edge_ids]
-    return hidden, outside, [parameter for parameter in model.parameters() if parameter.ndim != 2]
+    return hidden, outside, [parameter for parameter in trained if parameter.ndim != 2]
 
 
 def _scale(step: int, *, steps: int, warmup: int, decay: float) -> float:

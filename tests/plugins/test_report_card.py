@@ -1,0 +1,179 @@
+"""The page and the card of small pipelines, whole and partial."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+import yaml
+from recording import Recorder, make_run
+from tiny_model import model_directory  # noqa: F401
+from workbench_report_card import Card, CardConfig
+from workbench_report_card.svg import Line, Scale, Whisker, bar_chart, interval_chart, line_chart
+
+from workbench.artifacts import evaluation, table
+from workbench.artifacts.evaluation import Evaluation
+from workbench.errors import ArtifactError
+from workbench.kinds.dedup import DECISIONS
+from workbench.kinds.training import write_training_log
+
+MODELS = ("base", "sft", "aligned")
+
+
+def write_pipeline(
+    root: Path, model: Path, models: tuple[str, ...] = MODELS, evaluations: tuple[str, ...] = ("choice", "bits")
+) -> None:
+    for folder in ("models", "evals", "decisions", "metrics"):
+        (root / folder).mkdir(parents=True)
+    for place, name in enumerate(models):
+        shutil.copytree(model, root / "models" / name)
+        rows = [{"step": float(step), "tokens": 100.0 * step, "loss": 5.0 - place - step / 10} for step in range(1, 6)]
+        write_training_log(root / "models" / name, rows)
+        for task in evaluations:
+            _write_evaluation(root / "evals" / f"{task}-{name}", task, place)
+    rows = [_decision(index, "duplicate" if index % 5 == 0 else None) for index in range(20)]
+    table.write_rows(root / "decisions" / "dedup", rows, DECISIONS)
+    funnel = {"read": 30, "kept": 20, "rejected.length.min_words": 7, "rejected.unreadable.syntax": 3}
+    (root / "metrics" / "curate-corpus.json").write_text(json.dumps(funnel))
+    (root / "metrics" / "pretrain.json").write_text(json.dumps({"steps": 5, "loss": 4.5}))
+
+
+def _write_evaluation(folder: Path, task: str, place: int) -> None:
+    rows = [{"id": f"e{i}", "group": f"g{i % 10}", "score": float(i % 10 < 3 + 3 * place), "bytes": 10 + i} for i in range(40)]
+    if task == "bits":
+        rows = [{**row, "score": 2.0 - 0.1 * place} for row in rows]
+        result = Evaluation(
+            {"bits_per_byte": 2.0, "unigram_bits_per_byte": 4.0},
+            "bits_per_byte",
+            higher_is_better=False,
+            examples=rows,
+            weight="bytes",
+        )
+    else:
+        result = Evaluation({"accuracy": 0.3, "chance": 0.25}, "accuracy", higher_is_better=True, examples=rows)
+    evaluation.write(folder, result, pa.schema([("bytes", pa.int64())]))
+
+
+def _decision(index: int, reason: str | None) -> dict[str, Any]:
+    split = "none" if reason else "heldout" if index == 1 else "train"
+    empty = {"cluster": "c", "similar_to": None, "similarity": None}
+    return {"id": f"d{index}", "kept": reason is None, "split": split, "reason": reason or "kept", **empty}
+
+
+def write_report(root: Path, config: CardConfig | None = None) -> tuple[str, str, Recorder, dict[str, float]]:
+    run, recorder = make_run(root)
+    inputs = {name: root / name for name in ("models", "evals", "decisions")} | {"stage_metrics": root / "metrics"}
+    shutil.rmtree(root / "out", ignore_errors=True)
+    Card(config or CardConfig()).execute(inputs, {"out": root / "out"}, run)
+    page, readme = ((root / "out" / name).read_text(encoding="utf-8") for name in ("index.html", "README.md"))
+    return page, readme, recorder, dict(run.summary)
+
+
+@pytest.fixture(scope="module")
+def pipeline(tmp_path_factory: pytest.TempPathFactory, model_directory: Path) -> Path:  # noqa: F811
+    root = tmp_path_factory.mktemp("pipeline") / "results"
+    write_pipeline(root, model_directory)
+    return root
+
+
+def test_differences_become_metrics(pipeline: Path) -> None:
+    _, _, recorder, metrics = write_report(pipeline)
+    assert metrics["choice.sft-base.difference"] == pytest.approx(0.3)
+    assert metrics["choice.aligned-base.difference"] == pytest.approx(0.6)
+    assert metrics["choice.sft-base.low"] <= 0.3 <= metrics["choice.sft-base.high"]
+    assert metrics["bits.aligned-sft.difference"] == pytest.approx(-0.1)
+    assert len(recorder.tables["comparison"]) == 12
+    assert set(recorder.charts) == {"choice-by-model", "bits-by-model"}
+    assert "sft − base" in recorder.texts["model-card"]
+
+
+def test_the_page_is_whole_and_self_contained(pipeline: Path) -> None:
+    page, _, _, _ = write_report(pipeline)
+    for part in ("Evaluations", "Training", "Data", "unigram_bits_per_byte", "min_words", "duplicate", "heldout split", "▲"):
+        assert part in page
+    assert not re.search(r"(?:src|href)\s*=|https?://|@import|url\(", page)
+    for picture in re.findall(r"<svg.*?</svg>", page, re.DOTALL):
+        ET.fromstring(picture)
+    assert page.count("<svg") == 2 + 3 + 2
+
+
+def test_the_card_has_the_metadata_of_the_hub(pipeline: Path) -> None:
+    _, readme, _, _ = write_report(pipeline, CardConfig(title='A "quoted": title', license="mit"))
+    matter = yaml.safe_load(readme.split("---\n")[1])
+    assert matter["license"] == "mit"
+    assert matter["model-index"][0]["name"] == 'A "quoted": title'
+    scores = {r["dataset"]["name"]: r["metrics"][0]["value"] for r in matter["model-index"][0]["results"]}
+    assert scores == {"bits": pytest.approx(1.8), "choice": pytest.approx(0.9)}
+
+
+def test_the_same_results_give_the_same_bytes(pipeline: Path) -> None:
+    config = CardConfig(prompts=("Who turns the wheel?",), max_tokens=6)
+    first = write_report(pipeline, config)
+    second = write_report(pipeline, config)
+    assert first[:2] == second[:2]
+    assert len(first[2].generations) == 1
+
+
+def test_texts_are_escaped(pipeline: Path) -> None:
+    config = CardConfig(title="<script>alert(1)</script>", prompts=("<b>bold</b>",), max_tokens=4)
+    page, _, _, _ = write_report(pipeline, config)
+    assert "<script>" not in page
+    assert "<b>" not in page
+
+
+def test_a_base_model_alone_is_enough(tmp_path: Path, model_directory: Path) -> None:  # noqa: F811
+    write_pipeline(tmp_path / "results", model_directory, models=("base",), evaluations=("bits",))
+    page, readme, _, metrics = write_report(tmp_path / "results")
+    assert metrics == {}
+    assert "steps base" in page
+    assert "| base | 2.0000 |" in readme
+
+
+def test_models_without_evaluations_and_data_sets(tmp_path: Path, model_directory: Path) -> None:  # noqa: F811
+    write_pipeline(tmp_path / "results", model_directory, evaluations=())
+    shutil.rmtree(tmp_path / "results" / "decisions")
+    (tmp_path / "results" / "decisions").mkdir()
+    page, readme, _, _ = write_report(tmp_path / "results")
+    assert "Evaluations" not in page
+    assert "No evaluation was run." in readme
+
+
+def test_one_group_gives_no_interval(tmp_path: Path, model_directory: Path) -> None:  # noqa: F811
+    write_pipeline(tmp_path / "results", model_directory, models=("base",), evaluations=())
+    rows = [{"id": str(i), "group": "same", "score": 0.5} for i in range(3)]
+    evaluation.write(
+        tmp_path / "results" / "evals" / "choice-base",
+        Evaluation({}, "accuracy", higher_is_better=True, examples=rows),
+        pa.schema([]),
+    )
+    page, _, _, metrics = write_report(tmp_path / "results")
+    assert metrics == {}
+    assert "–" in page
+
+
+def test_no_model_is_a_clear_error(tmp_path: Path, model_directory: Path) -> None:  # noqa: F811
+    write_pipeline(tmp_path / "results", model_directory, models=())
+    with pytest.raises(ArtifactError, match="no model"):
+        write_report(tmp_path / "results")
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (1.4, 5.2), (-3.0, 1e7), (0.00011, 0.00012)])
+def test_ticks_are_round_and_within_the_range(low: float, high: float) -> None:
+    ticks = Scale(low, high, 0, 100).ticks()
+    assert 2 <= len(ticks) <= 7
+    assert all(low - 1e-9 <= tick <= high + 1e-9 for tick in ticks)
+
+
+def test_charts_take_single_and_constant_values() -> None:
+    for picture in (
+        line_chart("a & b", "x", "y", [Line("one", [1.0], [2.0]), Line("two", [1.0], [2.0])]),
+        bar_chart("bars", "records", [("<none>", 0.0)]),
+        interval_chart("dots", "score", [Whisker("base", 0.5, 0.5, 0.5)], {}),
+    ):
+        ET.fromstring(picture)

@@ -1,0 +1,249 @@
+"""The watcher's process and its bookkeeping, with a tracker that writes lines to a file."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from fake_dvc import Step, Workspace
+
+from workbench import session, watcher
+from workbench.journal import read_events
+
+TRACKER = '''
+import os
+from pathlib import Path
+from workbench import hookimpl
+from workbench.hookspecs import TrackerHooks
+from workbench.kinds.tracker import Tracker
+from workbench.plugin import Config
+
+
+class LinesConfig(Config):
+    """None."""
+
+
+class Lines(Tracker):
+    """Writes a line for each event."""
+
+    name = "lines"
+    Config = LinesConfig
+
+    def open(self, workspace):
+        self.workspace = workspace
+
+    def take(self, name, event):
+        if (self.workspace / "down").exists():
+            raise ConnectionError("down")
+        if name in os.environ.get("BREAK", ""):
+            raise ValueError("broken")
+        with (self.workspace / "lines.txt").open("a") as file:
+            print(name, getattr(event, "stage", ""), getattr(event, "status", getattr(event, "state", "")), file=file)
+        return "line"
+
+    @hookimpl
+    def metrics_logged(self, events):
+        self.take("metrics_logged", len(events))
+
+
+def hook(name):
+    def method(self, event):
+        return self.take(name, event)
+
+    return method
+
+
+for name in vars(TrackerHooks):
+    if not name.startswith("_") and name not in ("metrics_logged", "artifact_logged"):
+        setattr(Lines, name, hookimpl(hook(name)))
+
+
+@hookimpl
+def workbench_plugins():
+    return [Lines]
+'''
+STAGES = ["first", "second", "third"]
+FIRST = Step("first", outputs={"out": "data/first"}, inputs=("data/raw",))
+SECOND = Step("second", outputs={"out": "data/second"}, inputs=("data/first",))
+THIRD = Step("third", outputs={"out": "data/third"}, inputs=("data/second",))
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, project: Path) -> Workspace:
+    plugins = tmp_path / "site"
+    info = plugins / "lines-1.dist-info"
+    info.mkdir(parents=True)
+    (plugins / "lines_tracker.py").write_text(TRACKER)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: lines\nVersion: 1\n")
+    (info / "entry_points.txt").write_text("[workbench]\nlines = lines_tracker\n")
+    return Workspace.create(tmp_path / "w", STAGES, (project, plugins), ["lines"])
+
+
+def lines(workspace: Workspace) -> list[str]:
+    file = workspace.root / "lines.txt"
+    return [line.strip() for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def sync(workspace: Workspace, environment: dict[str, str] | None = None) -> int:
+    code = "import sys; from pathlib import Path; from workbench.watcher import sync; print(sync(Path(sys.argv[1])))"
+    everything = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, workspace.pythonpath)), **(environment or {})}
+    command = [sys.executable, "-c", code, str(workspace.root)]
+    return int(subprocess.run(command, env=everything, capture_output=True, text=True, check=True, cwd=workspace.root).stdout)
+
+
+def eventually(condition: Callable[[], object], seconds: float = 30.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it never happened"
+        time.sleep(0.05)
+
+
+def test_events_arrive_in_order_and_the_next_session_knows_what_stood(workspace: Workspace) -> None:
+    assert workspace.repro(FIRST, SECOND, THIRD) == 0
+    seen = [line for line in lines(workspace) if not line.startswith("metrics")]
+    each = ["artifact_committed", "stage_finished", "outputs_hashed"]
+    stages = [line for name in STAGES for line in (f"stage_started {name}", *each)]
+    assert seen == ["session_started", *stages, "session_finished  FINISHED"]
+
+    (workspace.root / "lines.txt").unlink()
+    assert workspace.repro(replace(SECOND, content="new")) == 0
+    assert [line for line in lines(workspace) if "restored" in line] == ["stage_restored first unchanged"]  # third is stale
+
+
+def test_nothing_is_recorded_of_a_session_that_did_nothing(workspace: Workspace) -> None:
+    assert workspace.repro() == 0
+    assert lines(workspace) == []
+    assert watcher.pending(workspace.root) == []
+    assert list((workspace.root / session.JOURNAL_FOLDER).glob("[!.]*")) == []
+
+
+def test_a_result_from_the_run_cache_is_told_from_one_that_stood(workspace: Workspace) -> None:
+    assert workspace.repro(FIRST, SECOND) == 0
+    old = (workspace.root / "dvc.lock").read_text()
+    assert workspace.repro(replace(FIRST, content="new"), SECOND) == 0
+    (workspace.root / "lines.txt").unlink()
+    script = (workspace.root / "dvc").read_text() + f"\nopen('dvc.lock', 'w').write({old!r})\n"
+    (workspace.root / "stage.py").write_text(
+        "from pathlib import Path\nfrom workbench.session import *\nfrom workbench.watcher import *\n"
+        "ensure_watcher(main_root(Path.cwd()), current_session(Path.cwd()))\n"
+    )
+    (workspace.root / "dvc").write_text(script)
+    assert workspace.repro() == 0
+    assert lines(workspace) == [
+        "session_started", "stage_restored first restored", "stage_restored second restored", "session_finished  FINISHED",
+    ]  # fmt: skip
+
+
+def test_a_stage_that_dies_is_recorded_and_what_follows_does_not_count_as_done(workspace: Workspace) -> None:
+    assert workspace.repro(FIRST, SECOND, THIRD) == 0
+    (workspace.root / "lines.txt").unlink()
+    assert workspace.repro(replace(SECOND, ends="killed", seconds=0.7)) == 1
+    seen = [line for line in lines(workspace) if not line.startswith("metrics")]
+    assert seen[-3:] == ["stage_failed  KILLED", "stage_restored first unchanged", "session_finished  KILLED"]
+
+
+def test_a_store_that_is_down_harms_no_stage_and_sync_makes_up_for_it(workspace: Workspace) -> None:
+    (workspace.root / "down").touch()
+    assert workspace.repro(FIRST) == 0
+    assert workspace.repro(SECOND) == 0
+    assert lines(workspace) == []
+    assert len(watcher.pending(workspace.root)) == 2
+    assert sync(workspace) == 0
+    (workspace.root / "down").unlink()
+    assert sync(workspace) == 2
+    assert watcher.pending(workspace.root) == []
+    seen = lines(workspace)
+    assert [line for line in seen if line.startswith("stage_started")] == ["stage_started first", "stage_started second"]
+    assert sync(workspace) == 0
+    assert lines(workspace) == seen
+
+
+def test_the_next_session_completes_what_a_killed_watcher_left(workspace: Workspace) -> None:
+    (workspace.root / "down").touch()
+    process = workspace.start(replace(FIRST, seconds=2.0))
+    folder = workspace.root / session.JOURNAL_FOLDER
+    eventually(lambda: list(folder.glob(f"{process.pid}-*/_opened.jsonl")))
+    (name,) = [path.name for path in folder.glob(f"{process.pid}-*")]
+    pids = subprocess.run(["pgrep", "-f", f"workbench.watcher .*{name}"], capture_output=True, text=True, check=True).stdout
+    os.kill(int(pids), signal.SIGKILL)
+    assert process.wait() == 0
+    (workspace.root / "down").unlink()
+    assert workspace.repro() == 0
+    seen = [line for line in lines(workspace) if not line.startswith("metrics")]
+    assert seen[0] == "session_started"
+    assert seen[-1] == "session_finished  FINISHED"
+    assert watcher.pending(workspace.root) == []
+
+
+def test_an_event_that_breaks_a_tracker_is_passed_over_and_said(workspace: Workspace) -> None:
+    assert workspace.repro(FIRST, environment={"BREAK": "artifact_committed"}) == 0
+    assert "stage_finished" in " ".join(lines(workspace))
+    assert watcher.pending(workspace.root) == []
+    (log,) = (workspace.root / session.JOURNAL_FOLDER).glob("*/watcher.log")
+    assert "passed over" in log.read_text()
+
+
+def test_one_watcher_a_session_which_every_stage_asks_for_at_little_cost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = session.current_session(tmp_path)
+    assert not here.by_dvc
+    assert here.pid == os.getpid()
+    started: list[list[str]] = []
+    monkeypatch.setattr(subprocess, "Popen", lambda command, **_: started.append(command))
+    watcher.ensure_watcher(tmp_path, here)
+    with (session.folder_of(tmp_path, here.id) / "watcher.lock").open("a") as file:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX)
+        watcher.ensure_watcher(tmp_path, here)
+        assert not watcher.wait_for_watcher(tmp_path, here.id, 0.1)
+    assert len(started) == 1
+    assert watcher.wait_for_watcher(tmp_path, here.id, 0.1)
+
+
+def test_resources_of_a_stage_are_sampled(workspace: Workspace) -> None:
+    assert workspace.repro(replace(FIRST, seconds=1.5)) == 0
+    (file,) = (workspace.root / session.JOURNAL_FOLDER).glob("*/r-first.observed.jsonl")
+    values = [event.values for event in read_events(file, 0)[0] if hasattr(event, "values")]
+    assert values[0]["system/process_memory_megabytes"] > 5
+    assert "system/process_cpu_percentage" in values[-1]
+
+
+def test_the_pair_of_pid_and_start_tells_processes_apart() -> None:
+    started = session.process_start(os.getpid())
+    assert session.is_alive(os.getpid(), started)
+    assert not session.is_alive(os.getpid(), started + 1)
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    began = session.process_start(process.pid)
+    eventually(lambda: not session.is_alive(process.pid, began))  # also as a zombie
+    process.wait()
+    assert session.process_start(process.pid) < 0
+
+
+@pytest.mark.parametrize(
+    ("words", "command"),
+    [
+        (["/venv/bin/python", "/venv/bin/dvc", "repro", "sft"], "dvc repro sft"),
+        (["python3", "-m", "dvc", "exp", "run", "-S", "a=1"], "dvc exp run -S a=1"),
+        (["dvc", "exp", "exec-run", "--infofile", "x"], "dvc exp exec-run --infofile x"),
+        (["python", "/venv/bin/dvc", "status"], ""),
+        (["bash", "-c", "dvc repro"], ""),
+        (["vim", "dvc", "repro"], ""),
+        (["python", "dvc", "exp", "show"], ""),
+    ],
+)
+def test_only_dvc_that_runs_stages_makes_a_session(words: list[str], command: str) -> None:
+    assert session._dvc_command(words) == command
+
+
+def test_journal_lines_of_the_observer_are_json(workspace: Workspace) -> None:
+    assert workspace.repro(FIRST) == 0
+    for file in (workspace.root / session.JOURNAL_FOLDER).glob("*/*.jsonl"):
+        assert all(json.loads(line)["type"] for line in file.read_text().splitlines())
