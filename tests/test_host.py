@@ -9,7 +9,7 @@ from workbench.errors import PluginError
 from workbench.host import registry
 
 
-@pytest.fixture()
+@pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty folder on sys.path, where a test installs its distributions."""
     folder = tmp_path / "site"

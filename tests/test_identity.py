@@ -13,7 +13,7 @@ SOURCE = FILTER.format(name="short")
 Measure = Callable[..., str]
 
 
-@pytest.fixture()
+@pytest.fixture
 def measure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Measure]:
     """Installs a source in a new folder and gives its identity."""
     count = 0

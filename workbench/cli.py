@@ -105,10 +105,18 @@ def ui(
 @app.command()
 def sync() -> None:
     """Bring every journal's events to the trackers; safe to repeat."""
+    from workbench import watcher
+    from workbench.errors import WorkbenchError
     from workbench.session import main_root
-    from workbench.watcher import sync as sync_all
 
-    typer.echo(f"{sync_all(main_root(Path.cwd()))} journals are in the trackers")
+    root = main_root(Path.cwd())
+    typer.echo(f"brought {watcher.sync(root)} sessions to the trackers")
+    if left := watcher.pending(root):
+        raise WorkbenchError(
+            f"{len(left)} sessions are not in the trackers yet; their journals are whole",
+            f".workbench/journal/{left[0]}/watcher.log",
+            "see that the tracker's store can be reached, then run `workbench sync` again",
+        )
 
 
 @app.command()

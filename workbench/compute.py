@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -127,6 +128,8 @@ def prepare_process(compute: Compute) -> None:
     os.environ.setdefault("OMP_NUM_THREADS", str(compute.threads))
     os.environ.setdefault("MKL_NUM_THREADS", str(compute.threads))
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("TQDM_DISABLE", "1")  # progress is the console's
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"transformers\.")
     try:
         libc = ctypes.CDLL("libc.so.6")
     except OSError:

@@ -88,9 +88,7 @@ def _third_party(modules: list[str]) -> list[str]:
 
 
 def _core_imports(file: Path) -> list[str]:
-    return [
-        name for name in _imports(file) if name.startswith(f"{CORE}.") and name != f"{CORE}.errors" and _core_file(name)
-    ]
+    return [name for name in _imports(file) if name.startswith(f"{CORE}.") and name != f"{CORE}.errors" and _core_file(name)]
 
 
 @cache

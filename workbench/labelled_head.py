@@ -8,7 +8,7 @@ only, with a kernel that keeps the probabilities. Losses, metrics, data preparat
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -27,7 +27,7 @@ class LabelLogProb(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(  # noqa: PLR0913 - the signature is TRL's
+    def forward(
         ctx: Any,
         hidden: Tensor,
         weight: Tensor,
@@ -48,7 +48,7 @@ class LabelLogProb(torch.autograd.Function):
         probabilities = torch.exp(logits - log_z)
         label = logits.gather(1, targets[:, None])
         ctx.save_for_backward(hidden, weight, targets, probabilities)
-        wanted = {
+        wanted: dict[str, Callable[[], Tensor]] = {
             "entropy": lambda: log_z.squeeze(1) - torch.linalg.vecdot(probabilities, logits),  # log Z - Σ p·z
             "log_sum_sq_probs": lambda: torch.linalg.vecdot(probabilities, probabilities).log(),
             "mean_logits": lambda: logits.mean(1),

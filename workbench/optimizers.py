@@ -50,7 +50,7 @@ class MuonAdamW(torch.optim.AdamW):
         self._dtype = dtype
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Tensor] | None = None) -> Any:
+    def step(self, closure: Callable[[], float] | None = None) -> Any:
         """Take one step; ``closure`` is as in every torch optimizer."""
         groups = self.param_groups
         self.param_groups = [group for group in groups if not group["muon"]]

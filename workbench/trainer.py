@@ -80,7 +80,10 @@ def set_up_torch(run: Run) -> None:
 
 
 def in_memory(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> Dataset:
-    """The given columns of the rows as a dataset that leaves nothing on disk: a cache made with another tokenizer would go unnoticed."""
+    """The given columns of the rows as a dataset that leaves nothing on disk.
+
+    A cache that was made with another tokenizer would go unnoticed.
+    """
     import datasets
 
     datasets.disable_caching()

@@ -26,7 +26,7 @@ def serve(root: Path, port: int) -> None:
         command = cast("Tracker[Any]", tracker).ui_command(root, port)
         if command:
             typer.echo(f"http://127.0.0.1:{port}  (end it with Ctrl-C)")
-            os.execvp(command[0], command)
+            os.execvp(command[0], command)  # noqa: S606 - no shell is wanted
     raise PluginError(
         f"none of the trackers {', '.join(names)} has a user interface", "compute.yaml, key trackers", "name one that has"
     )

@@ -17,7 +17,10 @@ TINY = {"model_type": "llama", "hidden_size": 32, "num_hidden_layers": 2, "num_a
 @pytest.fixture(scope="module")
 def text(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     folder = tmp_path_factory.mktemp("corpus")
-    documents = [Document(f"The number after {n} is {n + 1}, and the one before is {n - 1}.", "count", {"origin": str(n)}) for n in range(200)]
+    documents = [
+        Document(f"The number after {n} is {n + 1}, and the one before is {n - 1}.", "count", {"origin": str(n)})
+        for n in range(200)
+    ]
     rows = ({"id": d.id, "text": d.text, "source": d.source, "meta": dict(d.meta)} for d in documents)
     corpus.write(folder, rows, corpus.schema(("origin",)))
     return Corpus(folder)
@@ -34,7 +37,14 @@ def tokenizer(text: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def small(**changes: object) -> CausalConfig:
-    values = {"architecture": TINY, "context_length": 32, "tokens": 32 * 4 * 30, "batch_size": 4, "logging_steps": 5, "optimizer": MUON}
+    values = {
+        "architecture": TINY,
+        "context_length": 32,
+        "tokens": 32 * 4 * 30,
+        "batch_size": 4,
+        "logging_steps": 5,
+        "optimizer": MUON,
+    }
     return CausalConfig(**{**values, **changes})  # type: ignore[arg-type]
 
 
@@ -106,7 +116,7 @@ def test_a_checkpoint_between_two_rows_of_the_log_is_refused(text: Corpus, token
 
 def test_a_model_type_that_is_not_there_is_refused(text: Corpus, tokenizer: Path, tmp_path: Path) -> None:
     run, _ = make_run(tmp_path)
-    with pytest.raises(ParamsError, match="pretrain.with.architecture"):
+    with pytest.raises(ParamsError, match=r"pretrain\.with\.architecture"):
         Causal(small(architecture={"model_type": "lama"})).pretrain(text, tokenizer, tmp_path / "out", run)
 
 

@@ -450,6 +450,15 @@ class TestViews:
             assert chosen == Counter(row["rejected"][0]["content"] for row in rows)
             assert all(row["chosen"] != row["rejected"] for row in rows)
 
+    def test_training_pairs_come_in_couples(self, library: Path, tmp_path: Path) -> None:
+        out, _ = execute(PydocsPreferences(PydocsPreferences.Config(packages=("library_pkg",))), tmp_path, "pairs")
+        rows = list(examples.read(out, "train"))
+        assert len(rows) > 4
+        for first, second in zip(rows[::2], rows[1::2], strict=True):
+            assert first["chosen"] == second["rejected"]
+            assert first["rejected"] == second["chosen"]
+            assert first["prompt"] != second["prompt"]
+
     def test_limits(self, library: Path, tmp_path: Path) -> None:
         config = PydocsInstructions.Config(packages=("library_pkg",), summaries=10, examples=0, parameters=0)
         out, summary = execute(PydocsInstructions(config), tmp_path, "talks")

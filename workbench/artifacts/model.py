@@ -51,7 +51,7 @@ def _require_finite(file: Path) -> None:
 
     try:
         with safe_open(file, framework="numpy") as tensors:
-            for name in tensors.keys():
+            for name in sorted(tensors.keys()):
                 if not _is_float(tensors.get_slice(name).get_dtype()):
                     continue
                 if not np.isfinite(tensors.get_tensor(name)).all():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -28,6 +29,8 @@ class DpoConfig(Config):
     """Pairs in one forward pass."""
     gradient_accumulation: int = Field(1, ge=1)
     """Forward passes of one optimizer step."""
+    order: Literal["shuffled", "written"] = "shuffled"
+    """``shuffled`` draws pairs at random; ``written`` takes them as the data has them, which keeps coupled pairs in one batch."""
     max_length: int = Field(256, ge=8)
     """Longer sequences are cut, tokens."""
     beta: float = Field(0.1, gt=0)
@@ -62,7 +65,10 @@ class Dpo(AlignStage[DpoConfig]):
         shared.set_up_torch(run)
         tokenizer = AutoTokenizer.from_pretrained(model, local_files_only=True)
         number = self.config.steps * self.config.batch_size * self.config.gradient_accumulation
-        rows = examples.sample(data, "train", number, run.seed)
+        if self.config.order == "shuffled":
+            rows = examples.sample(data, "train", number, run.seed)
+        else:
+            rows = list(islice(examples.read(data, "train"), number))
         run.metric("pairs", len(rows))
         start = AutoModelForCausalLM.from_pretrained(model, local_files_only=True)
         trainer = self._trainer(start, tokenizer, shared.in_memory(rows, ["prompt", "chosen", "rejected"]), run)
@@ -84,6 +90,7 @@ class Dpo(AlignStage[DpoConfig]):
             activation_checkpointing=False,
             max_grad_norm=config.max_gradient_norm,
             max_length=config.max_length,
+            train_sampling_strategy="random" if config.order == "shuffled" else "sequential",
             beta=config.beta,
             loss_type=[config.loss],
             precompute_ref_log_probs=True,

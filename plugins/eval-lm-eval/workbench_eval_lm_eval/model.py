@@ -20,7 +20,7 @@ DEFAULT_NEW_TOKENS = 256
 Progress = Callable[[int, int], None]
 
 
-class ScoringLM(LM):  # type: ignore[misc]
+class ScoringLM(LM):
     """Answers as `lm_eval.models.huggingface.HFLM` does, from :mod:`workbench.scoring`.
 
     ``neutral`` stands in for an empty context; without it, that is the start token alone, as in `HFLM`.

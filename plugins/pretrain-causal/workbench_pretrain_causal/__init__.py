@@ -58,7 +58,7 @@ class CausalConfig(Config):
     @classmethod
     def _needs_a_model_type(cls, value: dict[str, Any]) -> dict[str, Any]:
         if not isinstance(value.get("model_type"), str):
-            raise ValueError("architecture needs a model_type, such as llama")
+            raise ValueError("architecture needs a model_type, such as llama")  # noqa: TRY004 - pydantic reads ValueError
         return value
 
     @property

@@ -129,7 +129,8 @@ def _funnel(findings: Findings) -> list[str]:
 
 def _training(stages: Mapping[str, Mapping[str, float]]) -> str:
     lines = [
-        f"- **{name}**: {int(metrics['steps']):,} steps, last loss {metrics['loss']:.4f} nats per token"
+        f"- **{name}**: {int(metrics['steps']):,} steps, last loss {metrics['loss']:.4f} "
+        f"nats per {'pair' if 'pairs' in metrics else 'token'}"
         for name, metrics in stages.items()
         if {"steps", "loss"} <= set(metrics)
     ]

@@ -107,7 +107,7 @@ def _interval_chart(found: Evaluated) -> str:
 
 def _loss_chart(curve: Curve) -> str:
     return svg.line_chart(
-        f"Training loss of {curve.model}", curve.x_label, "nats per token", [Line(curve.model, curve.x, curve.loss)]
+        f"Training loss of {curve.model}", curve.x_label, "loss (nats)", [Line(curve.model, curve.x, curve.loss)]
     )
 
 

@@ -36,7 +36,7 @@ class Curve:
     x_label: str
     x: tuple[float, ...]
     loss: tuple[float, ...]
-    """Nats per token."""
+    """Nats: per token of text, per pair of a preference loss."""
 
 
 @dataclass(frozen=True)

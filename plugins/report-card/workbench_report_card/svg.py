@@ -12,7 +12,7 @@ from xml.sax.saxutils import escape
 
 WIDTH = 680
 LEFT, RIGHT, TOP, BOTTOM = 64, 24, 16, 48
-LABELS = 240
+LABELS = 264
 """Pixels for the labels at the left of bars and intervals."""
 ROW = 24
 DASHES = ("", "7 3", "2 3", "9 3 2 3")
@@ -98,6 +98,7 @@ def interval_chart(title: str, x_label: str, whiskers: Sequence[Whisker], refere
         middle, place = TOP + ROW * number + ROW // 2, _px(x(references[name]))
         parts.append(f'<text class="end" x="{LABELS - 8}" y="{middle + 4}">{escape(name)}</text>')
         parts.append(f'<line class="reference" x1="{place}" x2="{place}" y1="{TOP}" y2="{middle + 6}"/>')
+        parts.append(f'<text x="{_px(x(references[name]) + 6)}" y="{middle + 4}">{number_text(references[name])}</text>')
     return _svg(title, height, parts)
 
 

@@ -74,7 +74,7 @@ class Arithmetic(Source[ArithmeticConfig]):
 
     name: ClassVar[str] = "arithmetic"
     Config = ArithmeticConfig
-    produces: ClassVar[str] = "problems"
+    produces = "problems"
 
     def records(self, run: Run) -> Iterator[Problem]:
         """Different problems, ``a + b`` and ``b + a`` counted as one; the first ones drawn are held out, however many follow."""

@@ -121,7 +121,7 @@ class Pydocs(PydocsSource[PydocsConfig]):
 
     name: ClassVar[str] = "pydocs"
     Config = PydocsConfig
-    produces: ClassVar[str] = "corpus"
+    produces = "corpus"
     meta_fields: ClassVar[tuple[str, ...]] = ("package", "module", "object", "kind")
 
     def records(self, run: Run) -> Iterator[Document]:
@@ -212,7 +212,7 @@ class PydocsInstructions(AnsweringSource[InstructionsConfig]):
 
     name: ClassVar[str] = "pydocs-instructions"
     Config = InstructionsConfig
-    produces: ClassVar[str] = "conversations"
+    produces = "conversations"
 
     def records(self, run: Run) -> Iterator[Conversation]:
         """Conversations of one question and one answer, in random order."""
@@ -248,28 +248,38 @@ class PreferencesConfig(HeldoutConfig):
     """How many pairs."""
 
     pairs: int = Field(20_000, ge=0)
-    """Most training pairs."""
+    """Most training pairs; an even number, since they come in couples."""
+    rivals: int = Field(3, ge=1)
+    """Siblings that each held-out summary is compared with."""
 
 
 class PydocsPreferences(AnsweringSource[PreferencesConfig]):
     """Pairs of summaries, the right one preferred to a sibling's, as Rafailov et al. (2023), arXiv:2305.18290, need them.
 
-    Each summary of a module is preferred once and rejected once, so that no summary is good or bad by itself.
+    No summary is good or bad by itself: each is preferred as often as it is rejected. Training pairs come in couples of
+    neighbours, a over b to the question about a and b over a to the question about b: in a batch that holds both, the
+    answers' own likelihood cancels, and what is left to learn is which answer belongs to which question.
     """
 
     name: ClassVar[str] = "pydocs-preferences"
     Config = PreferencesConfig
-    produces: ClassVar[str] = "preferences"
+    produces = "preferences"
 
     def records(self, run: Run) -> Iterator[Preference]:
-        """Pairs in random order; both summaries of a pair belong to the same split and module."""
+        """Training couples in random order, then held-out pairs; both summaries of a pair are of one split and module."""
         rows = self.without_leaks(self.summaries(self.objects(run)), run)
-        rejected: dict[Answered, Answered] = {}
-        for split in (True, False):
-            for group in self.rotations([row for row in rows if row.heldout is split], run.seed):
-                rejected.update(zip(group, [*group[1:], group[0]], strict=True))
-        for row in _limit(shuffled(list(rejected), run.seed), self.config.pairs):
-            yield Preference((_user(row.prompt),), (_assistant(row.answer),), (_assistant(rejected[row].answer),), row.split)
+        groups = self.rotations([row for row in rows if not row.heldout], run.seed)
+        partner = {first: second for group in groups for first, second in zip(group[::2], group[1::2], strict=False)}
+        for first in shuffled(list(partner), run.seed)[: self.config.pairs // 2]:
+            yield _preference(first, partner[first])
+            yield _preference(partner[first], first)
+        for group in self.rotations([row for row in rows if row.heldout], run.seed):
+            for shift in range(1, min(self.config.rivals, len(group) - 1) + 1):
+                yield from (_preference(row, group[(i + shift) % len(group)]) for i, row in enumerate(group))
+
+
+def _preference(right: Answered, wrong: Answered) -> Preference:
+    return Preference((_user(right.prompt),), (_assistant(right.answer),), (_assistant(wrong.answer),), right.split)
 
 
 class BenchmarkConfig(HeldoutConfig):
@@ -290,7 +300,7 @@ class PydocsBenchmark(AnsweringSource[BenchmarkConfig]):
 
     name: ClassVar[str] = "pydocs-benchmark"
     Config = BenchmarkConfig
-    produces: ClassVar[str] = "benchmark"
+    produces = "benchmark"
 
     def records(self, run: Run) -> Iterator[Question]:
         """Questions, module after module in random order; the right position goes round."""

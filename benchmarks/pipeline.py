@@ -1,0 +1,73 @@
+"""What the pipeline costs: each stage's time and memory, and the workbench's own share. `make bench` prints the table.
+
+The stage rows come from the journal of the newest complete run of each stage in this workspace, so run `make repro` first.
+"""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from workbench import events
+from workbench.journal import read_events
+from workbench.session import JOURNAL_FOLDER
+
+RUNS = 5
+GIBIBYTE = 1 << 30
+
+
+def newest_runs(root: Path) -> dict[str, tuple[events.StageStarted, events.StageFinished]]:
+    """The newest finished run of each stage."""
+    found: dict[str, tuple[events.StageStarted, events.StageFinished]] = {}
+    for journal in (root / JOURNAL_FOLDER).glob("*/*.jsonl"):
+        read, offset, last = [], 0, -1
+        while offset != last:
+            last = offset
+            more, offset = read_events(journal, offset)
+            read += more
+        started = next((event for event in read if isinstance(event, events.StageStarted)), None)
+        finished = next((event for event in read if isinstance(event, events.StageFinished)), None)
+        if started and finished and (started.stage not in found or found[started.stage][0].time < started.time):
+            found[started.stage] = started, finished
+    return found
+
+
+def median_seconds(command: list[str]) -> float:
+    """Median wall time of a command over several runs after a warm-up."""
+    times = []
+    for _ in range(RUNS + 1):
+        begin = time.perf_counter()
+        subprocess.run(command, check=True, capture_output=True)
+        times.append(time.perf_counter() - begin)
+    return statistics.median(times[1:])
+
+
+def own_cost() -> float:
+    """Seconds of `dvc repro` around a stage whose own work is small, less that work: resolve, checks, tracking, commit."""
+    begin = time.perf_counter()
+    subprocess.run(["dvc", "repro", "--single-item", "--force", "curate@problems"], check=True, capture_output=True)
+    whole = time.perf_counter() - begin
+    return whole - newest_runs(Path.cwd())["curate@problems"][1].seconds
+
+
+def main() -> None:
+    """Print the table."""
+    runs = sorted(newest_runs(Path.cwd()).values(), key=lambda pair: pair[0].time)
+    if not runs:
+        sys.exit("error: no finished run in this workspace\n  fix: run `make repro` first")
+    print(f"{'stage':32} {'seconds':>8} {'peak GiB':>9}")
+    for started, finished in runs:
+        print(f"{started.stage:32} {finished.seconds:8.1f} {finished.peak_memory / GIBIBYTE:9.2f}")
+    total = sum(finished.seconds for _, finished in runs)
+    print(f"{'all stages':32} {total:8.1f} {max(finished.peak_memory for _, finished in runs) / GIBIBYTE:9.2f}\n")
+    print(f"{'command, median of ' + str(RUNS):32} {'seconds':>8}")
+    for command in (["workbench", "--help"], ["workbench", "plugins"], ["dvc", "repro"]):
+        print(f"{' '.join(command) + (' (nothing to do)' if command[0] == 'dvc' else ''):32} {median_seconds(command):8.2f}")
+    print(f"{'own cost around one stage':32} {statistics.median(own_cost() for _ in range(3)):8.2f}")
+
+
+if __name__ == "__main__":
+    main()

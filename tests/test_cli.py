@@ -1,0 +1,255 @@
+"""The command line in a process of its own: what it prints, what it imports, and what it says of mistakes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import plugin_project
+import pytest
+import workspace
+from workspace import Done, Workspace
+
+from workbench.cli import app
+
+HEAVY = ("torch", "mlflow", "transformers", "trl", "datasets", "pandas")
+IMPORTS = """
+import json, runpy, sys
+sys.argv = ["workbench", *json.loads(sys.argv[1])]
+try:
+    runpy.run_module("workbench", run_name="__main__")
+except SystemExit as end:
+    assert not end.code, end.code
+print("imported:", *sorted({name.split(".")[0] for name in sys.modules}))
+"""
+
+
+@pytest.fixture(scope="module")
+def untouched(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    return workspace.create(tmp_path_factory.mktemp("cli") / "untouched")
+
+
+@pytest.fixture
+def made(untouched: Workspace, tmp_path: Path) -> Workspace:
+    return untouched.copy(tmp_path / "made")
+
+
+def require_error(done: Done, *parts: str) -> None:
+    assert done.code == 1, done.text
+    assert done.err.startswith("error: "), done.text
+    assert "Traceback" not in done.text
+    for part in (*parts, "where:", "fix:"):
+        assert part in done.err
+
+
+@pytest.mark.parametrize("words", [["--help"], ["plugins"], ["plugins", "--json"], ["info", "dedup", "minhash"], ["check"]])
+def test_light_commands_import_nothing_heavy(untouched: Workspace, words: list[str]) -> None:
+    done = untouched.call(sys.executable, "-c", IMPORTS, json.dumps(words))
+    assert done.code == 0, done.text
+    imported = done.out.rsplit("imported:", 1)[1].split()
+    assert "typer" in imported
+    assert not set(HEAVY) & set(imported)
+
+
+def test_help_names_every_command(untouched: Workspace) -> None:
+    done = untouched.workbench("--help")
+    assert done.code == 0
+    for command in app.registered_commands:
+        assert command.callback is not None
+        assert f"\n  {command.callback.__name__} " in done.out
+
+
+def test_plugins_lists_every_default_plugin_and_each_is_well(untouched: Workspace) -> None:
+    done = untouched.workbench("plugins", "--json")
+    assert done.code == 0, done.err
+    rows = json.loads(done.out)
+    folders = {file.parent.name for file in (untouched.root / "plugins").glob("*/pyproject.toml")}
+    assert {f"pionero-workbench-{folder}" for folder in folders} <= {row["distribution"] for row in rows}
+    assert {row["health"] for row in rows} == {"ok"}
+    assert {"kind", "name", "distribution", "version", "source", "health"} <= set(rows[0])
+
+
+def test_plugins_show_a_broken_one_with_its_traceback(untouched: Workspace, tmp_path: Path) -> None:
+    plugin_project.install(tmp_path, "filter-broken", "import nowhere_to_be_found")
+    done = untouched.workbench("plugins", "--errors", PYTHONPATH=str(tmp_path))
+    assert done.code == 0
+    line = next(line for line in done.out.splitlines() if "filter-broken" in line)
+    assert "ModuleNotFoundError" in line
+    assert "import nowhere_to_be_found" in done.out
+
+
+def test_info_describes_every_knob(untouched: Workspace) -> None:
+    text = untouched.workbench("info", "dedup", "minhash").out
+    facts = json.loads(untouched.workbench("info", "dedup", "minhash", "--json").out)
+    assert {"threshold", "permutations", "heldout", "overlap", "ngram"} == {field["key"] for field in facts["config"]}
+    assert all(field["meaning"] and field["meaning"].splitlines()[0] in text for field in facts["config"])
+    assert "use: minhash" in text
+
+
+def test_check_counts_and_writes_nothing(made: Workspace) -> None:
+    done = made.workbench("check")
+    assert (done.code, done.err) == (0, "")
+    assert "12 entries of params.yaml and 19 stages of dvc.yaml are sound" in done.out
+    assert made.git("status", "--porcelain", "--ignored") == ""
+
+
+MISTAKES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
+    "unknown plugin": ({"dedup__use": "minhsh"}, ("no dedup 'minhsh' is installed", "exact, minhash", "did you mean 'minhash'?")),
+    "unknown filter": (
+        {"curate__corpus__filters": [{"use": "lenght"}]},
+        ("curate.corpus.filters[0].use", "did you mean 'length'?"),
+    ),
+    "misspelt section": ({"dedupe": {"use": "minhash"}}, ("unknown key 'dedupe'", "params.yaml", "did you mean 'dedup'?")),
+    "misspelt key": (
+        {"dedup__with__treshold": 0.5},
+        ("unknown key 'treshold'", "params.yaml, key dedup.with", "did you mean 'threshold'?"),
+    ),
+    "misspelt key beside use": ({"dedup__sed": 1}, ("unknown key 'sed'", "params.yaml, key dedup", "did you mean 'seed'?")),
+    "out of range": ({"dedup__with__threshold": 1.5}, ("params.yaml, key dedup.with.threshold", "1.5", "workbench info dedup")),
+    "wrong type": ({"tokenize__with__vocab_size": "many"}, ("params.yaml, key tokenize.with.vocab_size", "'many'")),
+    "bad seed": ({"dedup__seed": -1}, ("seed is -1", "params.yaml, key dedup.seed")),
+    "no plugin named": ({"dedup__use": None}, ("no plugin is named", "params.yaml, key dedup", "use: NAME")),
+    "data of the wrong format": (
+        {"align__data": "data/curated/problems"},
+        ("align 'dpo' reads preferences, and data/curated/problems is problems", "dvc.yaml, stage align", "align.data"),
+    ),
+    "missing package": (
+        {"curate__corpus__with__packages": ["networkx", "nowhere_to_be_found"]},
+        ("can't find the package 'nowhere_to_be_found'", "pip install nowhere_to_be_found"),
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_mistakes_in_params_say_where_and_how_to_mend_them(made: Workspace, mistake: str) -> None:
+    changes, parts = MISTAKES[mistake]
+    made.params(**changes)
+    require_error(made.workbench("check"), *parts)
+    assert not (made.root / "plugins.lock.json").exists()
+
+
+def _drop_dep(pipeline: dict[str, Any]) -> None:
+    pipeline["stages"]["tokenize"]["deps"].remove("data/split/train")
+
+
+def _add_out(pipeline: dict[str, Any]) -> None:
+    pipeline["stages"]["tokenize"]["outs"].append("data/other")
+
+
+def _other_params(pipeline: dict[str, Any]) -> None:
+    pipeline["stages"]["tokenize"]["params"] = [{"plugins.lock.json": ["stages.dedup"]}]
+
+
+def _misspell_flow(pipeline: dict[str, Any]) -> None:
+    pipeline["stages"]["tokenize"]["cmd"] = pipeline["stages"]["tokenize"]["cmd"].replace("--corpus", "--corpse")
+
+
+@pytest.mark.parametrize(
+    ("change", "parts"),
+    [
+        (_drop_dep, ("--corpus data/split/train is not under deps", "add data/split/train to deps")),
+        (_add_out, ("data/other is listed, and the command does not name it",)),
+        (_other_params, ("stages.dedup", "stages.tokenize")),
+        (_misspell_flow, ("has no option --corpse", "--corpus")),
+    ],
+)
+def test_dvc_yaml_that_disagrees_with_its_commands(
+    made: Workspace, change: Callable[[dict[str, Any]], None], parts: tuple[str, ...]
+) -> None:
+    made.edit("dvc.yaml", change)
+    require_error(made.workbench("check"), "dvc.yaml, stage tokenize", *parts)
+
+
+@pytest.mark.parametrize("name", ["params.yaml", "dvc.yaml", "compute.yaml"])
+def test_unreadable_yaml_names_the_file_and_the_line(made: Workspace, name: str) -> None:
+    (made.root / name).write_text("a: [1,\nb: }\n")
+    require_error(made.workbench("check"), "not YAML", f"where: {name}", "line 2")
+
+
+def test_key_written_twice(made: Workspace) -> None:
+    with (made.root / "params.yaml").open("a") as file:
+        file.write("\ndedup: {use: exact}\n")
+    require_error(made.workbench("check"), "key 'dedup' is written twice", "params.yaml")
+
+
+def test_duplicate_plugin_names_both_distributions_when_it_is_selected(made: Workspace, tmp_path: Path) -> None:
+    plugin_project.install(tmp_path, "other-length", plugin_project.FILTER.replace("{name}", "length"))
+    done = made.workbench("check", PYTHONPATH=str(tmp_path))
+    require_error(done, "two distributions offer the filter 'length'", "other-length 1.0", "pionero-workbench-filter-length")
+    made.params(curate__corpus__filters=[{"use": "gopher-quality"}])
+    assert made.workbench("check", PYTHONPATH=str(tmp_path)).code == 0
+
+
+def test_plugin_that_is_broken_harms_only_who_selects_it(made: Workspace, tmp_path: Path) -> None:
+    plugin_project.install(tmp_path, "filter-broken", "import nowhere_to_be_found")
+    assert made.workbench("check", PYTHONPATH=str(tmp_path)).code == 0
+    made.params(curate__corpus__filters=[{"use": "broken"}])
+    done = made.workbench("check", PYTHONPATH=str(tmp_path))
+    require_error(done, "the filter 'broken' is installed and broken", "No module named 'nowhere_to_be_found'")
+
+
+@pytest.mark.skipif(Path("/dev/nvidiactl").exists(), reason="this machine has a GPU")
+def test_cuda_without_a_gpu_is_refused_before_any_work(made: Workspace) -> None:
+    made.edit("compute.yaml", lambda content: content.update(device="cuda"))
+    done = made.dvc("repro")
+    assert done.code != 0
+    assert "device is cuda, and torch finds no GPU" in done.err
+    assert "compute.yaml, key device" in done.err
+    assert "Traceback" not in done.text
+    assert workspace.ran(done) == ["resolve"]
+    assert not (made.root / "data").exists()
+
+
+def test_bad_key_in_compute_yaml(made: Workspace) -> None:
+    made.edit("compute.yaml", lambda content: content.update(devices="cpu"))
+    require_error(made.workbench("check"), "compute.yaml, key devices", "device, threads")
+
+
+def test_missing_input_file(made: Workspace) -> None:
+    assert made.workbench("resolve").code == 0
+    made.wait()
+    done = made.workbench("run", "tokenize", "--corpus", "data/split/train", "--out", "data/tokenizer")
+    require_error(done, "input --corpus is missing", "data/split/train", "dvc repro")
+    assert not (made.root / "data").exists()
+
+
+def test_run_with_options_that_are_no_pairs(made: Workspace) -> None:
+    require_error(made.workbench("run", "tokenize", "--corpus"), "not pairs of --FLOW PATH", "stage tokenize")
+
+
+def test_run_before_resolve(made: Workspace) -> None:
+    require_error(made.workbench("run", "tokenize", "--out", "data/tokenizer"), "plugins.lock.json is missing", "dvc repro")
+
+
+def test_code_that_changed_since_it_was_resolved_does_not_run(made: Workspace) -> None:
+    assert made.workbench("resolve").code == 0
+    made.wait()
+    made.replace("plugins/filter-length/workbench_filter_length/__init__.py", "words < config", "words <= config")
+    done = made.workbench("run", "curate.corpus", "--out", "data/a", "--decisions", "data/b")
+    require_error(done, "its code has changed since the pipeline was resolved", "stage curate.corpus")
+
+
+@pytest.mark.parametrize("command", ["check", "claim", "resolve"])
+def test_outside_a_project(untouched: Workspace, tmp_path: Path, command: str) -> None:
+    elsewhere = Workspace(tmp_path, untouched.variables)
+    done = elsewhere.workbench(command)
+    require_error(done, str(tmp_path))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_folder_without_git(made: Workspace) -> None:
+    shutil.rmtree(made.root / ".git")
+    done = made.dvc("repro")
+    assert done.code != 0
+    assert "git" in done.err.lower()
+    assert "Traceback" not in done.text
+    require_error(made.workbench("claim"), "no dvc.lock is committed here", "git says: ")
+
+
+def test_sync_where_nothing_ran(made: Workspace) -> None:
+    done = made.workbench("sync")
+    assert (done.code, done.out) == (0, "0 journals are in the trackers\n")

@@ -1,0 +1,275 @@
+"""Stages in processes of their own, with a third-party plugin that gets into every kind of trouble."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import plugin_project
+import psutil
+import pytest
+import workspace
+import yaml
+from workspace import Done, Workspace
+
+PLUGIN = '''"""A source for tests that does what it is told."""
+
+import time
+from pathlib import Path
+from typing import Literal
+
+from workbench import hookimpl
+from workbench.artifacts.corpus import Document
+from workbench.kinds.source import Source
+from workbench.plugin import Config
+
+
+class TroubleConfig(Config):
+    """Configuration."""
+
+    trouble: Literal["none", "raise", "schema", "nothing", "big", "kill"] = "none"
+    """What happens."""
+    documents: int = 3
+    """How many documents."""
+
+
+class Trouble(Source[TroubleConfig]):
+    """Makes trouble."""
+
+    name = "trouble"
+    Config = TroubleConfig
+    produces = "corpus"
+    meta_fields = ()
+
+    def execute(self, inputs, outputs, run):
+        """Write what is asked for."""
+        import pyarrow as pa
+
+        from workbench.artifacts import table
+
+        super().execute(inputs, outputs, run)
+        if self.config.trouble == "schema":
+            (outputs["out"] / "part-00000.parquet").unlink()
+            table.write_rows(outputs["out"], [{"id": "a", "txt": "b"}], pa.schema([("id", pa.string()), ("txt", pa.string())]))
+        elif self.config.trouble == "big":
+            (outputs["out"] / "part-00001.parquet").write_bytes(b"0" * (64 << 20))
+
+    def records(self, run):
+        """Yield documents, or do something worse."""
+        if self.config.trouble == "nothing":
+            return
+        for number in range(self.config.documents):
+            yield Document(f"Document number {number} of the test.", "test")
+            while number == 1 and Path("hold").exists():
+                Path("held").touch()
+                time.sleep(0.05)
+        if self.config.trouble == "raise":
+            raise RuntimeError("the plugin is at its wits' end")
+
+
+@hookimpl
+def workbench_plugins():
+    """Offer the source."""
+    return [Trouble]
+'''
+PIPELINE = {
+    "stages": {
+        "resolve": {
+            "cmd": "python -m workbench resolve",
+            "always_changed": True,
+            "outs": [{"plugins.lock.json": {"cache": False, "persist": True}}],
+        },
+        "curate": {
+            "foreach": "${curate}",
+            "do": {
+                "cmd": "python -m workbench run curate.${key} --out data/${key} --decisions data/decisions/${key} "
+                "--metrics data/${key}.json",
+                "params": [{"plugins.lock.json": ["stages.curate.${key}"]}],
+                "outs": ["data/${key}", "data/decisions/${key}"],
+                "metrics": [{"data/${key}.json": {"cache": False}}],
+            },
+        },
+    }
+}
+FLOWS = ("--out", "data/corpus", "--decisions", "data/decisions/corpus", "--metrics", "data/corpus.json")
+SECONDS = 120
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Workspace:
+    """A pipeline of one stage, without git and without a tracker, which would take time and add nothing here."""
+    site, root = tmp_path / "site", tmp_path / "root"
+    (root / ".dvc").mkdir(parents=True)
+    (root / ".dvc" / "config").write_text("[core]\n    no_scm = true\n    analytics = false\n    check_update = false\n")
+    (root / "dvc.yaml").write_text(yaml.safe_dump(PIPELINE, sort_keys=False))
+    (root / "compute.yaml").write_text("trackers: []\nthreads: 1\n")
+    configure(root)
+    plugin_project.install(site, "stranger-trouble", PLUGIN)
+    plugin_project.install(site, "stranger-short", plugin_project.FILTER.replace("{name}", "short"))
+    path = os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
+    return Workspace(root, {**workspace.variables(root), "PYTHONPATH": path})
+
+
+def configure(root: Path, filters: tuple[dict[str, Any], ...] = (), **config: Any) -> None:
+    entry = {"use": "trouble", "with": config, "filters": list(filters)}
+    (root / "params.yaml").write_text(yaml.safe_dump({"curate": {"corpus": entry}}))
+
+
+def run(made: Workspace) -> Done:
+    """The stage alone, as a person may start it."""
+    assert made.workbench("resolve").code == 0
+    done = made.workbench("run", "curate.corpus", *FLOWS)
+    made.wait()
+    return done
+
+
+def ends(root: Path) -> list[tuple[str, str]]:
+    """How the runs in the journals ended: event type and status."""
+    files = sorted((root / ".workbench" / "journal").glob("*/[!_]*.jsonl"), key=lambda file: file.stat().st_mtime)
+    found = [json.loads(line) for file in files for line in file.read_text().splitlines()]
+    return [(event["type"], event.get("status", "")) for event in found if event["type"] in ("StageFinished", "StageFailed")]
+
+
+def await_file(path: Path) -> None:
+    deadline = time.monotonic() + SECONDS
+    while not path.exists():
+        assert time.monotonic() < deadline, f"{path} did not appear"
+        time.sleep(0.05)
+
+
+def stage_process(made: Workspace) -> psutil.Process:
+    return psutil.Process(int((made.root / ".workbench" / "locks" / "curate@corpus.lock").read_text()))
+
+
+@pytest.fixture
+def held(made: Workspace) -> Iterator[subprocess.Popen[str]]:
+    """A ``dvc repro`` whose stage waits in the midst of its work."""
+    (made.root / "hold").touch()
+    process = made.start(str(Path(sys.executable).with_name("dvc")), "repro")
+    await_file(made.root / "held")
+    yield process
+    (made.root / "hold").unlink(missing_ok=True)
+    process.kill()
+    process.communicate()
+    made.wait()
+
+
+def test_stage_that_ends_well(made: Workspace) -> None:
+    done = run(made)
+    assert done.code == 0, done.text
+    assert done.text.rstrip().splitlines()[-1].startswith("curate.corpus: done in ")
+    assert json.loads((made.root / "data" / "corpus.json").read_text())["kept"] == 3
+    assert ends(made.root) == [("StageFinished", "")]
+    assert list((made.root / ".workbench" / "scratch").iterdir()) == []
+
+
+def test_same_inputs_give_the_same_bytes(made: Workspace) -> None:
+    run(made)
+    first = {file.name: file.read_bytes() for file in (made.root / "data").rglob("*") if file.is_file()}
+    run(made)
+    assert {file.name: file.read_bytes() for file in (made.root / "data").rglob("*") if file.is_file()} == first
+
+
+def test_plugin_that_raises_commits_nothing_and_shows_its_traceback(made: Workspace) -> None:
+    configure(made.root, trouble="raise")
+    done = run(made)
+    assert done.code == 1
+    assert "RuntimeError: the plugin is at its wits' end" in done.err
+    assert "stranger_trouble" in done.err
+    assert not (made.root / "data").exists()
+    assert ends(made.root) == [("StageFailed", "FAILED")]
+    assert list((made.root / ".workbench" / "scratch").iterdir()) == []
+
+
+def test_failure_keeps_the_older_output(made: Workspace) -> None:
+    run(made)
+    before = (made.root / "data" / "corpus" / "part-00000.parquet").read_bytes()
+    configure(made.root, trouble="raise", documents=9)
+    assert run(made).code == 1
+    assert (made.root / "data" / "corpus" / "part-00000.parquet").read_bytes() == before
+
+
+def test_wrong_schema_names_the_column_and_commits_nothing(made: Workspace) -> None:
+    configure(made.root, trouble="schema")
+    done = run(made)
+    assert done.code == 1
+    assert "column 'text' is missing; found id, txt" in done.err
+    assert "output of stage curate.corpus: data/corpus/part-00000.parquet" in done.err
+    assert "Traceback" not in done.err
+    assert not (made.root / "data").exists()
+    assert ends(made.root) == [("StageFailed", "FAILED")]
+
+
+def test_no_document_left_names_the_filter(made: Workspace) -> None:
+    configure(made.root, ({"use": "short", "with": {"limit": 0}},))
+    done = run(made)
+    assert done.code == 1
+    assert "no document is left of 3" in done.err
+    assert "short:long" in done.err
+    assert "Traceback" not in done.err
+    assert not (made.root / "data").exists()
+
+
+def test_empty_source_says_so(made: Workspace) -> None:
+    configure(made.root, trouble="nothing")
+    done = run(made)
+    assert done.code == 1
+    assert "no document is left of 0" in done.err
+    assert "the source is empty" in done.err
+
+
+def test_full_disk_says_so_and_keeps_the_older_output(made: Workspace) -> None:
+    run(made)
+    before = (made.root / "data" / "corpus" / "part-00000.parquet").read_bytes()
+    configure(made.root, trouble="big")
+    scratch = made.root / ".workbench" / "scratch"
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", scratch], capture_output=True, check=False)
+    if mounted.returncode:
+        pytest.skip("a small file system can't be mounted here")
+    try:
+        done = run(made)
+    finally:
+        subprocess.run(["umount", scratch], check=True)
+    assert done.code == 1
+    assert "the disk is full" in done.err
+    assert "dvc gc -w" in done.err
+    assert "Traceback" not in done.err
+    assert (made.root / "data" / "corpus" / "part-00000.parquet").read_bytes() == before
+    assert ends(made.root)[-1] == ("StageFailed", "FAILED")
+
+
+def test_second_writer_names_the_first(made: Workspace, held: subprocess.Popen[str]) -> None:
+    first = stage_process(made)
+    done = made.workbench("run", "curate.corpus", *FLOWS, DVC_STAGE="curate@corpus")
+    assert done.code == 1
+    assert f"process {first.pid} is running this stage" in done.err
+    (made.root / "hold").unlink()
+    assert held.wait(SECONDS) == 0
+    assert json.loads((made.root / "data" / "corpus.json").read_text())["kept"] == 3
+
+
+def test_killed_stage_leaves_no_half_output_and_the_next_run_is_right(made: Workspace, held: subprocess.Popen[str]) -> None:
+    stage_process(made).kill()
+    assert held.wait(SECONDS) != 0
+    assert not (made.root / "data" / "corpus").exists()
+    (made.root / "hold").unlink()
+    made.wait()
+    done = made.repro()
+    assert "curate@corpus" in workspace.ran(done)
+    assert json.loads((made.root / "data" / "corpus.json").read_text())["kept"] == 3
+    assert list((made.root / ".workbench" / "scratch").iterdir()) == []
+
+
+def test_stage_dies_with_a_dvc_that_is_killed(made: Workspace, held: subprocess.Popen[str]) -> None:
+    stage = stage_process(made)
+    os.kill(held.pid, signal.SIGKILL)
+    gone, _ = psutil.wait_procs([stage], timeout=20)
+    assert gone, "the stage outlived the dvc that started it"
+    assert not (made.root / "data" / "corpus").exists()
