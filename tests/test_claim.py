@@ -122,7 +122,7 @@ def test_writing_the_claim_twice_changes_nothing(root: Path) -> None:
 def test_without_git(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.rmtree(root / ".git")
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(root.parent))
-    with pytest.raises(PipelineError, match="no dvc.lock is committed here") as caught:
+    with pytest.raises(PipelineError, match=r"no dvc\.lock is committed here") as caught:
         claim.compare(root)
     assert "not a git repository" in caught.value.fix
 
@@ -136,5 +136,5 @@ def test_without_the_git_program(root: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_before_the_first_commit_of_results(root: Path) -> None:
     git(root, "rm", "--quiet", "--cached", "dvc.lock")
     git(root, "commit", "--quiet", "--message=none")
-    with pytest.raises(PipelineError, match="no dvc.lock is committed here"):
+    with pytest.raises(PipelineError, match=r"no dvc\.lock is committed here"):
         claim.compare(root)

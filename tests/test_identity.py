@@ -100,3 +100,9 @@ def test_the_identity_of_a_training_plugin_imports_no_torch(project: Path) -> No
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=project, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_every_dependency_of_the_default_plugins_has_a_version(project: Path) -> None:
+    versions = [identity.dependencies(entry) for entry in registry(project).installed]
+    assert versions
+    assert not [name for found in versions for name, version in found.items() if version == "absent"]

@@ -27,7 +27,7 @@ def edited(project: Path, tmp_path: Path, old: str, new: str) -> Path:
 
 def test_the_default_pipeline_is_sound(project: Path, content: dict[str, object], resolved: list[Resolved]) -> None:
     calls = pipeline.load(project, content)
-    pipeline.check(calls, resolved)
+    pipeline.check(project, calls, resolved)
     addresses = [call.address for call in calls]
     assert addresses[:2] == ["curate@corpus", "curate@instructions"]
     assert "eval@perplexity-base" in addresses
@@ -52,7 +52,7 @@ def test_a_disagreement_is_refused(
 ) -> None:
     root = edited(project, tmp_path, old, new)
     with pytest.raises(PipelineError) as caught:
-        pipeline.check(pipeline.load(root, content), resolved)
+        pipeline.check(root, pipeline.load(root, content), resolved)
     assert problem in caught.value.what
     assert caught.value.fix
 
@@ -60,7 +60,15 @@ def test_a_disagreement_is_refused(
 def test_a_chain_whose_formats_do_not_fit_is_refused(project: Path, content: dict[str, object], resolved: list[Resolved]) -> None:
     align = {**content["align"], "data": "data/curated/instructions"}  # type: ignore[dict-item]
     with pytest.raises(PipelineError, match="reads preferences, and data/curated/instructions is conversations"):
-        pipeline.check(pipeline.load(project, {**content, "align": align}), resolved)
+        pipeline.check(project, pipeline.load(project, {**content, "align": align}), resolved)
+
+
+def test_an_input_that_nothing_makes_is_refused(
+    tmp_path: Path, project: Path, content: dict[str, object], resolved: list[Resolved]
+) -> None:
+    only_corpus = {**content, "curate": {"corpus": content["curate"]["corpus"]}}  # type: ignore[index]
+    with pytest.raises(PipelineError, match="data/curated/benchmark, which no stage makes"):
+        pipeline.check(tmp_path, pipeline.load(project, only_corpus), resolved)
 
 
 def test_stages_are_named_as_dvc_names_them(project: Path, content: dict[str, object]) -> None:

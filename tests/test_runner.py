@@ -46,7 +46,6 @@ class Trouble(Source[TroubleConfig]):
     name = "trouble"
     Config = TroubleConfig
     produces = "corpus"
-    meta_fields = ()
 
     def execute(self, inputs, outputs, run):
         """Write what is asked for."""
@@ -66,7 +65,7 @@ class Trouble(Source[TroubleConfig]):
         if self.config.trouble == "nothing":
             return
         for number in range(self.config.documents):
-            yield Document(f"Document number {number} of the test.", "test")
+            yield Document(f"Document number {number} of the test.", "test", {"origin": str(number)})
             while number == 1 and Path("hold").exists():
                 Path("held").touch()
                 time.sleep(0.05)

@@ -78,6 +78,8 @@ def _compare(name: str, committed: Any, current: Any, dependent: bool) -> Compar
 
 def lines(root: Path) -> list[str]:
     """The comparison for people: a line a stage and a verdict."""
+    if not _is_committed(root):
+        return ["no dvc.lock is committed here, so there is nothing to compare with; commit it to claim these results"]
     same_machine = claimed(root) == fingerprint_digest(root)
     rows = compare(root)
     text = [f"  {row.stage:32} {_say(row)}" for row in rows]
@@ -102,6 +104,12 @@ def _say(row: Comparison) -> str:
 
 def _outs(stage: Mapping[str, Any]) -> dict[str, str]:
     return {out["path"]: out.get("md5", "") for out in stage.get("outs", ())}
+
+
+def _is_committed(root: Path) -> bool:
+    return (
+        subprocess.run(["git", "cat-file", "-e", "HEAD:./dvc.lock"], cwd=root, capture_output=True, check=False).returncode == 0
+    )
 
 
 def _committed_stages(root: Path) -> dict[str, Any]:

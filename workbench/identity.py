@@ -21,6 +21,8 @@ from workbench.host import Installed
 
 CORE = "workbench"
 CORE_DISTRIBUTION = "pionero-workbench"
+DISTRIBUTIONS = {"yaml": "PyYAML"}
+"""Distributions of the core's imports that have another name; asking importlib.metadata would read every installed file list."""
 IGNORED = {"__pycache__", ".mypy_cache", ".pytest_cache", ".ruff_cache"}
 
 
@@ -41,7 +43,8 @@ def dependencies(entry: Installed) -> dict[str, str]:
         name = re.split(r"[ ;<>=!~\[(]", requirement, maxsplit=1)[0]
         if "extra ==" not in requirement and name != CORE_DISTRIBUTION:
             found[name] = _version(name)
-    for name in _third_party(_core_modules(entry)):
+    for module in _third_party(_core_modules(entry)):
+        name = DISTRIBUTIONS.get(module, module)
         found[name] = _version(name)
     return dict(sorted(found.items()))
 

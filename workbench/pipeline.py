@@ -54,8 +54,8 @@ def load(root: Path, params: Mapping[str, Any]) -> list[StageCall]:
     return [call for call in calls if call is not None]
 
 
-def check(calls: Sequence[StageCall], resolved: Sequence[Resolved]) -> None:
-    """Refuse a dvc.yaml that disagrees with its commands, and a chain whose formats do not fit.
+def check(root: Path, calls: Sequence[StageCall], resolved: Sequence[Resolved]) -> None:
+    """Refuse a dvc.yaml that disagrees with its commands, inputs that nothing makes, and a chain whose formats do not fit.
 
     Raises:
         PipelineError: names the stage, the option or the path, and the fix.
@@ -67,7 +67,18 @@ def check(calls: Sequence[StageCall], resolved: Sequence[Resolved]) -> None:
             raise PipelineError(f"it runs {call.entry!r}, which params.yaml lacks", _where(call), fix)
         _check_flows(call, stages[call.entry])
         _check_lists(call, stages[call.entry])
+    _check_origins(root, calls)
     _check_formats(calls, stages)
+
+
+def _check_origins(root: Path, calls: Sequence[StageCall]) -> None:
+    made = [Path(out) for call in calls for out in call.outs]
+    for call in calls:
+        for dep in map(Path, call.deps):
+            related = any(out == dep or out in dep.parents or dep in out.parents for out in made)
+            if not related and not (root / dep).exists():
+                fix = "add the entry of params.yaml whose stage makes it, or correct the path"
+                raise PipelineError(f"it reads {dep}, which no stage makes and which does not exist", _where(call), fix)
 
 
 def _check_flows(call: StageCall, stage: Stage[Any]) -> None:

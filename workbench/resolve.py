@@ -23,7 +23,7 @@ def check(root: Path) -> tuple[list[Resolved], list[StageCall]]:
     content = params.load(root)
     resolved = [lock.resolve_entry(entry, registry(root)) for entry in params.entries(content)]
     calls = pipeline.load(root, content)
-    pipeline.check(calls, resolved)
+    pipeline.check(root, calls, resolved)
     return resolved, calls
 
 

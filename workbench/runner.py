@@ -22,6 +22,7 @@ from typing import Any
 
 from workbench import compute, digests, events, lock, machine, params, pipeline
 from workbench.artifacts.formats import FORMATS, rows_and_columns
+from workbench.checkpoints import newest_complete
 from workbench.commit import move_into_place, remove, write_text
 from workbench.console import Console
 from workbench.errors import ArtifactError, ComputeError, PipelineError, PluginError, WorkbenchError
@@ -126,7 +127,7 @@ def _execute(root: Path, plan: Plan, console: Console) -> None:
     remove(scratch)
     (scratch / "work").mkdir(parents=True)
     checkpoints = main / STATE_FOLDER / "checkpoints" / plan.fingerprint
-    journal.write(_started(plan, journal.run, session.id, root, started))
+    journal.write(_started(plan, journal.run, session.id, root, started, newest_complete(checkpoints)))
     try:
         run = _make_run(plan, journal, console, scratch / "work", checkpoints)
         written = {flow: scratch / flow for flow in plan.outputs}
@@ -173,7 +174,7 @@ def _make_run(plan: Plan, journal: Journal, console: Console, scratch: Path, che
     return Run(plan.name, plan.resolved.entry.seed, plan.compute, scratch, checkpoints, _Listeners(journal, console))
 
 
-def _started(plan: Plan, run: str, session: str, root: Path, now: float) -> events.StageStarted:
+def _started(plan: Plan, run: str, session: str, root: Path, now: float, checkpoint: Path | None) -> events.StageStarted:
     return events.StageStarted(
         run=run,
         time=now,
@@ -193,6 +194,7 @@ def _started(plan: Plan, run: str, session: str, root: Path, now: float) -> even
         command=shlex.join(["python", "-m", "workbench", *sys.argv[1:]]),
         directory=str(root),
         experiment=os.environ.get("DVC_EXP_NAME", ""),
+        resumed_from=checkpoint.name if checkpoint else "",
     )
 
 

@@ -404,7 +404,7 @@ class TestViews:
         }
         pair_prompts = {split: {row["prompt"][0]["content"] for row in examples.read(pairs, split)} for split in examples.SPLITS}
         assert asked <= talk_prompts["heldout"]
-        assert pair_prompts["heldout"] <= talk_prompts["heldout"]
+        assert pair_prompts["heldout"] == asked  # so that dedup holds out every object that a held-out pair is about
         assert pair_prompts["train"] <= talk_prompts["train"]
         assert not talk_prompts["train"] & talk_prompts["heldout"]
 

@@ -24,5 +24,9 @@ class Tracker(Plugin[C]):
         """The command that serves the store's user interface on the loopback interface; empty where it has none."""
         return []
 
+    def ui_address(self, workspace: Path, port: int) -> str:
+        """Where a browser finds the runs once that command serves, or where others serve them; empty where nobody does."""
+        return ""
+
     def close(self) -> None:
         """Write what is pending and disconnect."""

@@ -51,7 +51,6 @@ def report_training(model: Path, run: Run) -> None:
     rows = [row for row in read_training_log(model) if "loss" in row]
     if not rows:
         return
-    run.metric("steps", int(rows[-1]["step"]))
     run.metric("loss", rows[-1]["loss"])
     x = [row.get("tokens", row["step"]) for row in rows]
     label = "tokens" if "tokens" in rows[0] else "optimizer steps"

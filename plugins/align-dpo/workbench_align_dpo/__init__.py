@@ -69,6 +69,7 @@ class Dpo(AlignStage[DpoConfig]):
             rows = examples.sample(data, "train", number, run.seed)
         else:
             rows = list(islice(examples.read(data, "train"), number))
+        run.metric("steps", self.config.steps)
         run.metric("pairs", len(rows))
         start = AutoModelForCausalLM.from_pretrained(model, local_files_only=True)
         trainer = self._trainer(start, tokenizer, shared.in_memory(rows, ["prompt", "chosen", "rejected"]), run)

@@ -92,6 +92,7 @@ class Causal(PretrainStage[CausalConfig]):
         shared.set_up_torch(run)
         loaded = AutoTokenizer.from_pretrained(tokenizer, local_files_only=True)
         sequences = pack(corpus, tokenizer, loaded.eos_token_id, self.config.context_length)
+        run.metric("steps", self.config.steps)
         run.metric("sequences", len(sequences))
         run.metric("epochs", self.config.tokens / sequences.tokens.size)
         model = build(self.config, loaded)

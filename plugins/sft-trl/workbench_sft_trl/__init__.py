@@ -58,6 +58,7 @@ class Trl(SftStage[TrlConfig]):
         tokenizer = AutoTokenizer.from_pretrained(model, local_files_only=True)
         number = self.config.steps * self.config.batch_size * self.config.gradient_accumulation
         rows = examples.sample(conversations, "train", number, run.seed)
+        run.metric("steps", self.config.steps)
         run.metric("conversations", len(rows))
         start = AutoModelForCausalLM.from_pretrained(model, local_files_only=True)
         trainer = self._trainer(start, tokenizer, shared.in_memory(rows, ["messages"]), run)

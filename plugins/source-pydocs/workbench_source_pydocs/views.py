@@ -194,6 +194,43 @@ def _limit(rows: Sequence[Answered], train: int) -> list[Answered]:
     return kept
 
 
+class QuizConfig(HeldoutConfig):
+    """Which held-out objects are asked about; the same in the views that ask."""
+
+    items: int = Field(2_000, ge=OPTIONS)
+    """Most objects asked about; rounded down so that each position of the right choice occurs equally often."""
+    per_module: int = Field(24, ge=OPTIONS)
+    """Most objects of one module, so that no module decides the result."""
+
+
+Q = TypeVar("Q", bound=QuizConfig)
+
+
+class QuizSource(AnsweringSource[Q]):
+    """What the views share that ask about held-out objects: the benchmark names each of them, so that `dedup` holds it out."""
+
+    def quizzes(self, rows: Sequence[Answered], run: Run) -> list[list[Answered]]:
+        """Held-out objects by module, four or more each, whose summary no object in training shares."""
+        seen = {words(row.answer) for row in rows if not row.heldout}
+        heldout = [row for row in rows if row.heldout]
+        own = [row for row in heldout if words(row.answer) not in seen]
+        run.metric("heldout_objects", len(heldout))
+        run.metric("dropped_common_summary", len(heldout) - len(own))
+        groups = [group[: self.config.per_module] for group in self.rotations(own, run.seed) if len(group) >= OPTIONS]
+        return _trimmed(groups, self.config.items)
+
+
+def _trimmed(groups: Sequence[list[Answered]], items: int) -> list[list[Answered]]:
+    """The first groups that hold at most ``items`` rows, less the few that leave a multiple of OPTIONS in all."""
+    kept: list[list[Answered]] = []
+    for group in groups:
+        if sum(map(len, kept)) + len(group) <= items:
+            kept.append(list(group))
+    for _ in range(sum(map(len, kept)) % OPTIONS):
+        max(kept, key=len).pop()  # it has more than OPTIONS rows, or there would be no remainder
+    return kept
+
+
 class InstructionsConfig(HeldoutConfig):
     """How many rows of each type, and how long."""
 
@@ -244,7 +281,7 @@ class PydocsInstructions(AnsweringSource[InstructionsConfig]):
         return [self.answered(item, f"Which parameters does `{item.name}` take?", text) for item, text in found if text]
 
 
-class PreferencesConfig(HeldoutConfig):
+class PreferencesConfig(QuizConfig):
     """How many pairs."""
 
     pairs: int = Field(20_000, ge=0)
@@ -253,7 +290,7 @@ class PreferencesConfig(HeldoutConfig):
     """Siblings that each held-out summary is compared with."""
 
 
-class PydocsPreferences(AnsweringSource[PreferencesConfig]):
+class PydocsPreferences(QuizSource[PreferencesConfig]):
     """Pairs of summaries, the right one preferred to a sibling's, as Rafailov et al. (2023), arXiv:2305.18290, need them.
 
     No summary is good or bad by itself: each is preferred as often as it is rejected. Training pairs come in couples of
@@ -267,13 +304,13 @@ class PydocsPreferences(AnsweringSource[PreferencesConfig]):
 
     def records(self, run: Run) -> Iterator[Preference]:
         """Training couples in random order, then held-out pairs; both summaries of a pair are of one split and module."""
-        rows = self.without_leaks(self.summaries(self.objects(run)), run)
-        groups = self.rotations([row for row in rows if not row.heldout], run.seed)
+        rows = self.summaries(self.objects(run))
+        groups = self.rotations([row for row in self.without_leaks(rows, run) if not row.heldout], run.seed)
         partner = {first: second for group in groups for first, second in zip(group[::2], group[1::2], strict=False)}
         for first in shuffled(list(partner), run.seed)[: self.config.pairs // 2]:
             yield _preference(first, partner[first])
             yield _preference(partner[first], first)
-        for group in self.rotations([row for row in rows if row.heldout], run.seed):
+        for group in self.quizzes(rows, run):
             for shift in range(1, min(self.config.rivals, len(group) - 1) + 1):
                 yield from (_preference(row, group[(i + shift) % len(group)]) for i, row in enumerate(group))
 
@@ -282,16 +319,7 @@ def _preference(right: Answered, wrong: Answered) -> Preference:
     return Preference((_user(right.prompt),), (_assistant(right.answer),), (_assistant(wrong.answer),), right.split)
 
 
-class BenchmarkConfig(HeldoutConfig):
-    """How many questions."""
-
-    items: int = Field(2_000, ge=OPTIONS)
-    """Most questions; rounded down so that each position is right equally often."""
-    per_module: int = Field(24, ge=OPTIONS)
-    """Most questions about one module, so that no module decides the result."""
-
-
-class PydocsBenchmark(AnsweringSource[BenchmarkConfig]):
+class PydocsBenchmark(QuizSource[QuizConfig]):
     """Multiple choice over held-out objects, in the form of MMLU (Hendrycks et al. 2021, arXiv:2009.03300).
 
     All four choices are summaries of held-out objects of one module: were wrong ones seen in training, being familiar would tell.
@@ -299,31 +327,20 @@ class PydocsBenchmark(AnsweringSource[BenchmarkConfig]):
     """
 
     name: ClassVar[str] = "pydocs-benchmark"
-    Config = BenchmarkConfig
+    Config = QuizConfig
     produces = "benchmark"
 
     def records(self, run: Run) -> Iterator[Question]:
         """Questions, module after module in random order; the right position goes round."""
-        rows = self._eligible(self.summaries(self.objects(run)), run)
-        groups = [group[: self.config.per_module] for group in self.rotations(rows, run.seed) if len(group) >= OPTIONS]
+        groups = self.quizzes(self.summaries(self.objects(run)), run)
         windows = [[group[(i + k) % len(group)] for k in range(OPTIONS)] for group in groups for i in range(len(group))]
-        number = min(len(windows), self.config.items) // OPTIONS * OPTIONS
-        if number == 0:
+        if not windows:
             raise ParamsError(
                 "no module has four held-out objects with summaries of their own", run.stage, "raise `heldout`, or add packages"
             )
-        _report(windows[:number], run)
-        for position, window in enumerate(windows[:number]):
+        _report(windows, run)
+        for position, window in enumerate(windows):
             yield _question(window, position % OPTIONS)
-
-    def _eligible(self, rows: Sequence[Answered], run: Run) -> list[Answered]:
-        """Held-out objects whose summary no object in training shares."""
-        seen = {words(row.answer) for row in rows if not row.heldout}
-        heldout = [row for row in rows if row.heldout]
-        kept = [row for row in heldout if words(row.answer) not in seen]
-        run.metric("heldout_objects", len(heldout))
-        run.metric("dropped_common_summary", len(heldout) - len(kept))
-        return kept
 
 
 def _question(window: Sequence[Answered], position: int) -> Question:

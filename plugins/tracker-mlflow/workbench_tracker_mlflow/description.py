@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 RESULTS_SHOWN = 25
 KEY_RESULTS = 3
+HEADLINES = ("bits_per_byte", "accuracy", "loss", "kept", "train", "bytes_per_token")
+"""Results that people look for first, in this order; others follow in the order in which they were reported."""
 CONSUMERS_SHOWN = 6
 NO_ORIGIN = "origin not in this store"
 
@@ -27,8 +29,9 @@ def of_stage(store: Store, run: Run) -> str:
     """Description of a stage's run."""
     known = run.data.tags
     plugin = f"{known.get(tags.KIND, '')} plugin `{_text(known.get(tags.PLUGIN, ''))}`"
+    headline = _key_results(results_of(run))
     lines = [
-        f"**{_text(known[tags.STAGE])}** by {plugin}: {_outcome(run)}.",
+        f"**{_text(known[tags.STAGE])}** by {plugin}: {_outcome(run)}.{f' **{headline}**' if headline else ''}",
         "",
         *_failure(known),
         *_results(known),
@@ -157,8 +160,15 @@ def _size(record: Mapping[str, Any]) -> str:
     return ", ".join(part for part in (rows, size) if part)
 
 
+def key_results(results: Mapping[str, float]) -> str:
+    """The few results that matter most, on one line."""
+    named = [name for wanted in HEADLINES for name in results if name == wanted or name.endswith(f"/{wanted}")]
+    names = dict.fromkeys([*named, *results])
+    return ", ".join(f"{name} {shown(float(results[name]))}" for name in list(names)[:KEY_RESULTS])
+
+
 def _key_results(results: Mapping[str, float]) -> str:
-    return ", ".join(f"{_text(name)} {shown(value)}" for name, value in list(results.items())[:KEY_RESULTS])
+    return _text(key_results(results))
 
 
 def _text(value: str) -> str:

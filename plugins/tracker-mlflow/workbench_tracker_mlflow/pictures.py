@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from workbench.run import Chart
 
@@ -19,7 +19,10 @@ SIZE = (8.0, 4.5)
 DPI = 120
 MARKED_POINTS = 40
 CROWDED_LABELS = 8
+CROWDED_CHARACTERS = 80
 LONGEST_LABEL = 40
+ROW_HEIGHT = 0.32
+"""Inches of a horizontal bar with its gap."""
 
 
 def draw(chart: Chart, file: Path) -> None:
@@ -27,15 +30,33 @@ def draw(chart: Chart, file: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=SIZE, dpi=DPI, facecolor="white", layout="constrained")
+    figure = Figure(figsize=(SIZE[0], _height(chart)), dpi=DPI, facecolor="white", layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot(facecolor="white")
-    if any(isinstance(position, str) for position in chart.x):
-        _bars(axes, chart)
+    if _is_crowded(chart):
+        _rows(axes, chart)
+        _label(axes, chart, chart.y_label, chart.x_label)
+        _scale(axes, log_x=chart.log_y, log_y=False)
     else:
-        _lines(axes, chart)
-    _label(axes, chart)
+        _bars(axes, chart) if _is_named(chart) else _lines(axes, chart)
+        _label(axes, chart, chart.x_label, chart.y_label)
+        _scale(axes, log_x=chart.log_x, log_y=chart.log_y)
     figure.savefig(file, format="png", facecolor="white", transparent=False)
+
+
+def _is_named(chart: Chart) -> bool:
+    return any(isinstance(position, str) for position in chart.x)
+
+
+def _is_crowded(chart: Chart) -> bool:
+    """Whether names would collide below upright bars."""
+    names = [str(position) for position in chart.x]
+    return _is_named(chart) and (len(names) > CROWDED_LABELS or sum(map(len, names)) > CROWDED_CHARACTERS)
+
+
+def _height(chart: Chart) -> float:
+    """Inches."""
+    return max(SIZE[1], 1.4 + ROW_HEIGHT * len(chart.x) * max(len(chart.series), 1)) if _is_crowded(chart) else SIZE[1]
 
 
 def _lines(axes: Axes, chart: Chart) -> None:
@@ -58,22 +79,40 @@ def _bars(axes: Axes, chart: Chart) -> None:
         offset = (i - (len(chart.series) - 1) / 2) * width
         places = [place + offset for place in range(len(values))]
         axes.bar(places, _finite(values), width, label=f" {name}", color=PALETTE[i % len(PALETTE)])
-    labels = [str(position)[:LONGEST_LABEL] for position in chart.x]
-    crowded = len(labels) > CROWDED_LABELS or sum(map(len, labels)) > 80
-    slant: dict[str, Any] = {"rotation": 35, "ha": "right"} if crowded else {}
-    axes.set_xticks(range(len(labels)))
-    axes.set_xticklabels(labels, parse_math=False, **slant)
+    axes.set_xticks(range(len(chart.x)))
+    axes.set_xticklabels(_names(chart), parse_math=False)
 
 
-def _label(axes: Axes, chart: Chart) -> None:
+def _rows(axes: Axes, chart: Chart) -> None:
+    """Horizontal bars, the first on top, each with its value: a small one beside a large one still says what it is."""
+    height = 0.8 / max(len(chart.series), 1)
+    for i, (name, values) in enumerate(chart.series.items()):
+        offset = (i - (len(chart.series) - 1) / 2) * height
+        places = [place + offset for place in range(len(values))]
+        bars = axes.barh(places, _finite(values), height, label=f" {name}", color=PALETTE[i % len(PALETTE)])
+        axes.bar_label(bars, [f"{value:,.6g}" if math.isfinite(value) else "" for value in values], padding=3, fontsize=8)
+    axes.set_yticks(range(len(chart.x)))
+    axes.set_yticklabels(_names(chart), parse_math=False)
+    axes.invert_yaxis()
+    axes.margins(x=0.12, y=0.02)
+
+
+def _names(chart: Chart) -> list[str]:
+    return [str(position)[:LONGEST_LABEL] for position in chart.x]
+
+
+def _scale(axes: Axes, *, log_x: bool, log_y: bool) -> None:
+    if log_x:
+        axes.set_xscale("log")
+    if log_y:
+        axes.set_yscale("log")
+
+
+def _label(axes: Axes, chart: Chart, x_label: str, y_label: str) -> None:
     # Titles and labels may hold text of documents, and a dollar sign there is no formula.
     axes.set_title(chart.title, parse_math=False, fontsize=11)
-    axes.set_xlabel(chart.x_label, parse_math=False)
-    axes.set_ylabel(chart.y_label, parse_math=False)
-    if chart.log_x:
-        axes.set_xscale("log")
-    if chart.log_y:
-        axes.set_yscale("log")
+    axes.set_xlabel(x_label, parse_math=False)
+    axes.set_ylabel(y_label, parse_math=False)
     axes.grid(visible=True, color="#DDDDDD", linewidth=0.7)
     axes.set_axisbelow(True)
     if len(chart.series) > 1:

@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 Row = Mapping[str, object]
 LARGEST_PAGE = 2_000
 """Rows in the HTML page; the CSV has them all."""
+LARGEST_WHOLE = 1e15
+"""Above it a float may not be the whole number that it shows."""
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _STYLE = """
 :root { color-scheme: light; } body { margin: 1rem; background: #fff; color: #1a1a1a; font: 14px/1.45 system-ui, sans-serif; }
@@ -70,9 +72,11 @@ def _cell(value: object) -> str:
 
 
 def shown(value: object) -> str:
-    """A value for people: floats with six significant digits, nothing for None."""
+    """A value for people: floats with six significant digits, whole ones with all of theirs, nothing for None."""
     if value is None:
         return ""
+    if isinstance(value, float) and value.is_integer() and abs(value) < LARGEST_WHOLE:
+        return f"{int(value):,}"
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 

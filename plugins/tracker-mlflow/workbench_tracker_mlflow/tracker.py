@@ -6,6 +6,7 @@ import json
 import logging
 import math
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import wraps
@@ -66,6 +67,27 @@ class MlflowTracker(Tracker[MlflowConfig]):
         self.experiment = self.config.experiment or os.environ.get("MLFLOW_EXPERIMENT_NAME") or DEFAULT_NAME
         self.store: Store = Store(workspace, self.experiment)
         self._runs: dict[str, str] = {}
+
+    def ui_command(self, workspace: Path, port: int) -> list[str]:
+        """MLflow's own server on 127.0.0.1, whose middleware refuses foreign Host headers; none for a remote store."""
+        from workbench_tracker_mlflow.store import FOLDER, is_database
+
+        self.open(workspace)
+        if not is_database(self.store.uri):
+            return []
+        artifacts = (workspace / FOLDER / "artifacts").resolve().as_uri()
+        stores = ["--backend-store-uri", self.store.uri, "--default-artifact-root", artifacts]
+        network = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+        return [sys.executable, "-m", "mlflow", "server", *stores, *network]
+
+    def ui_address(self, workspace: Path, port: int) -> str:
+        """Where a browser finds the experiment's runs."""
+        from workbench_tracker_mlflow.store import is_database
+
+        self.open(workspace)
+        self.store.prepare_views()
+        server = f"http://127.0.0.1:{port}" if is_database(self.store.uri) else self.store.uri.rstrip("/")
+        return f"{server}/{self.store.page()}"
 
     @hookimpl
     @_guarded
@@ -161,10 +183,14 @@ class MlflowTracker(Tracker[MlflowConfig]):
     @_guarded
     def stage_finished(self, event: events.StageFinished) -> None:
         """Close the run with its results."""
+        from workbench_tracker_mlflow import description
+
         run = self._run_of(event.run)
         self.store.log_metrics(run, list(_metrics(event.metrics, event.time, None)))
         results = {tags.SECONDS: f"{event.seconds:.3f}", tags.PEAK_MEMORY: str(event.peak_memory)}
         self.store.set_tags(run, {**results, tags.RESULTS: json.dumps(event.metrics)})
+        if event.metrics:
+            self.store.set_tags(run, {tags.KEY_RESULTS: description.key_results(event.metrics)})
         spoilt = [f"{name} = {value}" for name, value in _nonfinite(event.metrics)]
         if spoilt:
             self._note_nonfinite(run, spoilt)
@@ -336,9 +362,18 @@ class MlflowTracker(Tracker[MlflowConfig]):
         results = {record["stage"]: record["results"] for record in cached if record["kind"] == "eval"}
         evaluations = [run for run in children if run.data.tags[tags.KIND] == "eval"]
         results |= {run.data.tags[tags.STAGE]: description.results_of(run) for run in evaluations}
+        if results:
+            texts = [f"{stage.removeprefix('eval@')} {shown}" for stage, found in results.items() if (shown := _first(found))]
+            self.store.set_tags(session.info.run_id, {tags.KEY_RESULTS: "; ".join(texts)[:500]})
         for stage, found in results.items():
             values = {f"{stage.replace('@', '/')}/{name}": value for name, value in found.items()}
             self.store.log_metrics(session.info.run_id, list(_metrics(values, time, None)))
+
+
+def _first(results: Mapping[str, float]) -> str:
+    from workbench_tracker_mlflow import description
+
+    return description.key_results(results).split(", ")[0]
 
 
 def _metrics(values: Mapping[str, float], time: float, step: int | None) -> Iterator[Metric]:

@@ -1,0 +1,129 @@
+"""What a person sees: MLflow's own UI on a small store, in a real browser."""
+
+from __future__ import annotations
+
+import http.client
+import importlib.util
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import psutil
+import pytest
+from fake_dvc import Step, Workspace
+
+pytest.importorskip("mlflow")
+pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install -e '.[test]'")
+
+BASE = Step("pretrain", "pretrain", "causal", outputs={"out": "data/models/base"}, metrics={"steps": 5.0, "loss": 0.2})
+HOSTILE = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
+
+
+@dataclass
+class Served:
+    """A running UI."""
+
+    base: str
+    address: str
+    experiment: str
+    runs: dict[str, str]
+    """Run ids, by the run's name."""
+    page: Any
+
+    @property
+    def port(self) -> int:
+        return int(self.base.rsplit(":", 1)[1])
+
+    def open(self, run: str, tab: str = "") -> None:
+        self.page.goto(f"{self.base}/#/experiments/{self.experiment}/runs/{self.runs[run]}{tab}")
+
+
+def _screenshots(project: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location("screenshots", project / "docs/screenshots.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def served(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    tool = _screenshots(project)
+    path = tool.find_browser()
+    if path is None:
+        pytest.skip("no chromium was found: apt-get install chromium")
+    root = tmp_path_factory.mktemp("ui")
+    paths = (project, project / "plugins/tracker-mlflow")
+    assert Workspace.create(root, ["pretrain"], paths, ["mlflow"]).repro(BASE) == 0
+    runs = _add_hostile_artifacts(root)
+    with tool.served(root) as address, tool.browser(path) as chromium:
+        experiment = address.split("/experiments/")[1].split("/")[0]
+        yield Served(address.split("/#/")[0], address, experiment, runs, tool.new_page(chromium, experiment))
+    children = [process for process in psutil.process_iter(["cmdline"]) if str(root) in " ".join(process.info["cmdline"] or [])]
+    assert children == []  # nothing outlives the command
+
+
+def _add_hostile_artifacts(root: Path) -> dict[str, str]:
+    from workbench_tracker_mlflow import files
+    from workbench_tracker_mlflow.store import Store
+
+    from workbench.events import ArtifactLogged
+
+    store = Store(root, "workbench-default")
+    runs = {run.info.run_name: run.info.run_id for run in store.client.search_runs([store.experiment])}
+    source = root / "rows.json"
+    source.write_text(json.dumps([{"text": HOSTILE, "value": 1}]))
+    event = ArtifactLogged("r-pretrain", 0.0, "table", "hostile", HOSTILE, source.name)
+    files.log_shown(store, runs["pretrain · causal"], event, source)
+    files.log_text(store, runs["pretrain · causal"], "texts/hostile.md", f"# Text\n\n{HOSTILE}\n")
+    return runs
+
+
+def test_the_table_opens_with_sessions_and_their_stages(served: Served) -> None:
+    served.page.goto(served.address)
+    served.page.get_by_text("pretrain · causal").first.wait_for()
+    served.page.get_by_text("dvc repro", exact=False).first.wait_for()
+    served.page.get_by_text("loss 0.2").first.wait_for()
+
+
+def test_a_session_links_to_its_stages(served: Served) -> None:
+    (session,) = (name for name in served.runs if name.startswith("dvc"))
+    served.open(session)
+    served.page.get_by_role("link", name="FINISHED").first.click()
+    served.page.wait_for_url(f"**/runs/{served.runs['pretrain · causal']}**")
+    served.page.get_by_text("causal").first.wait_for()
+
+
+def test_a_chart_is_previewed(served: Served) -> None:
+    served.open("pretrain · causal", "/artifacts/charts/loss.png")
+    picture = served.page.locator("img[src^='blob:'], img[src*='loss.png'], .image-outer-container img").first
+    picture.wait_for()
+    served.page.wait_for_function("element => element.naturalWidth > 500", arg=picture.element_handle())
+
+
+@pytest.mark.parametrize("name", ["tables/hostile.html", "tables/hostile.json", "tables/hostile.csv", "texts/hostile.md"])
+def test_text_of_documents_is_inert(served: Served, name: str) -> None:
+    served.open("pretrain · causal", f"/artifacts/{name}")
+    served.page.get_by_text(Path(name).name).first.wait_for()
+    served.page.wait_for_timeout(1_500)
+    assert "owned" not in [frame.title() for frame in served.page.frames]
+    assert not served.page.get_by_text("not available for preview").count()
+
+
+def test_it_answers_on_loopback_and_to_its_own_name_only(served: Served) -> None:
+    listening = {found.laddr.ip for found in psutil.net_connections("tcp") if found.laddr.port == served.port and not found.raddr}
+    assert listening == {"127.0.0.1"}
+    assert _status(served.port, f"127.0.0.1:{served.port}") == 200
+    assert _status(served.port, "attacker.example") == 403
+
+
+def _status(port: int, host: str) -> int:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    connection.putrequest("GET", "/version", skip_host=True)
+    connection.putheader("Host", host)
+    connection.endheaders()
+    return connection.getresponse().status
