@@ -11,16 +11,17 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export HF_HUB_DISABLE_TELEMETRY := 1
 export DO_NOT_TRACK := 1
 
-.PHONY: help setup repro test lint ui claim bench screenshots clean
+.PHONY: help setup repro test lint ui claim bench bench-training screenshots clean
 
 help:
 	@echo "make repro        set up and run the pipeline (dvc repro)"
 	@echo "make test         set up and run the tests"
 	@echo "make ui           open the MLflow UI on http://127.0.0.1:5000"
 	@echo "make lint         ruff and mypy"
-	@echo "make bench        print the table of speed and memory"
+	@echo "make bench        print what each stage took, and the workbench's own cost (after make repro)"
+	@echo "make bench-training  compare training speed with peers"
 	@echo "make screenshots  take the pictures of the docs with a real browser"
-	@echo "make claim        commit-ready claim that this machine made dvc.lock"
+	@echo "make claim        write claim.json: this machine made dvc.lock"
 
 setup: $(VENV)/installed
 
@@ -47,6 +48,15 @@ lint: setup
 
 ui: setup
 	workbench ui
+
+bench: setup
+	python benchmarks/pipeline.py
+
+bench-training: setup
+	python benchmarks/training.py
+
+screenshots: setup
+	python docs/screenshots.py
 
 claim: setup
 	workbench claim --write

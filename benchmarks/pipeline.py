@@ -16,6 +16,17 @@ from workbench.journal import read_events
 from workbench.session import JOURNAL_FOLDER
 
 RUNS = 5
+IMPORTS = {
+    "pretrain": "from transformers import AutoModelForCausalLM, LlamaForCausalLM, Trainer",
+    "sft": "from transformers import LlamaForCausalLM; from trl import SFTTrainer; import datasets",
+    "align": "from transformers import LlamaForCausalLM; from trl import DPOTrainer; import datasets",
+    "eval@perplexity": "from transformers import AutoModelForCausalLM, LlamaForCausalLM; import scipy.stats, zstandard",
+    "eval@multiple-choice": "from transformers import LlamaForCausalLM; import lm_eval; from lm_eval.tasks import TaskManager",
+    "eval@preference": "from transformers import AutoModelForCausalLM, LlamaForCausalLM",
+    "report": "from transformers import AutoModelForCausalLM, LlamaForCausalLM; import jinja2, scipy.stats",
+    "": "import pyarrow, numpy, pydantic, yaml",
+}
+"""What a stage imports, by the beginning of its name; the last entry stands for every other stage."""
 GIBIBYTE = 1 << 30
 
 
@@ -35,10 +46,10 @@ def newest_runs(root: Path) -> dict[str, tuple[events.StageStarted, events.Stage
     return found
 
 
-def median_seconds(command: list[str]) -> float:
+def median_seconds(command: list[str], runs: int = RUNS) -> float:
     """Median wall time of a command over several runs after a warm-up."""
     times = []
-    for _ in range(RUNS + 1):
+    for _ in range(runs + 1):
         begin = time.perf_counter()
         subprocess.run(command, check=True, capture_output=True)
         times.append(time.perf_counter() - begin)
@@ -53,6 +64,12 @@ def own_cost() -> float:
     return whole - newest_runs(Path.cwd())["curate@problems"][1].seconds
 
 
+def start_up(stages: list[str]) -> float:
+    """Seconds that all stages together spend on importing their libraries, each measured in a process of its own."""
+    seconds = {name: median_seconds([sys.executable, "-c", statement], runs=3) for name, statement in IMPORTS.items()}
+    return sum(next(seconds[name] for name in IMPORTS if stage.startswith(name)) for stage in stages)
+
+
 def main() -> None:
     """Print the table."""
     runs = sorted(newest_runs(Path.cwd()).values(), key=lambda pair: pair[0].time)
@@ -62,7 +79,9 @@ def main() -> None:
     for started, finished in runs:
         print(f"{started.stage:32} {finished.seconds:8.1f} {finished.peak_memory / GIBIBYTE:9.2f}")
     total = sum(finished.seconds for _, finished in runs)
-    print(f"{'all stages':32} {total:8.1f} {max(finished.peak_memory for _, finished in runs) / GIBIBYTE:9.2f}\n")
+    print(f"{'all stages':32} {total:8.1f} {max(finished.peak_memory for _, finished in runs) / GIBIBYTE:9.2f}")
+    imports = start_up([started.stage for started, _ in runs])
+    print(f"{'of that, imports of libraries':32} {imports:8.1f} ({imports / total:.0%})\n")
     print(f"{'command, median of ' + str(RUNS):32} {'seconds':>8}")
     for command in (["workbench", "--help"], ["workbench", "plugins"], ["dvc", "repro"]):
         print(f"{' '.join(command) + (' (nothing to do)' if command[0] == 'dvc' else ''):32} {median_seconds(command):8.2f}")

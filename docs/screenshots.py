@@ -39,11 +39,11 @@ QUIET = (
 START_SECONDS = 120.0
 PATIENCE = 60_000
 """Milliseconds that a page gets."""
-# The assistant's panel opens by itself on a first visit and covers a third of the page; rows start folded.
+# The assistant's panel opens by itself on a first visit and covers a third of the page.
 FIRST_VISIT = """
 localStorage.setItem("mlflow.assistant.fab.autoOpenedOnFirstLoad_v1", "true");
 localStorage.setItem("mlflow.workflowType_v1", '"machine_learning"');
-localStorage.setItem("MLflowLocalStorage-1.1-ExperimentView-%s-expandRows", "true");
+localStorage.setItem("_mlflow_user_setting_dismiss_next_model_registry_ui", "true");
 """
 
 
@@ -53,7 +53,7 @@ def main() -> None:
     PICTURES.mkdir(parents=True, exist_ok=True)
     with served(ROOT) as address, browser(browser_path) as chromium:
         base, experiment = address.split("/#/")[0], address.split("/experiments/")[1].split("/")[0]
-        page = new_page(chromium, experiment)
+        page = new_page(chromium)
         take_pictures(page, base, address, experiment)
         report = ROOT / "data/report/index.html"
         if report.is_file():
@@ -121,11 +121,11 @@ def browser(path: str) -> Iterator[Browser]:
         chromium.close()
 
 
-def new_page(chromium: Browser, experiment: str) -> Page:
+def new_page(chromium: Browser) -> Page:
     """A page as a returning visitor sees it."""
     context = chromium.new_context(viewport={"width": WIDTH, "height": HEIGHT}, color_scheme="light")
     context.set_default_timeout(PATIENCE)
-    context.add_init_script(FIRST_VISIT % experiment)
+    context.add_init_script(FIRST_VISIT)
     return context.new_page()
 
 
@@ -134,17 +134,16 @@ def take_pictures(page: Page, base: str, address: str, experiment: str) -> None:
     session, stage = newest_runs()
     runs = f"{base}/#/experiments/{experiment}/runs"
     show(page, address, session.info.run_name)
+    expand(page)
     save(page, "runs")
     show(page, f"{runs}/{session.info.run_id}", "Description")
     unfold(page)
     save(page, "parent")
     show(page, f"{runs}/{stage.info.run_id}/model-metrics", "loss")
     page.locator(".js-plotly-plot").first.wait_for()
+    page.wait_for_timeout(3_000)
     save(page, "stage")
-    show(page, f"{runs}/{stage.info.run_id}/artifacts", "charts")
-    page.get_by_text("charts", exact=True).first.click()
-    page.get_by_text("loss.png").first.click()
-    page.locator("img[src^=blob], img[src*=loss]").first.wait_for()
+    show(page, f"{runs}/{stage.info.run_id}/artifacts/charts/loss.png", "loss.png")
     save(page, "artifacts")
 
 
@@ -165,10 +164,17 @@ def newest_runs() -> tuple[Any, Any]:
 
 
 def show(page: Page, url: str, text: str) -> None:
-    """Open a page and wait until it shows a text."""
+    """Open a page anew and wait until it shows a text; a change of the address's fragment alone would keep the old page."""
+    page.goto("about:blank")
     page.goto(url)
     page.get_by_text(text).first.wait_for()
     page.wait_for_timeout(2_000)  # charts and columns settle
+
+
+def expand(page: Page) -> None:
+    """Show the runs nested below the newest one."""
+    page.locator(".ag-row .ag-cell button").first.click()
+    page.wait_for_timeout(1_500)
 
 
 def unfold(page: Page) -> None:

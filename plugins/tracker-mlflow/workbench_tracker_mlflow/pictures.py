@@ -18,11 +18,15 @@ LINE_STYLES = ("-", "--", ":", "-.")
 SIZE = (8.0, 4.5)
 DPI = 120
 MARKED_POINTS = 40
-CROWDED_LABELS = 8
-CROWDED_CHARACTERS = 80
+CROWDED_CHARACTERS = 85
+"""Characters of tick labels that fit below the picture, were all as long as the longest."""
+VALUED_BARS = 10
+"""Upright bars that have room for their values."""
 LONGEST_LABEL = 40
 ROW_HEIGHT = 0.32
-"""Inches of a horizontal bar with its gap."""
+"""Inches of a name's horizontal bar with its gap."""
+SERIES_HEIGHT = 0.18
+"""Inches of each further bar of the same name."""
 
 
 def draw(chart: Chart, file: Path) -> None:
@@ -51,12 +55,13 @@ def _is_named(chart: Chart) -> bool:
 def _is_crowded(chart: Chart) -> bool:
     """Whether names would collide below upright bars."""
     names = [str(position) for position in chart.x]
-    return _is_named(chart) and (len(names) > CROWDED_LABELS or sum(map(len, names)) > CROWDED_CHARACTERS)
+    return _is_named(chart) and len(names) * max(map(len, names)) > CROWDED_CHARACTERS
 
 
 def _height(chart: Chart) -> float:
     """Inches."""
-    return max(SIZE[1], 1.4 + ROW_HEIGHT * len(chart.x) * max(len(chart.series), 1)) if _is_crowded(chart) else SIZE[1]
+    row = ROW_HEIGHT + SERIES_HEIGHT * (len(chart.series) - 1)
+    return max(SIZE[1], 1.4 + row * len(chart.x)) if _is_crowded(chart) else SIZE[1]
 
 
 def _lines(axes: Axes, chart: Chart) -> None:
@@ -78,7 +83,9 @@ def _bars(axes: Axes, chart: Chart) -> None:
     for i, (name, values) in enumerate(chart.series.items()):
         offset = (i - (len(chart.series) - 1) / 2) * width
         places = [place + offset for place in range(len(values))]
-        axes.bar(places, _finite(values), width, label=f" {name}", color=PALETTE[i % len(PALETTE)])
+        bars = axes.bar(places, _finite(values), width, label=f" {name}", color=PALETTE[i % len(PALETTE)])
+        if len(chart.series) * len(values) <= VALUED_BARS:
+            axes.bar_label(bars, _values(values, log=chart.log_y), padding=2, fontsize=8)
     axes.set_xticks(range(len(chart.x)))
     axes.set_xticklabels(_names(chart), parse_math=False)
 
@@ -90,11 +97,20 @@ def _rows(axes: Axes, chart: Chart) -> None:
         offset = (i - (len(chart.series) - 1) / 2) * height
         places = [place + offset for place in range(len(values))]
         bars = axes.barh(places, _finite(values), height, label=f" {name}", color=PALETTE[i % len(PALETTE)])
-        axes.bar_label(bars, [f"{value:,.6g}" if math.isfinite(value) else "" for value in values], padding=3, fontsize=8)
+        axes.bar_label(bars, _values(values, log=chart.log_y), padding=3, fontsize=8)
     axes.set_yticks(range(len(chart.x)))
     axes.set_yticklabels(_names(chart), parse_math=False)
     axes.invert_yaxis()
     axes.margins(x=0.12, y=0.02)
+
+
+def _values(values: Sequence[float], *, log: bool) -> list[str]:
+    """What stands at the end of the bars; nothing where there is none."""
+    return ["" if not math.isfinite(value) or (log and value <= 0) else _shown(value) for value in values]
+
+
+def _shown(value: float) -> str:
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.4g}"
 
 
 def _names(chart: Chart) -> list[str]:
@@ -116,7 +132,8 @@ def _label(axes: Axes, chart: Chart, x_label: str, y_label: str) -> None:
     axes.grid(visible=True, color="#DDDDDD", linewidth=0.7)
     axes.set_axisbelow(True)
     if len(chart.series) > 1:
-        for text in axes.legend(frameon=True, fontsize=9).get_texts():
+        legend = axes.figure.legend(loc="outside lower center", ncols=min(len(chart.series), 4), frameon=False, fontsize=9)
+        for text in legend.get_texts():
             text.set_parse_math(False)
 
 

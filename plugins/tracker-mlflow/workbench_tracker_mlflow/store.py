@@ -35,7 +35,15 @@ _SETTINGS = {
 _LAST_WRITE = "workbench.last_write"
 VIEW = "workbench"
 """Name of the saved view of the table of runs; a UI's address asks for it with ``viewStateShareKey``."""
-_COLUMNS = {"tags.`results`": 420, "attributes.`Models`": 160, "tags.`workbench.plugin`": 150}
+_COLUMNS = ("tags.`results`", "attributes.`Models`")
+_WIDTHS = {
+    "attributes.`Run Name`": 330,
+    "runDateAndNestInfo": 140,
+    "duration": 90,
+    "tags.`results`": 480,
+    "attributes.`Models`": 110,
+}
+"""Pixels, by the names that MLflow gives its columns; their order is the columns' order."""
 
 
 class Store:
@@ -54,7 +62,7 @@ class Store:
 
     def prepare_views(self) -> None:
         """Let the UI open the experiment as model training, with the columns that tell stages apart."""
-        view = {"selectedColumns": [*_COLUMNS], "columnOrder": [], "columnWidths": _COLUMNS}
+        view = {"selectedColumns": [*_COLUMNS], "columnOrder": ["0", *_WIDTHS], "columnWidths": _WIDTHS}
         self.client.set_experiment_tag(self.experiment, "mlflow.experimentKind", "custom_model_development")
         self.client.set_experiment_tag(self.experiment, f"mlflow.sharedViewState.{VIEW}", json.dumps(view))
 
@@ -80,6 +88,10 @@ class Store:
         """Write metrics in batches; the store drops those that it has."""
         for start in range(0, len(metrics), METRICS_PER_BATCH):
             self.client.log_batch(run, metrics=metrics[start : start + METRICS_PER_BATCH])
+
+    def last_step(self, run: str, metric: str) -> int:
+        """The last step at which a metric was written."""
+        return max(int(point.step) for point in self.client.get_metric_history(run, metric))
 
     def log_params(self, run: str, params: Sequence[Param]) -> None:
         """Write params in batches."""

@@ -186,7 +186,7 @@ class MlflowTracker(Tracker[MlflowConfig]):
         from workbench_tracker_mlflow import description
 
         run = self._run_of(event.run)
-        self.store.log_metrics(run, list(_metrics(event.metrics, event.time, None)))
+        self._log_results(run, event)
         results = {tags.SECONDS: f"{event.seconds:.3f}", tags.PEAK_MEMORY: str(event.peak_memory)}
         self.store.set_tags(run, {**results, tags.RESULTS: json.dumps(event.metrics)})
         if event.metrics:
@@ -304,6 +304,13 @@ class MlflowTracker(Tracker[MlflowConfig]):
         session = self.store.client.get_run(run).data.tags.get(tags.PARENT)
         if session:
             self._describe_session(session)
+
+    def _log_results(self, run: str, event: events.StageFinished) -> None:
+        """Write the stage's results; one with a curve of the same name ends that curve, it does not begin it."""
+        curves = self.store.client.get_run(run).data.metrics
+        for name, value in event.metrics.items():
+            step = self.store.last_step(run, tags.key(name)) if tags.key(name) in curves else None
+            self.store.log_metrics(run, list(_metrics({name: value}, event.time, step)))
 
     def _note_nonfinite(self, run: str, spoilt: Sequence[str]) -> None:
         _log.warning("run %s: not finite: %s", run, "; ".join(spoilt[:NONFINITE_NAMED]))
