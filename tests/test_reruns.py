@@ -124,7 +124,7 @@ def test_experiment_runs_with_its_own_code_and_is_named_in_the_main_store(made: 
     ran = {run.data.tags["workbench.stage"]: run for run in children(made.root, newest)}
     assert set(ran) == {"curate@corpus", "dedup"}
     assert json.loads(ran["curate@corpus"].data.tags["workbench.results"])["kept"] < before["kept"]
-    assert ran["dedup"].data.params["threshold"] == "0.4"
+    assert ran["dedup"].data.params["with.threshold"] == "0.4"
     assert json.loads((made.root / "data/metrics/curate-corpus.json").read_text()) == before
 
 

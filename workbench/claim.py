@@ -78,7 +78,7 @@ def _compare(name: str, committed: Any, current: Any, dependent: bool) -> Compar
 
 def lines(root: Path) -> list[str]:
     """The comparison for people: a line a stage and a verdict."""
-    if not _is_committed(root):
+    if _git(root, "rev-parse", "HEAD").returncode == 0 and _git(root, "cat-file", "-e", "HEAD:./dvc.lock").returncode:
         return ["no dvc.lock is committed here, so there is nothing to compare with; commit it to claim these results"]
     same_machine = claimed(root) == fingerprint_digest(root)
     rows = compare(root)
@@ -106,14 +106,15 @@ def _outs(stage: Mapping[str, Any]) -> dict[str, str]:
     return {out["path"]: out.get("md5", "") for out in stage.get("outs", ())}
 
 
-def _is_committed(root: Path) -> bool:
-    return (
-        subprocess.run(["git", "cat-file", "-e", "HEAD:./dvc.lock"], cwd=root, capture_output=True, check=False).returncode == 0
-    )
+def _git(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(["git", *words], cwd=root, capture_output=True, text=True, check=False)
+    except FileNotFoundError as error:
+        raise PipelineError("the program git is missing", str(root), "install git") from error
 
 
 def _committed_stages(root: Path) -> dict[str, Any]:
-    done = subprocess.run(["git", "show", "HEAD:./dvc.lock"], cwd=root, capture_output=True, text=True, check=False)
+    done = _git(root, "show", "HEAD:./dvc.lock")
     if done.returncode:
         raise PipelineError("no dvc.lock is committed here", str(root), f"commit one with git; git says: {done.stderr.strip()}")
     stages: dict[str, Any] = yaml.safe_load(done.stdout).get("stages", {})

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -45,9 +46,8 @@ class Resolved:
         }
         for key, members in self.stage.members.items():
             record[key] = [{"use": member.name, "config": member.config.model_dump(mode="json")} for member in members]
-        external = {**self.stage.external_inputs(), **self._members_external()}
-        if external:
-            record["external"] = external
+        if self.external:
+            record["external"] = self.external
         return record
 
     def installed(self) -> dict[str, Any]:
@@ -61,8 +61,14 @@ class Resolved:
             for entry in self.used
         }
 
-    def _members_external(self) -> dict[str, str]:
-        found: dict[str, str] = {}
+    @cached_property
+    def external(self) -> dict[str, str]:
+        """Versions or digests of what the plugins read from outside the pipeline.
+
+        Raises:
+            WorkbenchError: one of them does not exist.
+        """
+        found = dict(self.stage.external_inputs())
         for members in self.stage.members.values():
             for member in members:
                 found.update(member.external_inputs())

@@ -22,6 +22,8 @@ def check(root: Path) -> tuple[list[Resolved], list[StageCall]]:
     load_trackers(root, config.trackers)
     content = params.load(root)
     resolved = [lock.resolve_entry(entry, registry(root)) for entry in params.entries(content)]
+    for item in resolved:
+        _ = item.external  # refuses what is missing
     calls = pipeline.load(root, content)
     pipeline.check(root, calls, resolved)
     return resolved, calls

@@ -133,7 +133,11 @@ class MlflowTracker(Tracker[MlflowConfig]):
     def metrics_logged(self, events: list[events.MetricsLogged]) -> None:
         """Write numbers; those that are not finite are named in a tag instead, since MLflow would show a number."""
         run = self._run_of(events[0].run)
-        self.store.log_metrics(run, [metric for event in events for metric in _metrics(event.values, event.time, event.step)])
+        curves = [event for event in events if event.step is not None]
+        self.store.log_metrics(run, [metric for event in curves for metric in _metrics(event.values, event.time, event.step)])
+        for event in events:
+            if event.step is None:
+                self._log_results(run, event.values, event.time)
         spoilt = [f"{name} = {value} at step {event.step}" for event in events for name, value in _nonfinite(event.values)]
         if spoilt:
             self._note_nonfinite(run, spoilt)
@@ -186,7 +190,7 @@ class MlflowTracker(Tracker[MlflowConfig]):
         from workbench_tracker_mlflow import description
 
         run = self._run_of(event.run)
-        self._log_results(run, event)
+        self._log_results(run, event.metrics, event.time)
         results = {tags.SECONDS: f"{event.seconds:.3f}", tags.PEAK_MEMORY: str(event.peak_memory)}
         self.store.set_tags(run, {**results, tags.RESULTS: json.dumps(event.metrics)})
         if event.metrics:
@@ -305,12 +309,16 @@ class MlflowTracker(Tracker[MlflowConfig]):
         if session:
             self._describe_session(session)
 
-    def _log_results(self, run: str, event: events.StageFinished) -> None:
-        """Write the stage's results; one with a curve of the same name ends that curve, it does not begin it."""
-        curves = self.store.client.get_run(run).data.metrics
-        for name, value in event.metrics.items():
-            step = self.store.last_step(run, tags.key(name)) if tags.key(name) in curves else None
-            self.store.log_metrics(run, list(_metrics({name: value}, event.time, step)))
+    def _log_results(self, run: str, values: Mapping[str, float], time: float) -> None:
+        """Write values that have no step; one with a curve of the same name ends that curve, it does not begin it."""
+        known = self.store.client.get_run(run).data.metrics
+        found: list[Metric] = []
+        for metric in _metrics(values, time, None):
+            if known.get(metric.key) == metric.value:
+                continue
+            step = self.store.last_step(run, metric.key) if metric.key in known else 0
+            found += _metrics({metric.key: metric.value}, time, step)
+        self.store.log_metrics(run, found)
 
     def _note_nonfinite(self, run: str, spoilt: Sequence[str]) -> None:
         _log.warning("run %s: not finite: %s", run, "; ".join(spoilt[:NONFINITE_NAMED]))
