@@ -43,7 +43,6 @@ PATIENCE = 60_000
 FIRST_VISIT = """
 localStorage.setItem("mlflow.assistant.fab.autoOpenedOnFirstLoad_v1", "true");
 localStorage.setItem("mlflow.workflowType_v1", '"machine_learning"');
-localStorage.setItem("_mlflow_user_setting_dismiss_next_model_registry_ui", "true");
 """
 
 

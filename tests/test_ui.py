@@ -78,7 +78,7 @@ def _add_hostile_artifacts(root: Path) -> dict[str, str]:
     runs = {run.info.run_name: run.info.run_id for run in store.client.search_runs([store.experiment])}
     source = root / "rows.json"
     source.write_text(json.dumps([{"text": HOSTILE, "value": 1}]))
-    event = ArtifactLogged("r-pretrain", 0.0, "table", "hostile", HOSTILE, source.name)
+    event = ArtifactLogged("r-pretrain", 0.0, name="hostile", title=HOSTILE, content="table", file=source.name)
     files.log_shown(store, runs["pretrain · causal"], event, source)
     files.log_text(store, runs["pretrain · causal"], "texts/hostile.md", f"# Text\n\n{HOSTILE}\n")
     return runs
@@ -126,7 +126,7 @@ def test_it_answers_on_loopback_and_to_its_own_name_only(served: Served) -> None
 
 def _status(port: int, host: str) -> int:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-    connection.putrequest("GET", "/version", skip_host=True)
+    connection.putrequest("GET", "/", skip_host=True)
     connection.putheader("Host", host)
     connection.endheaders()
     return connection.getresponse().status

@@ -80,18 +80,19 @@ class Observer:
         self._folder = folder_of(root, session.id)
         self._runs: dict[Path, Watched] = {}
         self._lock_time = 0
+        self._lock_seen = b""
 
     def look(self) -> None:
         """One round: read, then record deaths, hashes and samples; opens the session when it sees its first run."""
         for path in self._folder.glob("[!_]*.jsonl"):
             if not path.name.endswith(OBSERVED):
                 self._runs.setdefault(path, Watched(path))
-        changed = self._keep_lock()
+        self._keep_lock()
         for run in self._runs.values():
             run.read()
             if run.started is not None:
                 self._record(run, run.started)
-        if not self.is_open() and (self._begun() or (changed and self._has_restored())):
+        if not self.is_open() and self._begun():  # what was only restored is sure once DVC is gone: see close
             self._open()
 
     def journals(self) -> list[Path]:
@@ -164,22 +165,25 @@ class Observer:
     def _has_restored(self) -> bool:
         return any(event.state == "restored" for event in self._cached())
 
-    def _keep_lock(self) -> bool:
-        """Copy dvc.lock whenever it changes, since a temporary workspace is gone when its session ends."""
+    def _keep_lock(self) -> None:
+        """Copy dvc.lock whenever it has changed, since a temporary workspace is gone when its session ends.
+
+        DVC writes the file in place, so it counts once it is the same on two looks in a row, or DVC is gone.
+        """
         lock = Path(self._session.directory) / "dvc.lock"
         try:
-            modified = lock.stat().st_mtime_ns
-            being_written = 0 <= time.time() - modified / 1e9 < _CLOCK_SLACK and not self._dvc_is_gone()
-            if modified == self._lock_time or being_written:
-                return False
-            copy = self._folder / _LATEST / "dvc.lock"
-            copy.parent.mkdir(exist_ok=True)
-            shutil.copy2(lock, copy.with_suffix(".scratch"))
-            copy.with_suffix(".scratch").replace(copy)
+            modified, content = lock.stat().st_mtime_ns, lock.read_bytes()
         except FileNotFoundError:
-            return False
+            return
+        stable, self._lock_seen = content == self._lock_seen or self._dvc_is_gone(), content
+        if modified == self._lock_time or not stable or not _is_whole(content):
+            return
+        copy = self._folder / _LATEST / "dvc.lock"
+        copy.parent.mkdir(exist_ok=True)
+        copy.with_suffix(".scratch").write_bytes(content)
+        os.utime(copy.with_suffix(".scratch"), ns=(modified, modified))
+        copy.with_suffix(".scratch").replace(copy)
         self._lock_time = modified
-        return True
 
     def _open(self) -> None:
         directory = Path(self._session.directory)
@@ -225,6 +229,14 @@ class Observer:
             if name in known and name not in ran and name not in stale:
                 state: Literal["restored", "unchanged"] = "unchanged" if before.get(name) == stage else "restored"
                 yield events.StageRestored(self._session.id, name, "", standing.outputs_of(stage), state)
+
+
+def _is_whole(lock: bytes) -> bool:
+    try:
+        content = yaml.safe_load(lock)
+    except yaml.YAMLError:
+        return False
+    return isinstance(content, dict) and isinstance(content.get("stages"), dict)
 
 
 def _append(path: Path, event: AnyEvent) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from fake_dvc import Step, Workspace
+from workbench_tracker_mlflow.tracker import MlflowTracker
 
 from workbench import digests, watcher
 
@@ -202,3 +203,22 @@ def test_replaying_everything_changes_nothing(workspace: Workspace, store: Reade
     monkeypatch.chdir(workspace.root)
     assert watcher.replay(workspace.root) == 3
     assert json.dumps(store.everything(), indent=1, sort_keys=True) == json.dumps(before, indent=1, sort_keys=True)
+
+
+def test_a_result_ends_the_curve_of_its_name(workspace: Workspace, store: Reader) -> None:
+    """Written at step 0 it would be drawn as the curve's beginning."""
+    history = store.client.get_metric_history(store.run("pretrain").info.run_id, "loss")
+    assert [(point.step, point.value) for point in history][-2:] == [(4, 0.2), (4, 2.0)]
+    assert history[0].step == 0
+    assert [point.value for point in history if point.step == 0] == [1.0]
+
+
+def test_the_ui_is_served_on_loopback_and_opens_the_runs(workspace: Workspace, store: Reader) -> None:
+    tracker = MlflowTracker(MlflowTracker.Config())
+    command = tracker.ui_command(workspace.root, 5123)
+    assert command[command.index("--host") + 1] == "127.0.0.1"
+    assert command[command.index("--backend-store-uri") + 1].endswith("/.workbench/mlflow.db")
+    assert tracker.ui_address(workspace.root, 5123).startswith(f"http://127.0.0.1:5123/#/experiments/{store.experiment}/runs?")
+    tags = store.client.get_experiment(store.experiment).tags
+    assert "tags.`results`" in json.loads(tags["mlflow.sharedViewState.workbench"])["selectedColumns"]
+    assert store.run("pretrain").data.tags["results"] == "loss 2"

@@ -40,7 +40,7 @@ _WIDTHS = {
     "attributes.`Run Name`": 330,
     "runDateAndNestInfo": 140,
     "duration": 90,
-    "tags.`results`": 480,
+    "tags.`results`": 440,
     "attributes.`Models`": 110,
 }
 """Pixels, by the names that MLflow gives its columns; their order is the columns' order."""

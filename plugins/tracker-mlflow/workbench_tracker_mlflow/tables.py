@@ -20,7 +20,8 @@ _STYLE = """
 table { border-collapse: collapse; } caption { text-align: left; font-weight: 600; padding: 0 0 .5rem; }
 th, td { border: 1px solid #d0d0d0; padding: .3rem .5rem; vertical-align: top; text-align: left;
          white-space: pre-wrap; overflow-wrap: anywhere; max-width: 48rem; }
-th { background: #f0f0f0; position: sticky; top: 0; } td.number { text-align: right; font-variant-numeric: tabular-nums; }
+th { background: #f0f0f0; overflow-wrap: normal; position: sticky; top: 0; }
+td.number { text-align: right; font-variant-numeric: tabular-nums; }
 """
 
 
