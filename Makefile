@@ -31,7 +31,7 @@ $(VENV)/installed: $(PROJECTS)
 	  echo "python has no venv module; installing python3-venv"; \
 	  { [ "$$(id -u)" = 0 ] && apt-get update -q && apt-get install -qy python3-venv; } || { echo "error: run: apt-get install python3-venv"; exit 1; }; }
 	[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install -q -c constraints.txt hatchling editables
+	$(BIN)/pip install -q -c constraints.txt hatchling editables setuptools
 	$(BIN)/pip install -q -c constraints.txt --no-build-isolation -e '.[test]' -r plugins/default.txt
 	@touch $@
 

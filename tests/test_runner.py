@@ -19,6 +19,8 @@ import workspace
 import yaml
 from workspace import Done, Workspace
 
+from workbench import session
+
 PLUGIN = '''"""A source for tests that does what it is told."""
 
 import time
@@ -148,10 +150,11 @@ def stage_process(made: Workspace) -> psutil.Process:
 
 
 @pytest.fixture
-def held(made: Workspace) -> Iterator[subprocess.Popen[str]]:
+def held(made: Workspace, request: pytest.FixtureRequest) -> Iterator[subprocess.Popen[str]]:
     """A ``dvc repro`` whose stage waits in the midst of its work."""
     (made.root / "hold").touch()
-    process = made.start(str(Path(sys.executable).with_name("dvc")), "repro")
+    shell = getattr(request, "param", "/bin/bash")
+    process = made.start(str(Path(sys.executable).with_name("dvc")), "repro", SHELL=shell)
     await_file(made.root / "held")
     yield process
     (made.root / "hold").unlink(missing_ok=True)
@@ -266,9 +269,14 @@ def test_killed_stage_leaves_no_half_output_and_the_next_run_is_right(made: Work
     assert list((made.root / ".workbench" / "scratch").iterdir()) == []
 
 
+@pytest.mark.parametrize("held", ["/bin/bash", "/bin/sh"], indirect=True)
 def test_stage_dies_with_a_dvc_that_is_killed(made: Workspace, held: subprocess.Popen[str]) -> None:
-    stage = stage_process(made)
+    """Through a shell that gives its place to the stage, and through one (dash) that stays and outlives DVC."""
+    pid = stage_process(made).pid
+    started = session.process_start(pid)
     os.kill(held.pid, signal.SIGKILL)
-    gone, _ = psutil.wait_procs([stage], timeout=20)
-    assert gone, "the stage outlived the dvc that started it"
+    deadline = time.monotonic() + 20
+    while session.is_alive(pid, started):
+        assert time.monotonic() < deadline, "the stage outlived the dvc that started it"
+        time.sleep(0.05)
     assert not (made.root / "data" / "corpus").exists()

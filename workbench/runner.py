@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import fcntl
 import json
 import os
 import resource
 import shlex
-import signal
 import sys
 import time
 import traceback
@@ -31,7 +29,7 @@ from workbench.journal import Journal, find_interrupted
 from workbench.lock import Resolved
 from workbench.params import SECTIONS, Choice, Entry
 from workbench.run import Cell, Chart, Generation, Run, Value
-from workbench.session import current_session, main_root, process_start
+from workbench.session import Session, current_session, end_with, main_root, process_start
 from workbench.watcher import ensure_watcher, wait_for_link
 
 STATE_FOLDER = Path(".workbench")
@@ -46,11 +44,12 @@ def run_stage(address: str, flows: Mapping[str, str]) -> None:
     root = Path.cwd()
     chosen = compute.choose(compute.load_config(root))
     compute.prepare_process(chosen)
-    _die_with_parent()
+    session = current_session(root)
+    end_with(session)
     resolved, record = _restore(root, address)
     plan = _plan(root, resolved, record, flows, chosen)
     with _only_writer(root, plan.name), Console(plan.name) as console:
-        _execute(root, plan, console)
+        _execute(root, plan, session, console)
 
 
 @dataclass(frozen=True)
@@ -116,9 +115,8 @@ def _input(flow: str, format_name: str, path: Path, known: Mapping[str, str]) ->
     return events.Artifact(flow, path.as_posix(), format_name, digest, rows, digests.size_of(path), columns)
 
 
-def _execute(root: Path, plan: Plan, console: Console) -> None:
+def _execute(root: Path, plan: Plan, session: Session, console: Console) -> None:
     main = main_root(root)
-    session = current_session(root)
     interrupted = find_interrupted(main, session.id, plan.fingerprint)
     journal = interrupted or Journal.create(main, session.id, uuid.uuid4().hex[:16])
     ensure_watcher(main, session)
@@ -261,13 +259,6 @@ def _only_writer(root: Path, name: str) -> Iterator[None]:
         file.write(str(os.getpid()))
         file.flush()
         yield
-
-
-def _die_with_parent() -> None:
-    """Ask Linux to end this process with the `dvc` that started it, so that no orphan writes beside its successor."""
-    if sys.platform == "linux" and "DVC_STAGE" in os.environ:
-        pr_set_pdeathsig = 1
-        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
 
 
 class _Listeners:

@@ -6,7 +6,9 @@ import json
 import os
 import shlex
 import shutil
+import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -21,6 +23,8 @@ FILES_FOLDER = "files"
 """Folder, below a session's, of what it began with: a temporary workspace may be gone before anyone looks."""
 _FILES = ("params.yaml", "compute.yaml", "dvc.yaml", "dvc.lock")
 _SESSION_FILE = "session.json"
+_LOOK = 0.25
+"""Seconds between two looks for the DVC process."""
 _RUNNERS = frozenset({"repro", "exec-run"})
 _PROC = Path("/proc/self/stat")
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -90,6 +94,16 @@ def is_alive(pid: int, started: float) -> bool:
     return started >= 0 and abs(process_start(pid) - started) < 0.005
 
 
+def end_with(session: Session) -> None:
+    """End this process when the DVC above it is gone, so that no orphan writes beside its successor.
+
+    The kernel can tell of a parent alone (``PR_SET_PDEATHSIG``), and DVC may start its commands through a shell that
+    stays between the two.
+    """
+    if session.by_dvc:
+        threading.Thread(target=_end_after, args=(session,), daemon=True).start()
+
+
 def folder_of(root: Path, session: str) -> Path:
     """Folder of a session's journals."""
     return root / JOURNAL_FOLDER / session
@@ -122,6 +136,12 @@ def load(root: Path, session: str) -> Session:
         FileNotFoundError: no such session.
     """
     return Session(**json.loads((folder_of(root, session) / _SESSION_FILE).read_text(encoding="utf-8")))
+
+
+def _end_after(session: Session) -> None:
+    while is_alive(session.pid, session.process_started):
+        time.sleep(_LOOK)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _identify(pid: int) -> str:
