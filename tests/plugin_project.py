@@ -1,7 +1,9 @@
-"""Writes small plugin distributions, and installs them by their metadata alone: no pip, no network."""
+"""Writes small plugin distributions and installs them by their metadata alone; installs plugin folders with pip, offline."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 FILTER = '''"""A filter for tests."""
@@ -49,3 +51,9 @@ def install(site: Path, distribution: str, source: str, *, version: str = "1.0",
     (info / "METADATA").write_text("\n".join(lines) + "\n")
     (info / "entry_points.txt").write_text(f"[workbench]\n{distribution} = {package}\n")
     return file
+
+
+def install_folder(site: Path, folder: Path) -> None:
+    """Install a plugin's folder into the folder ``site`` with pip, without its dependencies; ``PYTHONPATH`` offers it."""
+    options = ("--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--target", str(site))
+    subprocess.run((sys.executable, "-m", "pip", "install", *options, str(folder)), check=True)

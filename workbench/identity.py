@@ -10,7 +10,7 @@ import ast
 import hashlib
 import re
 import sys
-from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
 from importlib.util import find_spec
@@ -49,6 +49,7 @@ def dependencies(entry: Installed) -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
+@cache
 def _version(distribution: str) -> str:
     try:
         return metadata.version(distribution).partition("+")[0]
@@ -61,7 +62,7 @@ def code_digest(module: str) -> str:
     """Hash of a package's own files: Python by its syntax tree, everything else by its bytes."""
     digest = hashlib.sha256()
     for name, file in _package_files(module):
-        digest.update(name.encode() + b"\0" + _file_digest(file).encode() + b"\n")
+        digest.update(name.encode() + b"\0" + _read(file).digest.encode() + b"\n")
     return digest.hexdigest()
 
 
@@ -69,7 +70,7 @@ def core_digest(entry: Installed) -> str:
     """Hash of the core modules that the plugin's code and its kind import, directly or through one another."""
     digest = hashlib.sha256()
     for module in _core_modules(entry):
-        digest.update(module.encode() + b"\0" + _file_digest(_module_file(module)).encode() + b"\n")
+        digest.update(module.encode() + b"\0" + _read(_module_file(module)).digest.encode() + b"\n")
     return digest.hexdigest()
 
 
@@ -86,12 +87,12 @@ def _core_modules(entry: Installed) -> list[str]:
 
 
 def _third_party(modules: list[str]) -> list[str]:
-    imported = {name.split(".")[0] for module in modules for name in _imports(_module_file(module))}
+    imported = {name.split(".")[0] for module in modules for name in _read(_module_file(module)).imports}
     return sorted(imported - set(sys.stdlib_module_names) - {CORE})
 
 
 def _core_imports(file: Path) -> list[str]:
-    return [name for name in _imports(file) if name.startswith(f"{CORE}.") and name != f"{CORE}.errors" and _core_file(name)]
+    return [name for name in _read(file).imports if name.startswith(f"{CORE}.") and name != f"{CORE}.errors" and _core_file(name)]
 
 
 @cache
@@ -109,26 +110,6 @@ def _module_file(module: str) -> Path:
     return Path(origin)
 
 
-@cache
-def _imports(file: Path) -> tuple[str, ...]:
-    """Names of the modules that a file imports anywhere but under ``if TYPE_CHECKING``; ``from a import b`` gives a and a.b."""
-    names: set[str] = set()
-    for node in _walk_runtime(ast.parse(file.read_bytes())):
-        if isinstance(node, ast.Import):
-            names.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            names.add(node.module)
-            names.update(f"{node.module}.{alias.name}" for alias in node.names if node.module.split(".")[0] == CORE)
-    return tuple(sorted(names))
-
-
-def _walk_runtime(node: ast.AST) -> Iterator[ast.AST]:
-    yield node
-    for child in ast.iter_child_nodes(node):
-        if not (isinstance(child, ast.If) and isinstance(child.test, ast.Name) and child.test.id == "TYPE_CHECKING"):
-            yield from _walk_runtime(child)
-
-
 def _package_files(module: str) -> list[tuple[str, Path]]:
     file = _module_file(module)
     if file.name != "__init__.py":
@@ -138,24 +119,44 @@ def _package_files(module: str) -> list[tuple[str, Path]]:
     return sorted((path.relative_to(root).as_posix(), path) for path in files)
 
 
+@dataclass(frozen=True)
+class _Read:
+    """What a file means."""
+
+    digest: str
+    """Hash of the syntax tree of Python, of the bytes of anything else."""
+    imports: tuple[str, ...] = ()
+    """Modules that it imports anywhere but under ``if TYPE_CHECKING``; ``from a import b`` gives a and, in the core, a.b."""
+
+
 @cache
-def _file_digest(file: Path) -> str:
+def _read(file: Path) -> _Read:
     content = file.read_bytes()
     if file.suffix != ".py":
-        return hashlib.sha256(content).hexdigest()
+        return _Read(hashlib.sha256(content).hexdigest())
     try:
         tree = ast.parse(content)
     except SyntaxError as error:
         raise PluginError(f"syntax error: {error.msg}", f"{file}, line {error.lineno}", "mend the file") from error
-    return hashlib.sha256(ast.dump(_without_docstrings(tree)).encode()).hexdigest()
+    names: set[str] = set()
+    _visit(tree, names, runtime=True)
+    return _Read(hashlib.sha256(ast.dump(tree).encode()).hexdigest(), tuple(sorted(names)))
 
 
-def _without_docstrings(tree: ast.Module) -> ast.Module:
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and body:
-            node.body = [statement for statement in node.body if not _is_text(statement)] or [ast.Pass()]
-    return tree
+def _visit(node: ast.AST, names: set[str], *, runtime: bool) -> None:
+    """Collect the imports and drop the docstrings, in one walk."""
+    if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+        node.body = [statement for statement in node.body if not _is_text(statement)] or [ast.Pass()]
+    elif isinstance(node, ast.Import) and runtime:
+        names.update(alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom) and runtime and node.module and not node.level:
+        names.add(node.module)
+        names.update(f"{node.module}.{alias.name}" for alias in node.names if node.module.split(".")[0] == CORE)
+    elif isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+        runtime = False
+    for child in ast.iter_child_nodes(node):
+        if not isinstance(child, ast.expr):  # no expression holds a statement
+            _visit(child, names, runtime=runtime)
 
 
 def _is_text(statement: ast.stmt) -> bool:

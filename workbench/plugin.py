@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar, Generic, TypeVar
+from typing import ClassVar, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -31,6 +31,8 @@ class Plugin(Generic[C]):
     """The configuration class that validates ``with:`` in params.yaml."""
     contract: ClassVar[int] = CONTRACT_VERSION
     """The contract version that the plugin was written for."""
+    environment: ClassVar[Literal["shared", "own"]] = "shared"
+    """``own``: its dependencies would conflict with others', so its stage runs in an environment of its own."""
 
     def __init__(self, config: C) -> None:
         self.config = config

@@ -9,7 +9,6 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pytest
 import yaml
 from recording import Recorder, make_run
@@ -20,8 +19,8 @@ from workbench_report_card.svg import Line, Scale, Whisker, bar_chart, interval_
 from workbench.artifacts import evaluation, table
 from workbench.artifacts.evaluation import Evaluation
 from workbench.errors import ArtifactError
-from workbench.kinds.dedup import DECISIONS
 from workbench.kinds.training import write_training_log
+from workbench.split import DECISIONS
 
 MODELS = ("base", "sft", "aligned")
 
@@ -57,7 +56,7 @@ def _write_evaluation(folder: Path, task: str, place: int) -> None:
         )
     else:
         result = Evaluation({"accuracy": 0.3, "chance": 0.25}, "accuracy", higher_is_better=True, examples=rows)
-    evaluation.write(folder, result, pa.schema([("bytes", pa.int64())]))
+    evaluation.write(folder, result, {"bytes": "int64"})
 
 
 def _decision(index: int, reason: str | None) -> dict[str, Any]:
@@ -150,7 +149,7 @@ def test_one_group_gives_no_interval(tmp_path: Path, model_directory: Path) -> N
     evaluation.write(
         tmp_path / "results" / "evals" / "choice-base",
         Evaluation({}, "accuracy", higher_is_better=True, examples=rows),
-        pa.schema([]),
+        {},
     )
     page, _, _, metrics = write_report(tmp_path / "results")
     assert metrics == {}

@@ -7,22 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import yaml
-
 from workbench.artifacts import table
+from workbench.artifacts.table import Columns
 from workbench.errors import ArtifactError
 
-SCHEMA = pa.schema(
-    [
-        ("id", pa.string()),
-        ("question", pa.string()),
-        ("choices", pa.list_(pa.string())),
-        ("answer", pa.int64()),
-        ("document", pa.string()),
-        ("group", pa.string()),
-    ]
-)
+COLUMNS: Columns = {
+    "id": "string",
+    "question": "string",
+    "choices": ["string"],
+    "answer": "int64",
+    "document": "string",
+    "group": "string",
+}
 TASK_FILE = "task.yaml"
 DATA_FILE = "test-00000.parquet"
 
@@ -56,8 +52,10 @@ def write(directory: Path, questions: Iterable[Question], task: str) -> int:
 
     The task's data path is relative, so that the folder can be moved; who loads it sets the path.
     """
+    import yaml
+
     rows = ({"id": table.content_id(question.record()), **question.record()} for question in questions)
-    number = table.write_rows(directory, rows, SCHEMA, prefix="test")
+    number = table.write_rows(directory, rows, COLUMNS, prefix="test")
     description = {
         "task": task,
         "dataset_path": "parquet",
@@ -82,6 +80,8 @@ def read(directory: Path) -> Iterator[dict[str, Any]]:
 
 def task_name(directory: Path) -> str:
     """The name under which the harness knows the task."""
+    import yaml
+
     return str(yaml.safe_load((directory / TASK_FILE).read_text(encoding="utf-8"))["task"])
 
 
@@ -93,7 +93,7 @@ def validate(directory: Path) -> None:
     """
     if not (directory / TASK_FILE).is_file():
         raise ArtifactError(f"{TASK_FILE} is missing", str(directory), "write the harness's task description beside the data")
-    table.require_columns(directory, SCHEMA, prefix="test")
+    table.require_columns(directory, COLUMNS, prefix="test")
     table.require_unique(directory, prefix="test")
     for number, row in enumerate(read(directory)):
         if not 0 <= row["answer"] < len(row["choices"]):

@@ -7,12 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
 from workbench.artifacts import table
-from workbench.errors import ArtifactError
+from workbench.artifacts.table import Columns
+from workbench.errors import ArtifactError, PluginError
 
-SCHEMA = pa.schema([("id", pa.string()), ("text", pa.string()), ("source", pa.string()), ("meta", pa.struct([]))])
+COLUMNS: Columns = {"id": "string", "text": "string", "source": "string", "meta": {}}
 
 
 @dataclass(frozen=True)
@@ -53,16 +52,21 @@ class Corpus:
         return [row["id"] for row in self.rows(["id"])]
 
 
-def schema(meta_fields: Sequence[str] | Mapping[str, pa.DataType]) -> pa.Schema:
-    """The corpus schema with ``meta`` as a struct of the given fields, strings unless a type is given."""
-    types = meta_fields if isinstance(meta_fields, Mapping) else {name: pa.string() for name in meta_fields}
-    meta = pa.struct([pa.field(name, type_) for name, type_ in types.items()])
-    return SCHEMA.set(3, pa.field("meta", meta))
+def schema(meta_fields: Sequence[str] | Columns) -> Columns:
+    """The corpus's columns with ``meta`` as a struct of the given fields, strings unless a type is given.
+
+    Raises:
+        PluginError: there is no field; Parquet has no empty struct.
+    """
+    meta = dict(meta_fields) if isinstance(meta_fields, Mapping) else dict.fromkeys(meta_fields, "string")
+    if not meta:
+        raise PluginError("a document's `meta` has no field", "corpus", "name one, such as `origin`, in `meta_fields`")
+    return {**COLUMNS, "meta": meta}
 
 
-def write(directory: Path, rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> int:
+def write(directory: Path, rows: Iterable[Mapping[str, Any]], columns: Columns) -> int:
     """Write rows with the columns ``id``, ``text``, ``source``, ``meta``; returns their number."""
-    return table.write_rows(directory, rows, schema)
+    return table.write_rows(directory, rows, columns)
 
 
 def validate(directory: Path) -> None:
@@ -71,7 +75,7 @@ def validate(directory: Path) -> None:
     Raises:
         ArtifactError: says the row, the column and the fix.
     """
-    table.require_columns(directory, SCHEMA)
+    table.require_columns(directory, COLUMNS)
     if table.count_rows(directory) == 0:
         raise ArtifactError("the corpus has no document", str(directory), "loosen the filters, or look at what the source read")
     table.require_unique(directory)

@@ -9,14 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
 from workbench.artifacts import table
+from workbench.artifacts.table import Columns
 from workbench.errors import ArtifactError
 
 METRICS_FILE = "metrics.json"
 EXAMPLES_PREFIX = "examples"
-REQUIRED = pa.schema([("id", pa.string()), ("group", pa.string()), ("score", pa.float64())])
+REQUIRED: Columns = {"id": "string", "group": "string", "score": "double"}
 
 
 @dataclass(frozen=True)
@@ -35,11 +34,10 @@ class Evaluation:
     """Name of the examples' column that weights the mean of ``score``, None for equal weights."""
 
 
-def write(directory: Path, evaluation: Evaluation, columns: pa.Schema) -> int:
+def write(directory: Path, evaluation: Evaluation, columns: Columns) -> int:
     """Write the result; ``columns`` are the examples' columns after id, group and score. Returns the number of examples."""
     directory.mkdir(parents=True, exist_ok=True)
-    schema = pa.schema([*REQUIRED, *columns])
-    number = table.write_rows(directory, evaluation.examples, schema, prefix=EXAMPLES_PREFIX)
+    number = table.write_rows(directory, evaluation.examples, {**REQUIRED, **columns}, prefix=EXAMPLES_PREFIX)
     record = {
         "score": evaluation.score,
         "higher_is_better": evaluation.higher_is_better,

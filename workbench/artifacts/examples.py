@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypedDict
 
-import pyarrow as pa
-
 from workbench.artifacts import table
+from workbench.artifacts.table import Columns
 from workbench.errors import ArtifactError
 
 Split = Literal["train", "heldout"]
@@ -28,7 +27,7 @@ class Message(TypedDict):
     content: str
 
 
-_MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+_MESSAGES = [{"role": "string", "content": "string"}]
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ class Conversation:
 
     messages: tuple[Message, ...]
     split: Split = "train"
-    schema: ClassVar[pa.Schema] = pa.schema([("id", pa.string()), ("messages", _MESSAGES)])
+    schema: ClassVar[Columns] = {"id": "string", "messages": _MESSAGES}
 
     def record(self) -> dict[str, Any]:
         """The row without its id."""
@@ -52,9 +51,7 @@ class Preference:
     chosen: tuple[Message, ...]
     rejected: tuple[Message, ...]
     split: Split = "train"
-    schema: ClassVar[pa.Schema] = pa.schema(
-        [("id", pa.string()), ("prompt", _MESSAGES), ("chosen", _MESSAGES), ("rejected", _MESSAGES)]
-    )
+    schema: ClassVar[Columns] = {"id": "string", "prompt": _MESSAGES, "chosen": _MESSAGES, "rejected": _MESSAGES}
 
     def record(self) -> dict[str, Any]:
         """The row without its id."""
@@ -70,9 +67,7 @@ class Problem:
     verifier: str
     """Name of the reward plugin that checks the answer."""
     split: Split = "train"
-    schema: ClassVar[pa.Schema] = pa.schema(
-        [("id", pa.string()), ("prompt", _MESSAGES), ("answer", pa.string()), ("verifier", pa.string())]
-    )
+    schema: ClassVar[Columns] = {"id": "string", "prompt": _MESSAGES, "answer": "string", "verifier": "string"}
 
     def record(self) -> dict[str, Any]:
         """The row without its id."""
@@ -87,11 +82,11 @@ FORMATS: dict[str, type[Conversation] | type[Preference] | type[Problem]] = {
 }
 
 
-def write(directory: Path, examples: Iterable[Example], schema: pa.Schema) -> dict[Split, int]:
+def write(directory: Path, examples: Iterable[Example], columns: Columns) -> dict[Split, int]:
     """Write each split's rows under a content id, repeated rows once; returns the number of rows per split."""
     seen: set[str] = set()
     with ExitStack() as stack:
-        writers = {split: stack.enter_context(table.ShardWriter(directory, schema, split)) for split in SPLITS}
+        writers = {split: stack.enter_context(table.ShardWriter(directory, columns, split)) for split in SPLITS}
         for example in examples:
             record = example.record()
             identity = table.content_id(record)

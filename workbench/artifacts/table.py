@@ -6,13 +6,16 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
-
-import pyarrow as pa
-import pyarrow.parquet as pq
+from typing import TYPE_CHECKING, Any
 
 from workbench.errors import ArtifactError
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Columns = Mapping[str, Any]
+"""Column → type: an Arrow alias such as ``string``, ``int64``, ``double`` or ``bool``, an Arrow type, ``[T]`` for a list
+of T, or ``{name: T}`` for a struct. Declared so that a plugin is listed without importing pyarrow."""
 ROWS_PER_BATCH = 1_000
 ROWS_PER_SHARD = 200_000
 
@@ -23,16 +26,35 @@ def content_id(record: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
+def schema(columns: Columns) -> pa.Schema:
+    """The Arrow schema of declared columns."""
+    import pyarrow as pa
+
+    return pa.schema([(name, _arrow_type(declared)) for name, declared in columns.items()])
+
+
+def _arrow_type(declared: Any) -> pa.DataType:
+    import pyarrow as pa
+
+    if isinstance(declared, str):
+        return pa.type_for_alias(declared)
+    if isinstance(declared, Mapping):
+        return pa.struct([(name, _arrow_type(inner)) for name, inner in declared.items()])
+    if isinstance(declared, list):
+        return pa.list_(_arrow_type(declared[0]))
+    return declared
+
+
 class ShardWriter:
     """Writes rows as Parquet shards ``<prefix>-00000.parquet`` in bounded memory; a context manager.
 
-    The bytes depend on the rows, the schema and the pyarrow version alone. One shard is written even for no rows.
+    The bytes depend on the rows, the columns and the pyarrow version alone. One shard is written even for no rows.
     """
 
-    def __init__(self, directory: Path, schema: pa.Schema, prefix: str = "part") -> None:
+    def __init__(self, directory: Path, columns: Columns, prefix: str = "part") -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.rows = 0
-        self._directory, self._schema, self._prefix = directory, schema, prefix
+        self._directory, self._schema, self._prefix = directory, schema(columns), prefix
         self._pending: list[Mapping[str, Any]] = []
         self._shard = 0
         self._file = self._open()
@@ -51,7 +73,9 @@ class ShardWriter:
         if len(self._pending) == ROWS_PER_BATCH:
             self._flush()
 
-    def _open(self) -> pq.ParquetWriter:
+    def _open(self) -> pa.parquet.ParquetWriter:
+        import pyarrow.parquet as pq
+
         path = self._directory / f"{self._prefix}-{self._shard:05d}.parquet"
         return pq.ParquetWriter(path, self._schema, compression="zstd", compression_level=3)
 
@@ -62,13 +86,15 @@ class ShardWriter:
             self._file.close()
             self._shard += 1
             self._file = self._open()
+        import pyarrow as pa
+
         self._file.write_batch(pa.RecordBatch.from_pylist(self._pending, schema=self._schema))
         self._pending = []
 
 
-def write_rows(directory: Path, rows: Iterable[Mapping[str, Any]], schema: pa.Schema, prefix: str = "part") -> int:
+def write_rows(directory: Path, rows: Iterable[Mapping[str, Any]], columns: Columns, prefix: str = "part") -> int:
     """Write all rows with a :class:`ShardWriter` and return their number."""
-    with ShardWriter(directory, schema, prefix) as writer:
+    with ShardWriter(directory, columns, prefix) as writer:
         for row in rows:
             writer.write(row)
     return writer.rows
@@ -90,6 +116,8 @@ def shards(directory: Path, prefix: str = "part") -> list[Path]:
 
 def read_batches(directory: Path, columns: list[str] | None = None, prefix: str = "part") -> Iterator[pa.RecordBatch]:
     """Stream a table as record batches."""
+    import pyarrow.parquet as pq
+
     for shard in shards(directory, prefix):
         yield from pq.ParquetFile(shard).iter_batches(batch_size=ROWS_PER_BATCH, columns=columns)
 
@@ -102,39 +130,50 @@ def read_rows(directory: Path, columns: list[str] | None = None, prefix: str = "
 
 def count_rows(directory: Path, prefix: str = "part") -> int:
     """Number of rows, from the files' metadata alone."""
+    import pyarrow.parquet as pq
+
     return sum(pq.ParquetFile(shard).metadata.num_rows for shard in shards(directory, prefix))
 
 
 def columns_of(directory: Path, prefix: str = "part") -> dict[str, str]:
     """Column names and types."""
-    schema = pq.read_schema(shards(directory, prefix)[0])
-    return {field.name: str(field.type) for field in schema}
+    return {field.name: str(field.type) for field in read_schema(directory, prefix)}
 
 
-def require_columns(directory: Path, required: pa.Schema, prefix: str = "part") -> None:
+def read_schema(directory: Path, prefix: str = "part") -> pa.Schema:
+    """The Arrow schema of a table's first shard."""
+    import pyarrow.parquet as pq
+
+    return pq.read_schema(shards(directory, prefix)[0])
+
+
+def require_columns(directory: Path, required: Columns, prefix: str = "part") -> None:
     """Refuse a table that lacks a column or holds one of another type; extra columns are allowed.
 
     Raises:
         ArtifactError: names the shard, the column and the type that was expected.
     """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     for shard in shards(directory, prefix):
         try:
-            schema = pq.read_schema(shard)
+            found = pq.read_schema(shard)
         except (pa.ArrowInvalid, OSError) as error:
             raise ArtifactError(
                 f"not a Parquet file: {error}", str(shard), "remove it and rerun the stage that makes it"
             ) from error
-        for field in required:
-            position = schema.get_field_index(field.name)
+        for field in schema(required):
+            position = found.get_field_index(field.name)
             if position < 0:
                 raise ArtifactError(
-                    f"column {field.name!r} is missing; found {', '.join(schema.names)}",
+                    f"column {field.name!r} is missing; found {', '.join(found.names)}",
                     str(shard),
                     f"write {field.name!r} as {field.type}",
                 )
-            if not pa.types.is_struct(field.type) and schema.field(position).type != field.type:
+            if not pa.types.is_struct(field.type) and found.field(position).type != field.type:
                 raise ArtifactError(
-                    f"column {field.name!r} is {schema.field(position).type}, not {field.type}",
+                    f"column {field.name!r} is {found.field(position).type}, not {field.type}",
                     str(shard),
                     f"write {field.name!r} as {field.type}",
                 )

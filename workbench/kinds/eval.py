@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-import pyarrow as pa
-
 from workbench.artifacts import evaluation
 from workbench.artifacts.evaluation import Evaluation
+from workbench.artifacts.table import Columns
 from workbench.kinds.stage import Stage
 from workbench.plugin import C
 from workbench.run import Cell, Run
@@ -46,8 +45,8 @@ class EvalStage(Stage[C]):
     }
     outputs: ClassVar[Mapping[str, str]] = {"out": "evaluation"}
     machine_dependent: ClassVar[bool] = True
-    columns: ClassVar[pa.Schema] = pa.schema([])
-    """Columns of the examples after ``id``, ``group`` and ``score``."""
+    columns: ClassVar[Columns] = {}
+    """Columns of the examples after ``id``, ``group`` and ``score``; see :data:`~workbench.artifacts.table.Columns`."""
 
     @abstractmethod
     def evaluate(self, model: Path, data: HeldOut, run: Run) -> Evaluation:

@@ -9,12 +9,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
-import pyarrow as pa
-
 from workbench.artifacts import benchmark, corpus, examples, table
 from workbench.artifacts.benchmark import Question
 from workbench.artifacts.corpus import Document
 from workbench.artifacts.examples import Example
+from workbench.artifacts.table import Columns
 from workbench.errors import ArtifactError, ParamsError
 from workbench.kinds.filter import Filter
 from workbench.kinds.stage import Stage
@@ -22,16 +21,14 @@ from workbench.plugin import C
 from workbench.run import Chart, Run
 
 Record = Document | Example | Question
-DECISIONS = pa.schema(
-    [
-        ("id", pa.string()),
-        ("source", pa.string()),
-        ("kept", pa.bool_()),
-        ("rule", pa.string()),
-        ("characters", pa.int64()),
-        ("excerpt", pa.string()),
-    ]
-)
+DECISIONS: Columns = {
+    "id": "string",
+    "source": "string",
+    "kept": "bool",
+    "rule": "string",
+    "characters": "int64",
+    "excerpt": "string",
+}
 EXCERPT = 200
 EXAMPLES_PER_RULE = 5
 REPEATED = "source:repeated"
@@ -107,10 +104,10 @@ class Source(Stage[C]):
         if self.produces == "benchmark":
             funnel.kept = benchmark.write(outputs["out"], cast("Iterator[Question]", records), self.name.replace("-", "_"))
         else:
-            schema = examples.FORMATS[self.produces].schema
+            columns = examples.FORMATS[self.produces].schema
             funnel.splits = {
                 str(split): rows
-                for split, rows in examples.write(outputs["out"], cast("Iterable[Example]", records), schema).items()
+                for split, rows in examples.write(outputs["out"], cast("Iterable[Example]", records), columns).items()
             }
             funnel.kept = sum(funnel.splits.values())
         funnel.read = funnel.kept

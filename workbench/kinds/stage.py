@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+from workbench.estimate import Estimate, size_of
 from workbench.plugin import C, Plugin
 from workbench.run import Run
 
@@ -28,6 +29,10 @@ class Stage(Plugin[C], ABC):
     def __init__(self, config: C, parts: Mapping[str, Sequence[Plugin[Any]]] | None = None) -> None:
         super().__init__(config)
         self.members = parts or {}
+
+    def estimate(self, inputs: Mapping[str, Path]) -> Estimate:
+        """What a run on these inputs will cost, quickly and without importing anything heavy; inputs may not exist yet."""
+        return Estimate(size_of(inputs), "bytes")
 
     @abstractmethod
     def execute(self, inputs: Mapping[str, Path], outputs: Mapping[str, Path], run: Run) -> None:

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from pydantic import Field
 
 from workbench import hookimpl
 from workbench.artifacts.corpus import Corpus
-from workbench.artifacts.shingles import Rows, ShingleSets
 from workbench.kinds.dedup import Clusters, DedupConfig, DedupStage
 from workbench.plugin import Plugin
 from workbench.run import Run
 
 if TYPE_CHECKING:
     from datasketch import MinHash as Signature
+
+    from workbench.artifacts.shingles import Rows, ShingleSets
 
 # Candidates are verified, so a false one costs only time: the bands are chosen to miss few.
 _WEIGHTS = (0.1, 0.9)
@@ -45,6 +45,8 @@ class MinHash(DedupStage[MinHashConfig]):
 
     def find_duplicates(self, corpus: Corpus, run: Run) -> Clusters:
         """Join every verified pair; a cluster is a connected component of them."""
+        import numpy as np
+
         shingles = self.shingles(corpus, run)
         identical = Clusters.from_keys(shingles.keys()).firsts()
         distinct = np.unique(identical)
@@ -57,6 +59,7 @@ class MinHash(DedupStage[MinHashConfig]):
 
     def _candidates(self, shingles: ShingleSets, rows: Rows, run: Run) -> Iterator[tuple[Rows, Rows]]:
         """Pairs of documents with an equal band of their signatures, in blocks of bounded memory."""
+        import numpy as np
         from datasketch import MinHashLSH
 
         index = MinHashLSH(self.config.threshold, self.config.permutations, weights=_WEIGHTS)
@@ -74,6 +77,7 @@ class MinHash(DedupStage[MinHashConfig]):
         yield np.array(left, np.int64), np.array(right, np.int64)
 
     def _signatures(self, shingles: ShingleSets, rows: Rows, run: Run) -> Iterator[Signature]:
+        import numpy as np
         from datasketch import MinHash as Signature
 
         empty = Signature(self.config.permutations, run.seed % 2**32, hashfunc=_identity, scheme="affine32")

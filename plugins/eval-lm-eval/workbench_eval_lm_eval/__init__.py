@@ -7,15 +7,15 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-import pyarrow as pa
 import yaml
 from pydantic import Field
 
 from workbench import hookimpl, scoring
 from workbench.artifacts import benchmark
 from workbench.artifacts.evaluation import Evaluation
+from workbench.artifacts.table import Columns
 from workbench.errors import ArtifactError, ParamsError
 from workbench.kinds.eval import EvalStage, HeldOut
 from workbench.plugin import Config, Plugin
@@ -50,17 +50,15 @@ class LmEval(EvalStage[LmEvalConfig]):
 
     name = "lm-eval"
     Config = LmEvalConfig
-    columns = pa.schema(
-        [
-            ("task", pa.string()),
-            ("question", pa.string()),
-            ("chosen", pa.int64()),
-            ("answer", pa.int64()),
-            ("choices", pa.int64()),
-            ("plain", pa.float64()),
-            ("answer_only", pa.float64()),
-        ]
-    )
+    columns: ClassVar[Columns] = {
+        "task": "string",
+        "question": "string",
+        "chosen": "int64",
+        "answer": "int64",
+        "choices": "int64",
+        "plain": "double",
+        "answer_only": "double",
+    }
 
     def evaluate(self, model: Path, data: HeldOut, run: Run) -> Evaluation:
         """Let the harness ask, then turn its samples into scored examples."""

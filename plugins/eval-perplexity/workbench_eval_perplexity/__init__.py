@@ -8,14 +8,14 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-import pyarrow as pa
 from pydantic import Field
 
 from workbench import generation, hookimpl, scoring
 from workbench.artifacts.corpus import Corpus
 from workbench.artifacts.evaluation import Evaluation
+from workbench.artifacts.table import Columns
 from workbench.generation import Sampling
 from workbench.kinds.eval import EvalStage, HeldOut
 from workbench.plugin import Config, Plugin
@@ -78,18 +78,16 @@ class Perplexity(EvalStage[PerplexityConfig]):
 
     name = "perplexity"
     Config = PerplexityConfig
-    columns = pa.schema(
-        [
-            ("bytes", pa.int64()),
-            ("tokens", pa.int64()),
-            ("bits", pa.float64()),
-            ("unigram_bits", pa.float64()),
-            ("zstd_bits", pa.int64()),
-            ("zstd_train_bits", pa.int64()),
-            ("train_jaccard", pa.float64()),
-            ("train_seen", pa.float64()),
-        ]
-    )
+    columns: ClassVar[Columns] = {
+        "bytes": "int64",
+        "tokens": "int64",
+        "bits": "double",
+        "unigram_bits": "double",
+        "zstd_bits": "int64",
+        "zstd_train_bits": "int64",
+        "train_jaccard": "double",
+        "train_seen": "double",
+    }
 
     def evaluate(self, model: Path, data: HeldOut, run: Run) -> Evaluation:
         """Score the documents, compare with the baselines, sample."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 import heapq
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
-import pyarrow as pa
 from pydantic import Field
 
 from workbench import hookimpl, scoring
 from workbench.artifacts import examples, table
 from workbench.artifacts.evaluation import Evaluation
+from workbench.artifacts.table import Columns
 from workbench.errors import ArtifactError
 from workbench.kinds.eval import EvalStage, HeldOut
 from workbench.plugin import Config, Plugin
@@ -41,7 +41,12 @@ class PreferenceAccuracy(EvalStage[PreferenceConfig]):
 
     name = "preference"
     Config = PreferenceConfig
-    columns = pa.schema([("prompt", pa.string()), ("chosen", pa.string()), ("rejected", pa.string()), ("margin", pa.float64())])
+    columns: ClassVar[Columns] = {
+        "prompt": "string",
+        "chosen": "string",
+        "rejected": "string",
+        "margin": "double",
+    }
 
     def evaluate(self, model: Path, data: HeldOut, run: Run) -> Evaluation:
         """Score both answers of every preference."""

@@ -11,13 +11,12 @@ import os
 import platform
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import astuple, dataclass
 from fnmatch import fnmatchcase
+from functools import cache
 from importlib import metadata
 from itertools import islice
-from multiprocessing import get_context
 from pathlib import Path
 
 from workbench.artifacts.corpus import Document
@@ -124,7 +123,7 @@ def find_package(name: str) -> Package:
             "params.yaml, `packages` of a pydocs source",
             f"`python -m pip install {distribution}`, or take {name!r} out of `packages`",
         )
-    return Package(name, root, _version(name, root))
+    return Package(name, root, _version(name, root) or _digest(root))
 
 
 def _root(name: str) -> Path | None:
@@ -139,7 +138,8 @@ def _root(name: str) -> Path | None:
     return Path(spec.origin) if spec.origin and spec.origin.endswith(".py") and Path(spec.origin).is_file() else None
 
 
-def _version(name: str, root: Path) -> str:
+@cache
+def _version(name: str, root: Path) -> str | None:
     if name in sys.stdlib_module_names:
         return platform.python_version()
     owned = f"{root.name}/__init__.py," if root.is_dir() else f"{root.name},"
@@ -147,7 +147,7 @@ def _version(name: str, root: Path) -> str:
         record = distribution.read_text("RECORD")
         if record and (record.startswith(owned) or f"\n{owned}" in record) and _same_folder(distribution, root):
             return distribution.version
-    return _digest(root)
+    return None
 
 
 def _candidates(name: str) -> Iterator[metadata.Distribution]:
@@ -226,6 +226,9 @@ def _modules(jobs: list[Job], threads: int, progress: Progress) -> Iterator[Modu
     with ExitStack() as stack:
         read: Iterable[list[Module]] = map(_read_batch, batches)
         if threads > 1 and sum(sizes) >= POOL_BYTES:
+            from concurrent.futures import ProcessPoolExecutor
+            from multiprocessing import get_context
+
             # spawn, because a fork of a process with threads can hang
             pool = stack.enter_context(ProcessPoolExecutor(threads, mp_context=get_context("spawn")))
             read = pool.map(_read_batch, batches)

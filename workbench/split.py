@@ -1,0 +1,331 @@
+"""The split of a corpus into training and held-out text, and its decontamination, given the clusters of duplicates.
+
+Whole clusters are held out. What remains in training is compared with the held-out text and with the benchmark by
+shared shingles (Broder 1997), and removed where it overlaps.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from workbench.artifacts import benchmark, table
+from workbench.artifacts import corpus as corpora
+from workbench.artifacts.corpus import Corpus
+from workbench.artifacts.shingles import Rows, ShingleSets, shared, shingle
+from workbench.artifacts.table import Columns
+from workbench.errors import ArtifactError
+from workbench.run import Cell, Chart, Run
+
+Split = Literal["train", "heldout", "none"]
+DECISIONS: Columns = {
+    "id": "string",
+    "kept": "bool",
+    "split": "string",
+    "reason": "string",
+    "cluster": "string",
+    "similar_to": "string",
+    "similarity": "double",
+}
+KEPT, DUPLICATE = "kept", "duplicate"
+OVERLAPS_HELDOUT, OVERLAPS_BENCHMARK = "overlaps-heldout", "overlaps-benchmark"
+LARGEST = 20
+EXCERPT = 200
+SIZES = (1, 2, 3, 5, 10, 20, 50, 100)
+
+
+@dataclass(frozen=True)
+class Question:
+    """What decontamination needs of a benchmark question."""
+
+    id: str
+    document: str
+    answer: str
+
+
+def read_questions(directory: Path | None) -> list[Question]:
+    """The questions of a benchmark; none where there is no benchmark."""
+    if directory is None:
+        return []
+    return [Question(row["id"], row["document"], row["choices"][row["answer"]]) for row in benchmark.read(directory)]
+
+
+@dataclass
+class Plan:
+    """The decision about each document, filled in step by step; all arrays are (documents,)."""
+
+    ids: list[str]
+    firsts: Rows
+    kept_of: Rows
+    """Position of the document that stands for the cluster."""
+    heldout: npt.NDArray[np.bool_]
+    named: int
+    """Clusters held out because the benchmark names a document of theirs."""
+    reasons: npt.NDArray[np.object_]
+    similar: list[str | None]
+    similarity: npt.NDArray[np.float64]
+
+    def rows(self, split: Split) -> Rows:
+        """Positions of the kept documents of a split."""
+        side = self.heldout if split == "heldout" else ~self.heldout
+        return np.flatnonzero((self.reasons == KEPT) & side)
+
+    def count(self, reason: str) -> int:
+        """Number of documents with that reason."""
+        return int((self.reasons == reason).sum())
+
+    def remove(self, rows: Rows, reason: str, similar: Sequence[str], similarity: npt.NDArray[np.float64]) -> None:
+        """Remove documents, with the document or question that each is similar to."""
+        self.reasons[rows] = reason
+        self.similarity[rows] = similarity
+        for row, other in zip(rows, similar, strict=True):
+            self.similar[row] = other
+
+    def explain_duplicates(self, shingles: ShingleSets) -> None:
+        """Fill in how similar each duplicate is to the document kept in its place."""
+        rows = np.flatnonzero(self.kept_of != np.arange(len(self.ids)))
+        others = self.kept_of[rows]
+        self.remove(rows, DUPLICATE, [self.ids[other] for other in others], shingles.jaccard(rows, others))
+
+    def decisions(self) -> Iterator[dict[str, Any]]:
+        """One row per document in corpus order."""
+        for row, identity in enumerate(self.ids):
+            kept = self.reasons[row] == KEPT
+            split: Split = "none" if not kept else "heldout" if self.heldout[row] else "train"
+            yield {
+                "id": identity,
+                "kept": kept,
+                "split": split,
+                "reason": self.reasons[row],
+                "cluster": self.ids[self.firsts[row]],
+                "similar_to": self.similar[row],
+                "similarity": None if self.similar[row] is None else float(self.similarity[row]),
+            }
+
+
+def draw(firsts: Rows, ids: list[str], named: set[str], share: float, run: Run) -> Plan:
+    """Hold out the clusters that the benchmark names, and a share of the others; ``firsts`` tells the clusters, (documents,).
+
+    Raises:
+        ArtifactError: there is nothing to split.
+    """
+    in_benchmark = np.fromiter((identity in named for identity in ids), np.bool_, len(ids))
+    forced = np.zeros(len(ids), np.bool_)
+    forced[firsts[in_benchmark]] = True
+    drawn = _draw_clusters(firsts, ids, forced, share, run)
+    return Plan(
+        ids=ids,
+        firsts=firsts,
+        kept_of=_representatives(firsts, in_benchmark),
+        heldout=(forced | drawn)[firsts],
+        named=int(forced.sum()),
+        reasons=np.full(len(ids), KEPT, np.object_),
+        similar=[None] * len(ids),
+        similarity=np.zeros(len(ids)),
+    )
+
+
+def _representatives(firsts: Rows, preferred: npt.NDArray[np.bool_]) -> Rows:
+    kept = np.arange(len(firsts))
+    for row in reversed(np.flatnonzero(preferred)):
+        kept[firsts[row]] = row
+    return kept[firsts]
+
+
+def _draw_clusters(firsts: Rows, ids: list[str], forced: npt.NDArray[np.bool_], share: float, run: Run) -> npt.NDArray[np.bool_]:
+    """Mark the first document of each drawn cluster.
+
+    A cluster is drawn by a hash of its smallest id, so neither the order nor the number of the others moves it.
+    Where chance leaves one side empty, the cluster nearest to the limit changes sides.
+    """
+    smallest: dict[int, str] = {}
+    for first, identity in zip(firsts.tolist(), ids, strict=True):
+        smallest[first] = min(smallest.get(first, identity), identity)
+    places = {first: _place(identity, run.seed) for first, identity in smallest.items() if not forced[first]}
+    if len(smallest) < 2 or not places:
+        raise ArtifactError(
+            f"{len(ids)} documents in {len(smallest)} clusters can't be split in training and held-out text",
+            run.stage,
+            "give it more text that differs, split long texts into several documents, or use fewer benchmark questions",
+        )
+    drawn = {first for first, place in places.items() if place < share}
+    if not drawn and not forced.any():
+        drawn.add(min(places, key=places.__getitem__))
+    if len(drawn) == len(places):
+        drawn.remove(max(places, key=places.__getitem__))
+    marks = np.zeros(len(ids), np.bool_)
+    marks[sorted(drawn)] = True
+    return marks
+
+
+def _place(identity: str, seed: int) -> float:
+    """A number in [0, 1) that depends on the cluster and the seed alone."""
+    digest = hashlib.sha256(f"heldout\0{seed}\0{identity}".encode()).digest()
+    return float(int.from_bytes(digest[:6], "big") / 2**48)
+
+
+def remove_overlap(
+    plan: Plan, shingles: ShingleSets, questions: Sequence[Question], ngram: int, threshold: float, run: Run
+) -> None:
+    """Decontamination: remove what training documents share with held-out ones or with the benchmark's right answers.
+
+    Raises:
+        ArtifactError: no training document is left.
+    """
+    heldout = plan.rows("heldout")
+    _remove_like(plan, shingles, shingles.take(heldout), [plan.ids[row] for row in heldout], OVERLAPS_HELDOUT, threshold)
+    run.progress(1, 2, "checks", "decontamination")
+    answers = shingle((question.answer for question in questions), ngram)
+    _remove_like(plan, shingles, answers, [question.id for question in questions], OVERLAPS_BENCHMARK, threshold)
+    run.progress(2, 2, "checks", "decontamination")
+    _require_both_splits(plan, run)
+
+
+def _remove_like(
+    plan: Plan, shingles: ShingleSets, others: ShingleSets, names: Sequence[str], reason: str, threshold: float
+) -> None:
+    """Remove the training documents whose overlap coefficient with one of the others reaches the threshold."""
+    train = plan.rows("train")
+    targets = shingles.take(train)
+    best = np.zeros(len(train))
+    closest = np.zeros(len(train), np.int64)
+    for block in shared(others, targets):
+        overlap = block.counts / np.minimum(others.sizes[block.queries], targets.sizes[block.targets])
+        order = np.lexsort((-block.queries, overlap))  # later assignments win: the greatest overlap, then the first query
+        better = order[overlap[order] > best[block.targets[order]]]
+        best[block.targets[better]] = overlap[better]
+        closest[block.targets[better]] = block.queries[better]
+    hit = np.flatnonzero(best >= threshold)
+    plan.remove(train[hit], reason, [names[query] for query in closest[hit]], best[hit])
+
+
+def _require_both_splits(plan: Plan, run: Run) -> None:
+    if len(plan.rows("train")):
+        return
+    counts = {reason: plan.count(reason) for reason in (DUPLICATE, OVERLAPS_HELDOUT, OVERLAPS_BENCHMARK)}
+    raise ArtifactError(
+        f"no training document is left of {len(plan.ids)}: {len(plan.rows('heldout'))} held out, removed {counts}",
+        run.stage,
+        "raise `overlap`, lower `heldout`, or give it more text that differs",
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Closeness:
+    """How near each held-out document is to the training documents, (held out,) each."""
+
+    jaccard: npt.NDArray[np.float64]
+    """Similarity to the most similar training document."""
+    seen: npt.NDArray[np.float64]
+    """Share of the shingles that occur in training documents."""
+
+
+def measure_closeness(plan: Plan, shingles: ShingleSets) -> Closeness:
+    """How near the held-out documents are to what is trained on."""
+    heldout, train = shingles.take(plan.rows("heldout")), shingles.take(plan.rows("train"))
+    jaccard = np.zeros(len(heldout))
+    for block in shared(heldout, train):
+        union = heldout.sizes[block.queries] + train.sizes[block.targets] - block.counts
+        np.maximum.at(jaccard, block.queries, block.counts / union)
+    known = heldout.known_in(train.vocabulary)
+    seen = np.add.reduceat(known, heldout.starts[:-1], dtype=np.int64)
+    return Closeness(jaccard, seen / heldout.sizes)
+
+
+def write(plan: Plan, corpus: Corpus, closeness: Closeness, outputs: Mapping[str, Path]) -> Counter[str]:
+    """Write both splits and the decisions; returns the characters of each split."""
+    meta = table.read_schema(corpus.path).field("meta").type
+    types = {meta.field(place).name: meta.field(place).type for place in range(meta.num_fields)}
+    more = {**types, "train_jaccard": "double", "train_seen": "double"}
+    measured = {
+        row: {"train_jaccard": float(jaccard), "train_seen": float(seen)}
+        for row, jaccard, seen in zip(plan.rows("heldout").tolist(), closeness.jaccard, closeness.seen, strict=True)
+    }
+    characters: Counter[str] = Counter()
+    with ExitStack() as stack:
+        train = stack.enter_context(table.ShardWriter(outputs["train"], corpora.schema(types)))
+        heldout = stack.enter_context(table.ShardWriter(outputs["heldout"], corpora.schema(more)))
+        for row, document in enumerate(corpus.rows(list(corpora.COLUMNS))):
+            if row in measured:
+                heldout.write({**document, "meta": {**document["meta"], **measured[row]}})
+                characters["heldout"] += len(document["text"])
+            elif plan.reasons[row] == KEPT:
+                train.write(document)
+                characters["train"] += len(document["text"])
+    table.write_rows(outputs["decisions"], plan.decisions(), DECISIONS)
+    return characters
+
+
+def report(plan: Plan, corpus: Corpus, named: set[str], closeness: Closeness, characters: Counter[str], run: Run) -> None:
+    """Tell the run the counts, the funnel and the largest clusters."""
+    sizes = np.bincount(plan.firsts, minlength=len(plan.ids))
+    losses = {reason: plan.count(reason) for reason in (DUPLICATE, OVERLAPS_HELDOUT, OVERLAPS_BENCHMARK)}
+    heldout, train = len(plan.rows("heldout")), len(plan.rows("train"))
+    run.metric("documents", len(plan.ids))
+    run.metric("clusters", int((sizes > 0).sum()))
+    run.metric("largest_cluster", int(sizes.max()))
+    run.metric("duplicates", losses[DUPLICATE])
+    run.metric("heldout", heldout)
+    run.metric("heldout_by_benchmark", plan.named)
+    run.metric("benchmark_documents_absent", len(named - set(plan.ids)))
+    run.metric("removed_overlap_heldout", losses[OVERLAPS_HELDOUT])
+    run.metric("removed_overlap_benchmark", losses[OVERLAPS_BENCHMARK])
+    run.metric("train", train)
+    run.metric("train_characters", characters["train"])
+    run.metric("heldout_characters", characters["heldout"])
+    run.metric("heldout_without_neighbour", int((closeness.jaccard < 0.5).sum()))
+    run.metric("heldout_mostly_unseen", int((closeness.seen < 0.2).sum()))
+    _show_funnel(len(plan.ids), losses, heldout, train, run)
+    _show_clusters(plan, sizes, corpus, run)
+
+
+def _show_funnel(documents: int, losses: Mapping[str, int], heldout: int, train: int, run: Run) -> None:
+    steps: dict[str, int] = {"documents": documents, **losses, "heldout": heldout, "train": train}
+    counts = [float(number) for number in steps.values()]
+    title = "Documents read, removed by reason, and kept"
+    run.chart(Chart("funnel", title, "step", "documents", list(steps), {"documents": counts}))
+    run.table("funnel", "Funnel", [{"step": step, "documents": number} for step, number in steps.items()])
+
+
+def _show_clusters(plan: Plan, sizes: Rows, corpus: Corpus, run: Run) -> None:
+    clustered = sizes[sizes > 0]
+    places = np.searchsorted(SIZES, clustered, side="right") - 1
+    labels = [_size_label(place) for place in range(len(SIZES))]
+    counts = np.bincount(places, minlength=len(SIZES)).astype(float).tolist()
+    title = "Clusters by size"
+    run.chart(Chart("cluster-sizes", title, "documents in the cluster", "clusters", labels, {"clusters": counts}, log_y=True))
+    largest = [int(first) for first in np.argsort(-sizes, kind="stable")[:LARGEST] if sizes[first] > 1]
+    if largest:
+        run.table("largest-clusters", "The largest clusters of duplicates", _cluster_rows(plan, largest, sizes, corpus))
+
+
+def _size_label(place: int) -> str:
+    low = SIZES[place]
+    if place + 1 == len(SIZES):
+        return f"{low}+"
+    high = SIZES[place + 1] - 1
+    return str(low) if high == low else f"{low}-{high}"
+
+
+def _cluster_rows(plan: Plan, largest: Sequence[int], sizes: Rows, corpus: Corpus) -> list[dict[str, Cell]]:
+    lasts = {int(plan.firsts[row]): row for row in range(len(plan.ids))}
+    wanted = {*largest, *(lasts[first] for first in largest)}
+    excerpts = {row: text[:EXCERPT] for row, text in enumerate(corpus.texts()) if row in wanted}
+    return [
+        {
+            "cluster": plan.ids[first],
+            "documents": int(sizes[first]),
+            "split": "heldout" if plan.heldout[first] else "train",
+            "first": excerpts[first],
+            "last": excerpts[lasts[first]],
+        }
+        for first in largest
+    ]
