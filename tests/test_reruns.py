@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -100,6 +101,36 @@ def test_changes_without_meaning_rerun_nothing(made: Workspace, change: Callable
 def test_policy_of_seeds_is_per_stage(made: Workspace) -> None:
     made.params(pretrain__seed=7)
     assert workspace.ran(made.repro("tokenize")) == ["resolve"]
+
+
+def test_warn_keeps_the_result_of_code_that_has_moved_and_says_so(made: Workspace) -> None:
+    made.params(curate__corpus__rerun="warn")
+    made.replace(LENGTH, "words < config.min_words", "words <= config.min_words + 10")
+    done = made.repro("tokenize")
+    assert workspace.ran(done) == ["resolve"]
+    assert "curate.corpus: the code of filter length has moved" in done.err
+    made.params(dedup__with__threshold=0.4)
+    done = made.repro("tokenize")
+    assert workspace.ran(done)[:2] == ["resolve", "dedup"]
+    made.wait()
+    assert "the code of filter length has moved" in sessions(made.root)[0].data.tags["mlflow.note.content"]
+    made.params(curate__corpus__rerun=None)
+    assert "curate@corpus" in workspace.ran(made.repro("tokenize"))
+
+
+def test_pin_keeps_the_result_silently_and_runs_with_no_other_code(made: Workspace) -> None:
+    made.params(curate__corpus__rerun="pin")
+    made.replace(LENGTH, "words < config.min_words", "words <= config.min_words + 10")
+    done = made.repro("tokenize")
+    assert workspace.ran(done) == ["resolve"]
+    assert "moved" not in done.text
+    (made.root / "data" / "decisions" / "corpus" / "part-00000.parquet").unlink()
+    shutil.rmtree(made.root / ".dvc" / "cache")
+    failed = made.dvc("repro", "tokenize")
+    assert failed.code != 0
+    assert "the code of filter length is no longer the code that it is pinned to" in failed.text
+    made.params(curate__corpus__with__private=True)
+    assert "curate@corpus" in workspace.ran(made.repro("tokenize"))
 
 
 def test_code_of_a_git_worktree_is_what_runs_there(made: Workspace, tmp_path: Path) -> None:

@@ -41,7 +41,11 @@ def resolve() -> None:
     from workbench.session import current_session, main_root
     from workbench.watcher import ensure_watcher
 
-    resolve_all(Path.cwd())
+    content = resolve_all(Path.cwd())
+    for address, moved in content.get("moved", {}).items():
+        if moved["rerun"] == "warn":
+            named = ", ".join(moved["plugins"])
+            typer.echo(f"warning: {address}: the code of {named} has moved, and `rerun: warn` keeps the result", err=True)
     root = main_root(Path.cwd())
     ensure_watcher(root, current_session(Path.cwd()))
 

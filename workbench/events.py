@@ -144,6 +144,8 @@ class StageRestored:
     """Path → DVC hash."""
     state: Literal["restored", "unchanged"] = "unchanged"
     """``restored``: its entry in dvc.lock changed, so DVC took it from the run cache; ``unchanged``: nothing was stale."""
+    moved: list[str] = field(default_factory=list)
+    """Plugins whose code is no longer the code that made the result, which the stage's policy kept."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """plugins.lock.json: for each stage, all that decides its result, so that DVC can see it.
 
 ``stages`` holds what is compared (configuration with defaults filled in, seed, identities of the plugins, versions
-of external inputs); ``installed`` holds what is only worth knowing.
+of external inputs); ``installed`` holds what is only worth knowing. Where a stage's policy is to keep its result when
+code moves, ``stages`` holds the identities that made the result, and ``moved`` those of the code that is there now.
 """
 
 from __future__ import annotations
@@ -15,12 +16,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from workbench import digests
 from workbench.commit import write_text
 from workbench.errors import ParamsError, PluginError
 from workbench.host import Installed, Registry
 from workbench.identity import dependencies, identity
 from workbench.kinds.stage import Stage
-from workbench.params import PARAMS_FILE, Choice, Entry, choice, require_known
+from workbench.params import PARAMS_FILE, Choice, Entry, Rerun, choice, require_known
 from workbench.plugin import Plugin
 
 LOCK_FILE = Path("plugins.lock.json")
@@ -49,6 +51,17 @@ class Resolved:
         if self.external:
             record["external"] = self.external
         return record
+
+    def moved(self, result: Mapping[str, Any]) -> dict[str, str]:
+        """Identities of the plugins whose code is no longer that of the recorded ``result``, where the policy keeps it.
+
+        A result that differs in more than code is stale anyway, so nothing of it is kept.
+        """
+        record = self.locked()
+        now, former = record.pop("plugins"), {**result}.pop("plugins", {})
+        if self.entry.rerun == "rerun" or record != {key: value for key, value in result.items() if key != "plugins"}:
+            return {}
+        return {name: identity for name, identity in now.items() if former.get(name) != identity}
 
     def installed(self) -> dict[str, Any]:
         """What is only worth knowing."""
@@ -87,7 +100,7 @@ def resolve_entry(entry: Entry, registry: Registry) -> Resolved:
     if not issubclass(cls, Stage):
         raise PluginError(f"{cls.__name__} is no stage", selected.distribution, "subclass a kind of workbench.kinds")
     for key in entry.others:
-        require_known(key, ["use", "with", "seed", *cls.parts, *cls.inputs], f"{PARAMS_FILE}, key {entry.address}")
+        require_known(key, ["use", "with", "seed", "rerun", *cls.parts, *cls.inputs], f"{PARAMS_FILE}, key {entry.address}")
     used = [selected]
     members: dict[str, Sequence[Plugin[Any]]] = {}
     for key, kind in cls.parts.items():
@@ -117,11 +130,16 @@ def configure(plugin: type[Plugin[Any]], chosen: Choice) -> Any:
         raise ParamsError(f"{first['msg']}; got {first['input']!r}", f"{PARAMS_FILE}, key {key}", fix) from error
 
 
-def make(resolved: Sequence[Resolved]) -> dict[str, Any]:
-    """The whole content of plugins.lock.json."""
+def make(root: Path, resolved: Sequence[Resolved]) -> dict[str, Any]:
+    """The whole content of plugins.lock.json; the results that policies keep are those of dvc.lock below ``root``."""
     content: dict[str, Any] = {"version": LOCK_VERSION, "stages": {}, "installed": {}}
+    results = _results(root) if any(item.entry.rerun != "rerun" for item in resolved) else {}
     for item in resolved:
-        _put(content["stages"], item.entry.address, item.locked())
+        record, result = item.locked(), results.get(item.entry.address, {})
+        if moved := item.moved(result):
+            content.setdefault("moved", {})[item.entry.address] = {"rerun": item.entry.rerun, "plugins": moved}
+            record["plugins"] |= {name: result["plugins"][name] for name in moved}
+        _put(content["stages"], item.entry.address, record)
         content["installed"].update(item.installed())
     content["installed"] = dict(sorted(content["installed"].items()))
     return content
@@ -132,8 +150,25 @@ def write(root: Path, content: Mapping[str, Any]) -> None:
     write_text(root / LOCK_FILE, json.dumps(content, indent=1, sort_keys=True) + "\n")
 
 
-def read_entry(root: Path, address: str) -> dict[str, Any]:
-    """The compared record of one stage.
+@dataclass(frozen=True)
+class Locked:
+    """What plugins.lock.json says of one stage."""
+
+    record: dict[str, Any]
+    """The compared record."""
+    rerun: Rerun
+    """The policy by which code that has moved was kept out of the record."""
+    moved: dict[str, str]
+    """The plugins whose code has moved, with their identities now."""
+
+    @property
+    def plugins(self) -> dict[str, str]:
+        """The identities of the code that runs."""
+        return {**self.record["plugins"], **self.moved}
+
+
+def read_entry(root: Path, address: str) -> Locked:
+    """What the file says of one stage.
 
     Raises:
         ParamsError: the file or the entry is missing.
@@ -142,12 +177,23 @@ def read_entry(root: Path, address: str) -> dict[str, Any]:
     fix = "run `dvc repro`, which resolves first, or `workbench resolve`"
     if not file.is_file():
         raise ParamsError(f"{LOCK_FILE} is missing", str(root.resolve()), fix)
-    record: Any = json.loads(file.read_text(encoding="utf-8"))["stages"]
+    content = json.loads(file.read_text(encoding="utf-8"))
+    record: Any = content["stages"]
     for part in address.split("."):
         if not isinstance(record, dict) or part not in record:
             raise ParamsError(f"no stage {address!r}", str(LOCK_FILE), fix)
         record = record[part]
-    return dict(record)
+    moved = content.get("moved", {}).get(address, {"rerun": "rerun", "plugins": {}})
+    return Locked(dict(record), moved["rerun"], moved["plugins"])
+
+
+def _results(root: Path) -> dict[str, dict[str, Any]]:
+    """Address → the record that made the newest result, from dvc.lock."""
+    found: dict[str, dict[str, Any]] = {}
+    for stage in digests.locked_stages(root).values():
+        for key, record in stage.get("params", {}).get(str(LOCK_FILE), {}).items():
+            found[key.removeprefix("stages.")] = record
+    return found
 
 
 def _choices(value: object, where: str) -> list[Choice]:

@@ -225,10 +225,11 @@ class Observer:
         ran = {run.started.stage: run.status for run in self._begun() if run.started is not None}
         known = set(_pipeline(self._folder / FILES_FOLDER))
         stale = standing.stale(now, {name for name, status in ran.items() if status != "FINISHED"}, self._folder / FILES_FOLDER)
+        moved = standing.moved(now, self._folder / FILES_FOLDER)
         for name, stage in now.items():
             if name in known and name not in ran and name not in stale:
                 state: Literal["restored", "unchanged"] = "unchanged" if before.get(name) == stage else "restored"
-                yield events.StageRestored(self._session.id, name, "", standing.outputs_of(stage), state)
+                yield events.StageRestored(self._session.id, name, "", standing.outputs_of(stage), state, moved.get(name, []))
 
 
 def _is_whole(lock: bytes) -> bool:

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast, get_args
 
 import yaml
 
@@ -34,6 +34,8 @@ SECTIONS: Mapping[str, Section] = {
     "eval": Section("eval", nested=True),
     "report": Section("report", nested=False),
 }
+Rerun = Literal["rerun", "warn", "pin"]
+"""What a stage does when the code of its plugins moves: rerun; keep its result and say so; keep it and run with no other code."""
 VARIABLES = ("models",)
 """Top-level keys that only dvc.yaml reads."""
 
@@ -59,6 +61,7 @@ class Entry:
     seed: int
     others: Mapping[str, Any]
     """The remaining keys: lists of further plugins, and paths that dvc.yaml reads."""
+    rerun: Rerun = "rerun"
 
 
 def load(root: Path) -> dict[str, Any]:
@@ -144,8 +147,11 @@ def _entry(address: str, kind: str, value: object) -> Entry:
     seed = value.get("seed", 0)
     if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
         raise ParamsError(f"seed is {seed!r}", f"{PARAMS_FILE}, key {address}.seed", "use a whole number from 0 to 4294967295")
-    others = {key: other for key, other in value.items() if key not in {"use", "with", "seed"}}
-    return Entry(address, kind, chosen, seed, others)
+    rerun = value.get("rerun", "rerun")
+    if rerun not in get_args(Rerun):
+        raise ParamsError(f"rerun is {rerun!r}", f"{PARAMS_FILE}, key {address}.rerun", f"use {', '.join(get_args(Rerun))}")
+    others = {key: other for key, other in value.items() if key not in {"use", "with", "seed", "rerun"}}
+    return Entry(address, kind, chosen, seed, others, cast("Rerun", rerun))
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):

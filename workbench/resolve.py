@@ -36,6 +36,6 @@ def resolve(root: Path) -> dict[str, Any]:
         WorkbenchError: the first thing that is wrong; the old file stays.
     """
     resolved, _ = check(root)
-    content = lock.make(resolved)
+    content = lock.make(root, resolved)
     lock.write(root, content)
     return content

@@ -26,7 +26,7 @@ from workbench.console import Console
 from workbench.errors import ArtifactError, ComputeError, PipelineError, PluginError, WorkbenchError
 from workbench.host import registry
 from workbench.journal import Journal, find_interrupted
-from workbench.lock import Resolved
+from workbench.lock import Locked, Resolved
 from workbench.params import SECTIONS, Choice, Entry
 from workbench.run import Cell, Chart, Generation, Run, Value
 from workbench.session import Session, current_session, end_with, main_root, process_start
@@ -46,8 +46,8 @@ def run_stage(address: str, flows: Mapping[str, str]) -> None:
     compute.prepare_process(chosen)
     session = current_session(root)
     end_with(session)
-    resolved, record = _restore(root, address)
-    plan = _plan(root, resolved, record, flows, chosen)
+    resolved, locked = _restore(root, address)
+    plan = _plan(root, resolved, locked, flows, chosen)
     with _only_writer(root, plan.name), Console(plan.name) as console:
         _execute(root, plan, session, console)
 
@@ -60,7 +60,7 @@ class Plan:
     """DVC's name of the stage."""
     resolved: Resolved
     record: Mapping[str, Any]
-    """Its entry in plugins.lock.json."""
+    """Its entry in plugins.lock.json, with ``moved`` where the code that runs is not the code of the entry."""
     inputs: Mapping[str, Path]
     outputs: Mapping[str, Path]
     metrics: Path | None
@@ -72,9 +72,10 @@ class Plan:
     """Identifies the result: lock entry, input digests and, where it matters, the machine."""
 
 
-def _restore(root: Path, address: str) -> tuple[Resolved, Mapping[str, Any]]:
-    """Build the stage from its lock entry, and refuse code that is no longer what was locked."""
-    record = lock.read_entry(root, address)
+def _restore(root: Path, address: str) -> tuple[Resolved, Locked]:
+    """Build the stage from its lock entry, and refuse code that is no longer what was locked, or not what is pinned."""
+    locked = lock.read_entry(root, address)
+    record = locked.record
     kind = SECTIONS[address.split(".")[0]].kind
     known = registry(root).select(kind, record["use"], f"{lock.LOCK_FILE}, stage {address}").plugin
     parts = {
@@ -84,13 +85,18 @@ def _restore(root: Path, address: str) -> tuple[Resolved, Mapping[str, Any]]:
     }
     entry = Entry(address, kind, Choice(record["use"], record["config"], address), record["seed"], parts)
     resolved = lock.resolve_entry(entry, registry(root))
-    if resolved.locked()["plugins"] != record["plugins"]:
+    if resolved.locked()["plugins"] != locked.plugins:
         raise PluginError("its code has changed since the pipeline was resolved", f"stage {address}", "run `dvc repro` again")
-    return resolved, record
+    if locked.rerun == "pin":
+        what = f"it has to run, and the code of {', '.join(locked.moved)} is no longer the code that it is pinned to"
+        fix = f"install that version again, or set {address}.rerun to `rerun` in params.yaml"
+        raise PluginError(what, f"stage {address}", fix)
+    return resolved, locked
 
 
-def _plan(root: Path, resolved: Resolved, record: Mapping[str, Any], flows: Mapping[str, str], chosen: compute.Compute) -> Plan:
+def _plan(root: Path, resolved: Resolved, locked: Locked, flows: Mapping[str, str], chosen: compute.Compute) -> Plan:
     stage = resolved.stage
+    record = {**locked.record, "moved": locked.moved} if locked.moved else locked.record
     unknown = set(flows) - {*stage.inputs, *stage.outputs, "metrics"}
     if unknown:
         raise PipelineError(f"unknown option --{min(unknown)}", f"stage {resolved.entry.address}", "`workbench check` explains")

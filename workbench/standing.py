@@ -32,6 +32,17 @@ def stale(stages: Mapping[str, Mapping[str, Any]], broken: set[str], folder: Pat
         found |= more
 
 
+def moved(stages: Mapping[str, Mapping[str, Any]], folder: Path) -> dict[str, list[str]]:
+    """Stage → the plugins whose code has moved without making it stale; see :mod:`workbench.lock`."""
+    kept: Mapping[str, Any] = _locked_keys(folder).get("moved", {})
+    return {
+        name: sorted(kept[key.removeprefix("stages.")]["plugins"])
+        for name, stage in stages.items()
+        for key in stage.get("params", {}).get("plugins.lock.json", {})
+        if key.removeprefix("stages.") in kept
+    }
+
+
 def _reads_other(stage: Mapping[str, Any], made: Mapping[str, str]) -> bool:
     return any(made.get(dep["path"], dep.get("md5")) != dep.get("md5") for dep in stage.get("deps", ()))
 

@@ -86,7 +86,8 @@ def _killed(store: Store, name: str, record: Mapping[str, Any]) -> str:
 def _from_cache(store: Store, name: str, record: Mapping[str, Any]) -> str:
     state = "restored from DVC's run cache" if record["state"] == "restored" else "unchanged"
     made = f"[made by this run]({store.link(record['run'])})" if record["run"] else NO_ORIGIN
-    return f"| {_text(name)} | cached: {state}, {made} | | {_key_results(record['results'])} |"
+    moved = f"; **the code of {_text(', '.join(record['moved']))} has moved since**" if record.get("moved") else ""
+    return f"| {_text(name)} | cached: {state}, {made}{moved} | | {_key_results(record['results'])} |"
 
 
 def _outcome(run: Run) -> str:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 LONGEST = 6_000
 _CUT = " … (cut; lock_entry.json has it whole)"
-_NOT_CHOSEN = ("plugins", "external")
+_NOT_CHOSEN = ("plugins", "external", "moved")
 """Keys of a lock entry that are found out, not chosen."""
 
 

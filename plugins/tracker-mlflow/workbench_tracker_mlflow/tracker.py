@@ -230,6 +230,7 @@ class MlflowTracker(Tracker[MlflowConfig]):
         record = {
             "stage": event.stage,
             "state": event.state,
+            "moved": event.moved,
             "run": origin.info.run_id if origin is not None else "",
             "kind": origin.data.tags[tags.KIND] if origin is not None else "",
             "results": description.results_of(origin) if origin is not None else {},
