@@ -50,6 +50,7 @@ def test_a_bad_file_is_refused_with_the_fix(tmp_path: Path, text: str, what: str
         ("dedup: {use: exact, with: 3}\n", "dedup.with"),
         ("dedup: {use: exact, seed: -1}\n", "dedup.seed"),
         ("dedup: {use: exact, seed: true}\n", "dedup.seed"),
+        ("dedup: {use: exact, rerun: never}\n", "dedup.rerun"),
         ("curate: {}\n", "curate"),
         ("curate: {../evil: {use: files}}\n", "curate"),
         ("eval: {a.b: {use: perplexity}}\n", "eval"),
