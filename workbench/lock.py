@@ -20,7 +20,7 @@ from workbench import digests
 from workbench.commit import write_text
 from workbench.errors import ParamsError, PluginError
 from workbench.host import Installed, Registry
-from workbench.identity import dependencies, identity
+from workbench.identity import code_digest, core_digest, dependencies, identity
 from workbench.kinds.stage import Stage
 from workbench.params import PARAMS_FILE, Choice, Entry, Rerun, choice, require_known
 from workbench.plugin import Plugin
@@ -69,6 +69,8 @@ class Resolved:
             f"{entry.plugin.kind} {entry.plugin.name}": {
                 "distribution": entry.distribution,
                 "version": entry.version,
+                "code": code_digest(entry.module)[:32],
+                "core": core_digest(entry)[:32],
                 "dependencies": dependencies(entry),
             }
             for entry in self.used
