@@ -38,7 +38,13 @@ def workbench_plugins():
 '''
 
 
-def install(site: Path, distribution: str, source: str, *, version: str = "1.0", requires: tuple[str, ...] = ()) -> Path:
+CORE = "pionero-workbench>=0.1,<0.2"
+"""What a distribution for today's contract requires of the core."""
+
+
+def install(
+    site: Path, distribution: str, source: str, *, version: str = "1.0", requires: tuple[str, ...] = (), core: str = CORE
+) -> Path:
     """Put a one-module package and its metadata into the folder ``site``; returns the module's file."""
     package = distribution.replace("-", "_")
     folder = site / package
@@ -47,7 +53,8 @@ def install(site: Path, distribution: str, source: str, *, version: str = "1.0",
     file.write_text(source, encoding="utf-8")
     info = site / f"{package}-{version}.dist-info"
     info.mkdir(exist_ok=True)
-    lines = [f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}", *(f"Requires-Dist: {name}" for name in requires)]
+    needed = [f"Requires-Dist: {name}" for name in (core, *requires) if name]
+    lines = [f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}", *needed]
     (info / "METADATA").write_text("\n".join(lines) + "\n")
     (info / "entry_points.txt").write_text(f"[workbench]\n{distribution} = {package}\n")
     return file

@@ -35,7 +35,7 @@ def measure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Measure
 
 def forget() -> None:
     registry.cache_clear()
-    for cached in (identity.code_digest, identity._module_file, identity._read, identity._version):
+    for cached in (identity.code_digest, identity._module_file, identity._read, identity.installed_version):
         cached.cache_clear()
     sys.modules.pop("demo_one", None)
 

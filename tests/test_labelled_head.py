@@ -92,3 +92,23 @@ def test_the_gradient_is_that_of_log_softmax() -> None:
     assert torch.autograd.gradcheck(lambda h, w: LabelLogProb.apply(h, w, None, targets, 0.7, 0)[0], (hidden, weight))
     expected = (hidden @ weight.t() / 0.7).log_softmax(1).gather(1, targets[:, None]).squeeze(1)
     assert torch.allclose(LabelLogProb.apply(hidden, weight, None, targets, 0.7, 0)[0], expected)
+
+
+@pytest.mark.parametrize("states", [torch.float32, torch.bfloat16])
+def test_under_autocast_it_agrees_with_float32(states: torch.dtype) -> None:
+    """On a processor that multiplies in bfloat16, training runs under autocast, and its backward pass outside of it."""
+    from workbench.labelled_head import LabelLogProb
+
+    torch.manual_seed(0)
+    hidden = torch.randn(5, 16).to(states).requires_grad_()
+    weight = torch.randn(7, 16, requires_grad=True)
+    targets = torch.tensor([0, 3, 6, 1, 1])
+    expected = (hidden.float() @ weight.t() / 0.7).log_softmax(1).gather(1, targets[:, None]).squeeze(1)
+    wanted = torch.autograd.grad(expected.sum(), (hidden, weight))
+    with torch.autocast("cpu", torch.bfloat16):
+        found = LabelLogProb.apply(hidden, weight, None, targets, 0.7, 0)[0]
+    assert found.dtype == torch.float32
+    assert torch.allclose(found, expected, atol=0.1)
+    for mine, theirs in zip(torch.autograd.grad(found.sum(), (hidden, weight)), wanted, strict=True):
+        assert mine.dtype == theirs.dtype
+        assert torch.allclose(mine.float(), theirs.float(), atol=0.1)

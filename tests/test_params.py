@@ -25,6 +25,15 @@ def test_other_keys_of_an_entry_are_kept(tmp_path: Path) -> None:
     assert params.entries(content)[0].others == {"data": "data/curated/preferences"}
 
 
+def test_a_section_may_hold_several_entries(tmp_path: Path) -> None:
+    content = params.load(
+        write(tmp_path, "align:\n  dpo: {use: dpo, data: pairs}\n  second: {use: grpo, data: problems, seed: 4}\n")
+    )
+    first, second = params.entries(content)
+    assert (first.address, first.kind, first.choice.use, first.others) == ("align.dpo", "align", "dpo", {"data": "pairs"})
+    assert (second.address, second.kind, second.choice.use, second.seed) == ("align.second", "align", "grpo", 4)
+
+
 @pytest.mark.parametrize(
     ("text", "what", "fix"),
     [
@@ -47,6 +56,8 @@ def test_a_bad_file_is_refused_with_the_fix(tmp_path: Path, text: str, what: str
     [
         ("dedup: exact\n", "dedup"),
         ("dedup: {with: {}}\n", "dedup"),
+        ("align: {dpo: {use: dpo}, grpo: {seed: 1}}\n", "align.grpo"),
+        ("align: {a.b: {use: dpo}}\n", "align"),
         ("dedup: {use: exact, with: 3}\n", "dedup.with"),
         ("dedup: {use: exact, seed: -1}\n", "dedup.seed"),
         ("dedup: {use: exact, seed: true}\n", "dedup.seed"),

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from fake_dvc import Step, Workspace
+from plugin_project import CORE
 
 from workbench import session, watcher
 from workbench.journal import read_events
@@ -62,7 +63,7 @@ def hook(name):
 
 
 for name in vars(TrackerHooks):
-    if not name.startswith("_") and name not in ("metrics_logged", "artifact_logged"):
+    if not name.startswith("_") and name not in ("metrics_logged", "artifact_logged", "past_runs"):
         setattr(Lines, name, hookimpl(hook(name)))
 
 
@@ -82,7 +83,7 @@ def workspace(tmp_path: Path, project: Path) -> Workspace:
     info = plugins / "lines-1.dist-info"
     info.mkdir(parents=True)
     (plugins / "lines_tracker.py").write_text(TRACKER)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: lines\nVersion: 1\n")
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: lines\nVersion: 1\nRequires-Dist: {CORE}\n")
     (info / "entry_points.txt").write_text("[workbench]\nlines = lines_tracker\n")
     return Workspace.create(tmp_path / "w", STAGES, (project, plugins), ["lines"])
 
@@ -164,6 +165,58 @@ def test_a_store_that_is_down_harms_no_stage_and_sync_makes_up_for_it(workspace:
     assert [line for line in seen if line.startswith("stage_started")] == ["stage_started first", "stage_started second"]
     assert sync(workspace) == 0
     assert lines(workspace) == seen
+
+
+def name_trackers(workspace: Workspace, *names: str) -> None:
+    (workspace.root / "compute.yaml").write_text(f"trackers: {json.dumps(names)}\n")
+
+
+def test_a_tracker_that_is_added_later_gets_what_ended_before(workspace: Workspace) -> None:
+    name_trackers(workspace)
+    assert workspace.repro(FIRST) == 0
+    assert workspace.repro(SECOND) == 0
+    assert watcher.pending(workspace.root) == []
+    assert sync(workspace) == 0  # nobody wants to know
+    name_trackers(workspace, "lines")
+    assert sync(workspace) == 2
+    seen = lines(workspace)
+    assert [line for line in seen if line.startswith("stage_started")] == ["stage_started first", "stage_started second"]
+    assert seen.count("session_finished  FINISHED") == 2
+    assert watcher.pending(workspace.root) == []
+    assert sync(workspace) == 0
+    assert lines(workspace) == seen
+
+
+def test_what_one_tracker_has_is_not_sent_to_it_again_for_the_sake_of_another(workspace: Workspace) -> None:
+    assert workspace.repro(FIRST) == 0
+    seen = lines(workspace)
+    second = TRACKER.replace('"lines"', '"others"').replace("lines.txt", "others.txt")
+    site = workspace.pythonpath[1]
+    (site / "others_tracker.py").write_text(second)
+    (site / "others-1.dist-info").mkdir()
+    (site / "others-1.dist-info" / "METADATA").write_text(
+        f"Metadata-Version: 2.1\nName: others\nVersion: 1\nRequires-Dist: {CORE}\n"
+    )
+    (site / "others-1.dist-info" / "entry_points.txt").write_text("[workbench]\nothers = others_tracker\n")
+    name_trackers(workspace, "lines", "others")
+    assert sync(workspace) == 1
+    assert lines(workspace) == seen
+    told = (workspace.root / "others.txt").read_text().splitlines()
+    assert [line.strip() for line in told if not line.startswith("metrics")] == [
+        line for line in seen if not line.startswith("metrics")
+    ]
+
+
+def test_a_session_that_has_ended_is_told_as_it_was_though_dvc_lock_has_moved_on(workspace: Workspace) -> None:
+    name_trackers(workspace)
+    assert workspace.repro(FIRST) == 0
+    (folder,) = (workspace.root / session.JOURNAL_FOLDER).glob("[!.]*")
+    before = {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+    assert workspace.repro(replace(FIRST, content="new", run="r-again", fingerprint="f-again")) == 0
+    name_trackers(workspace, "lines")
+    assert sync(workspace) == 2
+    changed = {file.name for file, content in before.items() if file.read_bytes() != content}
+    assert changed <= {"watcher.log"}
 
 
 def test_the_next_session_completes_what_a_killed_watcher_left(workspace: Workspace) -> None:

@@ -60,6 +60,34 @@ def check() -> None:
 
 
 @app.command()
+def plan(
+    targets: Annotated[list[str] | None, typer.Argument(help="Stages as DVC names them; none means all.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what `dvc repro` would run now, why, and what it will cost."""
+    from workbench.planning import forecast, page
+    from workbench.planning.plan import make
+    from workbench.session import main_root
+
+    plans = make(Path.cwd(), targets or [])
+    foretold = {plan.stage: (plan.record, plan.forecast) for plan in plans if plan.forecast is not None}
+    forecast.write(main_root(Path.cwd()), foretold)
+    typer.echo(json.dumps(page.records(plans), indent=1) if as_json else "\n".join(page.lines(plans)))
+
+
+@app.command()
+def why(
+    stage: Annotated[str, typer.Argument(help="A stage as DVC names it, such as eval@perplexity-base.")], as_json: AsJson = False
+) -> None:
+    """Say why a stage would or would not run, back to what changed."""
+    from workbench.planning import page
+    from workbench.planning.plan import make
+
+    plans = make(Path.cwd(), [stage], costs=False)
+    typer.echo(json.dumps(page.record(plans, stage), indent=1) if as_json else "\n".join(page.explanation(plans, stage)))
+
+
+@app.command()
 def plugins(
     as_json: AsJson = False, errors: Annotated[bool, typer.Option("--errors", help="Show the tracebacks of broken ones.")] = False
 ) -> None:
@@ -69,30 +97,48 @@ def plugins(
 
     found = registry(Path.cwd())
     rows = catalog.rows(found)
-    if as_json:
-        typer.echo(json.dumps(rows, indent=1))
-        return
-    for row in rows:
-        typer.echo(f"{row['kind']:10} {row['name']:22} {row['distribution']} {row['version']}  {row['health']}")
-    for broken in found.broken if errors else ():
+    typer.echo(json.dumps(rows, indent=1) if as_json else "\n".join(catalog.lines(rows)))
+    for broken in found.broken if errors and not as_json else ():
         typer.echo(f"\n{broken.distribution} {broken.version}\n{broken.traceback}")
 
 
 @app.command()
 def info(kind: str, name: str, as_json: AsJson = False) -> None:
-    """Describe one plugin: what it does, its configuration, an example for params.yaml."""
+    """Describe one plugin: what it does, its configuration, an example that is valid as it stands."""
     from workbench import catalog
     from workbench.host import registry
 
-    facts = catalog.describe(registry(Path.cwd()).select(kind, name))
-    if as_json:
-        typer.echo(json.dumps(facts, indent=1))
-        return
-    typer.echo(f"{kind} {name} · {facts['distribution']} {facts['version']} · {facts['source']}\n\n{facts['description']}\n")
-    for field in facts["config"]:
-        bounds = f" ({field['bounds']})" if field["bounds"] else ""
-        typer.echo(f"  {field['key']}: {field['type']} = {field['default']}{bounds}\n      {field['meaning']}")
-    typer.echo(f"\nIn params.yaml:\n\n{facts['example']}")
+    known = registry(Path.cwd())
+    facts = catalog.describe(known, known.select(kind, name))
+    typer.echo(json.dumps(facts, indent=1, ensure_ascii=False) if as_json else "\n".join(catalog.page(facts)))
+
+
+@app.command()
+def schema(
+    write: Annotated[
+        bool, typer.Option("--write", help="Write it to .workbench/params.schema.json, where editors look.")
+    ] = False,
+) -> None:
+    """Print the JSON Schema of params.yaml, made of the installed plugins."""
+    from workbench import schema as schemas
+    from workbench.host import registry
+
+    known = registry(Path.cwd())
+    typer.echo(f"wrote {schemas.write(Path.cwd(), known)}" if write else json.dumps(schemas.build(known), indent=1))
+
+
+@app.command()
+def new_plugin(
+    kind: str,
+    name: Annotated[str, typer.Argument(help="Lower-case words joined by hyphens; `use:` will name it.")],
+    into: Annotated[Path, typer.Option(help="Folder to write KIND-NAME into.")] = Path("plugins"),
+) -> None:
+    """Write a distribution for a new plugin that installs, passes its tests and runs as it is."""
+    from workbench import scaffold
+
+    draft = scaffold.draft(kind, name)
+    folder = scaffold.write(draft, into)
+    typer.echo(f"wrote {folder}; next:\n\n" + "\n".join(f"  {line}" for line in scaffold.next_steps(draft, folder)))
 
 
 @app.command()

@@ -6,6 +6,7 @@ import ctypes
 import os
 import warnings
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
@@ -82,7 +83,8 @@ def choose(config: ComputeConfig) -> Compute:
 
 def _choose_device(config: ComputeConfig) -> Literal["cpu", "cuda"]:
     # Asking torch costs its import, two seconds in every stage, so it is asked only where a GPU is likely.
-    if config.device == "cpu" or (config.device == "auto" and not Path("/dev/nvidiactl").exists()):
+    # An environment of its own may have no torch, and nothing then computes on a GPU through it.
+    if config.device == "cpu" or (config.device == "auto" and not Path("/dev/nvidiactl").exists()) or not find_spec("torch"):
         return "cpu"
     import torch
 

@@ -168,6 +168,11 @@ def observed(journal: Path) -> Path:
     return journal.with_name(journal.name.removesuffix(".jsonl") + OBSERVED)
 
 
+def has_all(folder: Path, tracker: str) -> bool:
+    """Whether a tracker has got a session that has ended: how it ended is sent last."""
+    return CLOSED in _load_offsets(folder).get(tracker, {})
+
+
 def links_of(folder: Path, run: str) -> dict[str, str]:
     """Tracker → what it calls the run; empty while no tracker has taken it."""
     return _read_json(folder / f"{run}.links.json")

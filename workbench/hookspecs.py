@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from workbench import events
+    from workbench.planning.calibration import PastRun
     from workbench.plugin import Plugin
 
 hookspec = pluggy.HookspecMarker("workbench")
@@ -75,3 +78,18 @@ class TrackerHooks:
     @hookspec
     def session_finished(self, event: events.SessionFinished) -> None:
         """The ``dvc repro`` is over and every event of it was sent."""
+
+    @hookspec
+    def past_runs(self, workspace: Path, kind: str, plugin: str, machine: str) -> list[PastRun]:  # type: ignore[empty-body]
+        """Return the finished runs of one plugin on one machine, newest first; ``workbench plan`` learns from them.
+
+        Called outside the watcher, on a tracker that was not opened. Leave out runs that were resumed, whose time is
+        not that of all their work.
+
+        Args:
+            workspace: the main workspace.
+            kind: the plugin's kind.
+            plugin: the plugin's name.
+            machine: digest of the machine's fingerprint; a run's is :func:`workbench.machine.digest` of what
+                :class:`~workbench.events.StageStarted` holds.
+        """

@@ -1,12 +1,20 @@
-"""The plugin host: finds installed plugins, keeps the errors of broken ones, and selects one by kind and name."""
+"""The plugin host: finds installed plugins, keeps the errors of broken ones, and selects one by kind and name.
+
+A distribution offers its plugins by one entry point of group ``workbench``, whose key is the distribution's name. Each is loaded
+on its own, so that whatever goes wrong in one is kept as its error and met only by who selects its plugins.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import importlib.abc
+import re
 import sys
+import time
 import traceback
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module, metadata
 from pathlib import Path
@@ -15,12 +23,15 @@ from typing import Any
 
 import pluggy
 
-from workbench import hookspecs
+from workbench import contract, hookspecs, missing
 from workbench.errors import PluginError
-from workbench.plugin import CONTRACT_VERSION, Plugin
+from workbench.plugin import Plugin
 
 GROUP = "workbench"
-PLUGIN_FOLDER = Path("plugins")
+HOOK = "workbench_plugins"
+PLUGIN_FOLDER = missing.PLUGIN_FOLDER
+FORBIDDEN = frozenset({"torch", "transformers", "mlflow"})
+"""Packages that no plugin may import before it runs: with torch loaded no stage could set its threads and start."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +43,8 @@ class Installed:
     version: str
     module: str
     """Import name of the distribution's package."""
+    import_seconds: float = field(default=0.0, compare=False)
+    """What importing the distribution's package took."""
 
     @property
     def key(self) -> tuple[str, str]:
@@ -41,13 +54,25 @@ class Installed:
 
 @dataclass(frozen=True)
 class Broken:
-    """A distribution whose plugins could not be loaded."""
+    """A distribution that could not be loaded, or one class of it that breaks the contract."""
 
     distribution: str
     version: str
     error: str
     """One line."""
     traceback: str
+    where: str = ""
+    """File and line at fault."""
+    fix: str = ""
+    kind: str = ""
+    name: str = ""
+    """Kind and name, empty where the whole distribution could not be loaded."""
+
+    def offers(self, kind: str, name: str) -> bool:
+        """Whether it is that plugin, as far as one can tell of what could not be loaded."""
+        if not self.name:
+            return self.distribution.endswith(f"{kind}-{name}")
+        return self.name == name and (self.kind == kind or self.kind not in contract.KINDS)
 
 
 @dataclass(frozen=True)
@@ -56,6 +81,8 @@ class Registry:
 
     installed: tuple[Installed, ...]
     broken: tuple[Broken, ...]
+    root: Path = Path()
+    """The workspace."""
 
     def names(self, kind: str) -> list[str]:
         """The names of a kind's plugins."""
@@ -65,7 +92,7 @@ class Registry:
         """The plugin of that kind and name.
 
         Raises:
-            PluginError: no distribution, or more than one, offers it.
+            PluginError: no distribution, or more than one, offers it, or the one that does is broken.
         """
         found = [entry for entry in self.installed if entry.key == (kind, name)]
         if len(found) == 1:
@@ -74,101 +101,48 @@ class Registry:
             owners = " and ".join(f"{entry.distribution} {entry.version}" for entry in found)
             fix = f"uninstall one of them, for example `pip uninstall {found[-1].distribution}`"
             raise PluginError(f"two distributions offer the {kind} {name!r}: {owners}", where, fix)
+        for broken in self.broken:
+            if broken.offers(kind, name):
+                raise _broken_error(broken, kind, name, where)
         raise PluginError(*self._unknown(kind, name, where))
 
     def _unknown(self, kind: str, name: str, where: str) -> tuple[str, str, str]:
-        folder = PLUGIN_FOLDER / f"{kind}-{name}"
-        for broken in self.broken:
-            if broken.distribution.endswith(f"{kind}-{name}"):
-                what = f"the {kind} {name!r} is installed and broken: {broken.error}"
-                return what, where, f"mend or reinstall {broken.distribution}; `workbench plugins --errors` shows its traceback"
+        if kind not in contract.KINDS:
+            return f"there is no kind {kind!r}; the kinds are {', '.join(contract.KINDS)}", where, _closest(kind, contract.KINDS)
         choices = self.names(kind)
         what = f"no {kind} {name!r} is installed; there is {', '.join(choices) or 'none of that kind'}"
-        if folder.is_dir():
-            return what, where, f"pip install -e {folder}"
-        close = difflib.get_close_matches(name, choices, 1)
-        return what, where, f"did you mean {close[0]!r}?" if close else "install a distribution that offers it"
+        fix = missing.pip_line(self.root, kind, name) or _closest(name, choices)
+        unread = [f"{broken.distribution} {broken.version}" for broken in self.broken if not broken.name]
+        if unread and not fix:
+            fix = f"{', '.join(unread)} could not be loaded and may offer it; `workbench plugins --errors` says why"
+        return what, where, fix or "install a distribution that offers it"
 
 
 @cache
 def registry(root: Path) -> Registry:
     """Load every installed plugin. A workspace's own ``plugins/*`` win over editable installs from another copy of it."""
     _prefer_workspace(root)
-    manager = pluggy.PluginManager(GROUP)
-    manager.add_hookspecs(hookspecs)
     installed: list[Installed] = []
     broken: list[Broken] = []
-    for distribution in _distributions():
-        name, version = distribution.metadata["Name"], distribution.version
+    for distribution in _offering():
+        name = version = "?"
         try:
-            installed += _load(distribution, manager)
-        except Exception as error:  # noqa: BLE001 - a stranger's module may raise anything; it is kept and shown
-            line = str(error).splitlines()[0] if str(error) else ""
-            broken.append(Broken(name, version, f"{type(error).__name__}: {line}", traceback.format_exc()))
-    return Registry(tuple(installed), tuple(broken))
-
-
-def _distributions() -> list[metadata.Distribution]:
-    named = {
-        distribution.metadata["Name"]: distribution
-        for distribution in reversed(list(metadata.distributions()))
-        if any(point.group == GROUP for point in distribution.entry_points)
-    }
-    return [named[name] for name in sorted(named)]
-
-
-def _load(distribution: metadata.Distribution, manager: pluggy.PluginManager) -> list[Installed]:
-    name = distribution.metadata["Name"]
-    found = []
-    for point in distribution.entry_points:
-        if point.group != GROUP:
+            name, version, requirements = _read_metadata(distribution)
+            contract.require_contract(contract.declared(requirements), f"{name} {version}")
+            module, classes, seconds = _load(distribution, name)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - a stranger's module may even exit; it is kept and shown
+            broken.append(_broken(name, version, error))
             continue
-        if point.name != name:
-            raise PluginError(
-                f"entry point {point.name!r} is not the distribution's name", f"{name}, pyproject.toml", f"name it {name!r}"
-            )
-        module = import_module(point.module)
-        _register(manager, module, point.name)
-        for plugin in module.workbench_plugins():
-            _require_contract(plugin, name)
-            found.append(Installed(plugin, name, distribution.version, point.module.split(".")[0]))
-    return found
-
-
-def _register(manager: pluggy.PluginManager, module: ModuleType, name: str) -> None:
-    manager.register(module, name)
-    try:
-        manager.check_pending()
-    except pluggy.PluginValidationError as error:
-        manager.unregister(module)
-        raise PluginError(str(error), module.__file__ or name, "the hook is `workbench_plugins`") from error
-    if not manager.get_hookcallers(module):
-        manager.unregister(module)
-        raise PluginError("it implements no hook", module.__file__ or name, "mark `workbench_plugins` with @hookimpl")
-
-
-def _require_contract(plugin: type[Plugin[Any]], distribution: str) -> None:
-    where = f"{distribution}, class {getattr(plugin, '__qualname__', plugin)}"
-    if not (isinstance(plugin, type) and issubclass(plugin, Plugin)):
-        raise PluginError("it is no plugin class", where, "subclass a kind, such as workbench.kinds.filter.Filter")
-    for attribute in ("kind", "name", "Config"):
-        if not hasattr(plugin, attribute):
-            raise PluginError(f"it has no attribute {attribute!r}", where, f"set {attribute} on the class")
-    if plugin.contract != CONTRACT_VERSION:
-        raise PluginError(
-            f"it speaks contract {plugin.contract}, and this workbench contract {CONTRACT_VERSION}",
-            where,
-            "upgrade the older of the two",
-        )
-    for field, info in plugin.Config.model_fields.items():
-        if not info.description:
-            raise PluginError(f"config field {field!r} has no docstring", where, "write a docstring under the field")
-
-
-def _prefer_workspace(root: Path) -> None:
-    # Editable installs are found at the end of sys.path or by finders after it, so the front of sys.path wins.
-    folders = [str(file.parent) for file in sorted((root / PLUGIN_FOLDER).glob("*/pyproject.toml"))]
-    sys.path[:0] = [folder for folder in folders if folder not in sys.path[: len(folders)]]
+        package = module.__name__.partition(".")[0]
+        defects = _defects(classes)
+        for position, plugin in enumerate(classes):
+            if position in defects:
+                broken.append(_broken(name, version, defects[position], plugin))
+            else:
+                installed.append(Installed(plugin, name, version, package, seconds))
+    return Registry(tuple(installed), tuple(sorted(broken, key=lambda item: (item.distribution, item.name))), root)
 
 
 def load_trackers(root: Path, names: Iterable[str]) -> Sequence[Plugin[Any]]:
@@ -179,3 +153,174 @@ def load_trackers(root: Path, names: Iterable[str]) -> Sequence[Plugin[Any]]:
     """
     selected = [registry(root).select("tracker", name, "compute.yaml, key trackers").plugin for name in names]
     return [plugin(plugin.Config()) for plugin in selected]
+
+
+def _offering() -> list[metadata.Distribution]:
+    """The distributions with entry points of the group, by name; of two with one name, that which is found first."""
+    found: dict[str, metadata.Distribution] = {}
+    for distribution in metadata.distributions():
+        try:
+            text = distribution.read_text("entry_points.txt") or ""
+        except UnicodeDecodeError:
+            continue  # no installer writes such a file: it is none of ours
+        if re.search(rf"^\s*\[\s*{GROUP}\s*\]", text, re.MULTILINE):
+            found.setdefault(_canonical(distribution), distribution)
+    return [found[name] for name in sorted(found)]
+
+
+def _canonical(distribution: metadata.Distribution) -> str:
+    with contextlib.suppress(Exception):  # metadata that is missing or torn is told of later
+        return re.sub(r"[-_.]+", "-", distribution.metadata["Name"]).lower()
+    return str(distribution.locate_file(""))
+
+
+def _read_metadata(distribution: metadata.Distribution) -> tuple[str, str, list[str]]:
+    """Name, version and ``Requires-Dist`` lines."""
+    try:
+        read = distribution.metadata
+        name, version = read["Name"], read["Version"]
+    except (TypeError, KeyError, ValueError):
+        name = version = ""
+    if not (name and version):
+        fix = "remove what an interrupted installation left there, and install the plugin again"
+        raise PluginError("its metadata has no name or version", str(distribution.locate_file("")), fix)
+    return name, version, read.get_all("Requires-Dist") or []
+
+
+def _load(distribution: metadata.Distribution, name: str) -> tuple[ModuleType, list[type[Plugin[Any]]], float]:
+    """Import the module of its entry point, which takes so many seconds, and ask its hook for the classes."""
+    point = _entry_point(distribution, name)
+    started = time.perf_counter()
+    # What a module prints would spoil the output of `--json`.
+    with _nothing_heavy(), contextlib.redirect_stdout(sys.stderr):
+        module = import_module(point.module)
+        seconds = time.perf_counter() - started
+        classes = _hook(module)()
+    if not isinstance(classes, list):
+        fix = f"return a list of classes from `{HOOK}`"
+        raise PluginError(f"its hook returns {type(classes).__name__}, not a list of classes", _place_of_hook(module), fix)
+    return module, classes, seconds
+
+
+def _entry_point(distribution: metadata.Distribution, name: str) -> metadata.EntryPoint:
+    fix = f'in its pyproject.toml write {name} = "PACKAGE" under [project.entry-points.{GROUP}], and install it again'
+    where = f"{name}, entry points"
+    try:
+        points = [point for point in distribution.entry_points if point.group == GROUP]
+    except (TypeError, ValueError) as error:
+        raise PluginError("its entry points cannot be read", where, fix) from error
+    if len(points) != 1:
+        raise PluginError(f"it has {len(points)} entry points of the group {GROUP!r}", where, fix)
+    (point,) = points
+    if point.name != name:
+        raise PluginError(f"entry point {point.name!r} is not the distribution's name", where, fix)
+    if not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*", point.value):
+        raise PluginError(f"its entry point {point.value!r} names no module", where, fix)
+    return point
+
+
+def _hook(module: ModuleType) -> Callable[[], object]:
+    """The module's implementation of the hook."""
+    manager = pluggy.PluginManager(GROUP)
+    manager.add_hookspecs(hookspecs)
+    try:
+        manager.register(module)
+        manager.check_pending()
+    except pluggy.PluginValidationError as error:
+        marked = [name for name in vars(module) if manager.parse_hookimpl_opts(module, name)]
+        problem = [line for line in str(error).splitlines() if line][-1]
+        raise PluginError(
+            problem, contract.place(getattr(module, marked[0])), f"the hook is `{HOOK}`, without arguments"
+        ) from error
+    implementations = manager.hook.workbench_plugins.get_hookimpls()
+    if not implementations:
+        raise PluginError(
+            "it implements no hook", _place_of_hook(module), f"mark the function `{HOOK}` with @hookimpl of workbench"
+        )
+    return implementations[0].function
+
+
+def _place_of_hook(module: ModuleType) -> str:
+    function = getattr(module, HOOK, None)
+    return contract.place(function) if callable(function) else str(module.__file__ or module.__name__)
+
+
+def _defects(classes: Sequence[Any]) -> dict[int, BaseException]:
+    """What is wrong with classes, by their position."""
+    found: dict[int, BaseException] = {}
+    for position, plugin in enumerate(classes):
+        try:
+            contract.require_class(plugin)
+        except Exception as error:  # noqa: BLE001 - a metaclass of a stranger may raise anything
+            found[position] = error
+    keys = {position: (plugin.kind, plugin.name) for position, plugin in enumerate(classes) if position not in found}
+    for position, (kind, name) in keys.items():
+        if list(keys.values()).count((kind, name)) > 1:
+            what, fix = (
+                f"its distribution offers the {kind} {name!r} twice",
+                "give one of the two another name, or return it once",
+            )
+            found[position] = PluginError(what, contract.place(classes[position]), fix)
+    return found
+
+
+def _broken(distribution: str, version: str, error: BaseException, plugin: object = None) -> Broken:
+    kind, name = (word if isinstance(word, str) else "" for word in (getattr(plugin, "kind", ""), getattr(plugin, "name", "")))
+    text = "".join(traceback.format_exception(error))
+    if isinstance(error, PluginError):
+        return Broken(distribution, version, error.what, text, error.where or _culprit(error), error.fix, kind, name)
+    line = next(iter(str(error).splitlines()), "")
+    return Broken(distribution, version, f"{type(error).__name__}: {line}", text, _culprit(error), _advice(error), kind, name)
+
+
+def _culprit(error: BaseException) -> str:
+    """File and line in the plugin's own package where the error came from."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{error.filename}, line {error.lineno}"
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename != __file__]
+    strange = [frame for frame in frames if not frame.filename.startswith("<") and "/importlib/" not in frame.filename]
+    own = [frame for frame in strange if Path(frame.filename).is_relative_to(Path(strange[0].filename).parent)]
+    return f"{own[-1].filename}, line {own[-1].lineno}" if own else ""
+
+
+def _advice(error: BaseException) -> str:
+    if isinstance(error, ModuleNotFoundError):
+        return f"install what it lacks, or it again with its dependencies, so that `import {error.name}` works"
+    return "mend it or install another release"
+
+
+def _broken_error(broken: Broken, kind: str, name: str, where: str) -> PluginError:
+    what = f"the {kind} {name!r} is installed and broken: {broken.error}"
+    fix = f"{broken.fix}; `workbench plugins --errors` shows the traceback of {broken.distribution} {broken.version}"
+    return PluginError(what, "; ".join(place for place in (where, broken.where) if place), fix)
+
+
+def _closest(word: str, choices: Iterable[str]) -> str:
+    close = difflib.get_close_matches(word, list(choices), 1)
+    return f"did you mean {close[0]!r}?" if close else ""
+
+
+@contextlib.contextmanager
+def _nothing_heavy() -> Iterator[None]:
+    barrier = _Barrier()
+    sys.meta_path.insert(0, barrier)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(barrier)
+
+
+class _Barrier(importlib.abc.MetaPathFinder):
+    """Ends the import of a plugin that imports what it may not, so that it breaks alone."""
+
+    def find_spec(self, fullname: str, path: object = None, target: object = None) -> None:
+        """Find nothing, so that the next finder is asked."""
+        if fullname in FORBIDDEN:  # no ImportError, which the plugin might take for a package that is not installed
+            what = f"its import imports {fullname}, which every command and every stage would then pay for"
+            raise PluginError(what, "", f"import {fullname} inside the function that uses it")
+
+
+def _prefer_workspace(root: Path) -> None:
+    # Editable installs are found at the end of sys.path or by finders after it, so the front of sys.path wins.
+    folders = [str(file.parent) for file in sorted((root / PLUGIN_FOLDER).glob("*/pyproject.toml"))]
+    sys.path[:0] = [folder for folder in folders if folder not in sys.path[: len(folders)]]

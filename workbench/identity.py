@@ -10,6 +10,7 @@ import ast
 import hashlib
 import re
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
@@ -26,31 +27,44 @@ DISTRIBUTIONS = {"yaml": "PyYAML"}
 IGNORED = {"__pycache__", ".mypy_cache", ".pytest_cache", ".ruff_cache"}
 
 
-def identity(entry: Installed) -> str:
-    """32 hexadecimal digits: the plugin's package, the core modules it uses, its direct dependencies' versions."""
+def identity(entry: Installed, version: Callable[[str], str] | None = None) -> str:
+    """32 hexadecimal digits: the plugin's package, the core modules it uses, its direct dependencies' versions.
+
+    ``version`` looks versions up where the plugin runs, if that is not here.
+    """
     parts = [
         code_digest(entry.module),
         core_digest(entry),
-        *(f"{name}=={version}" for name, version in dependencies(entry).items()),
+        *(f"{name}=={number}" for name, number in dependencies(entry, version).items()),
     ]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
 
-def dependencies(entry: Installed) -> dict[str, str]:
+def dependencies(entry: Installed, version: Callable[[str], str] | None = None) -> dict[str, str]:
     """Versions of the plugin's direct dependencies, and of the core's third-party imports, without local labels."""
-    found = {}
+    look_up = version or installed_version
+    found = {name: look_up(name) for name in core_dependencies(entry)}
     for requirement in metadata.requires(entry.distribution) or []:
         name = re.split(r"[ ;<>=!~\[(]", requirement, maxsplit=1)[0]
         if "extra ==" not in requirement and name != CORE_DISTRIBUTION:
-            found[name] = _version(name)
-    for module in _third_party(_core_modules(entry)):
-        name = DISTRIBUTIONS.get(module, module)
-        found[name] = _version(name)
+            found[name] = look_up(name)
     return dict(sorted(found.items()))
 
 
+def core_dependencies(entry: Installed) -> list[str]:
+    """The distributions that the core modules of a plugin import."""
+    return [DISTRIBUTIONS.get(module, module) for module in _third_party(_core_modules(entry))]
+
+
+def package(module: str) -> Path:
+    """Where a module lies: the folder of a package, the file of a single module."""
+    file = _module_file(module)
+    return file.parent if file.name == "__init__.py" else file
+
+
 @cache
-def _version(distribution: str) -> str:
+def installed_version(distribution: str) -> str:
+    """The version that is installed here, without its local label; ``absent`` when there is none."""
     try:
         return metadata.version(distribution).partition("+")[0]
     except metadata.PackageNotFoundError:

@@ -43,7 +43,8 @@ class LabelLogProb(torch.autograd.Function):
         if bias is not None or softcap is not None:
             raise NotImplementedError("a head with a bias or soft-capped logits needs TRL's own kernel")
         ctx.scale = logit_scale / temperature
-        logits = (hidden @ weight.t()) * ctx.scale  # (n, v)
+        product = hidden @ weight.t()  # (n, v), in bfloat16 under autocast
+        logits = product.to(torch.promote_types(product.dtype, torch.float32)) * ctx.scale
         log_z = logits.logsumexp(1, keepdim=True)
         probabilities = torch.exp(logits - log_z)
         label = logits.gather(1, targets[:, None])
@@ -66,6 +67,7 @@ class LabelLogProb(torch.autograd.Function):
         gradient = probabilities * -scaled
         gradient.scatter_add_(1, targets[:, None], scaled)
         for_hidden, for_weight = ctx.needs_input_grad[:2]
+        hidden, weight = hidden.to(gradient.dtype), weight.to(gradient.dtype)
         return (gradient @ weight if for_hidden else None, gradient.t() @ hidden if for_weight else None, *[None] * 7)
 
 

@@ -8,7 +8,7 @@ code moves, ``stages`` holds the identities that made the result, and ``moved`` 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from workbench import digests
+from workbench import digests, environment
 from workbench.commit import write_text
 from workbench.errors import ParamsError, PluginError
 from workbench.host import Installed, Registry
@@ -44,7 +44,7 @@ class Resolved:
             "use": self.entry.choice.use,
             "config": self.stage.config.model_dump(mode="json"),
             "seed": self.entry.seed,
-            "plugins": {f"{entry.plugin.kind} {entry.plugin.name}": identity(entry) for entry in self.used},
+            "plugins": {f"{entry.plugin.kind} {entry.plugin.name}": identity(entry, self._version) for entry in self.used},
         }
         for key, members in self.stage.members.items():
             record[key] = [{"use": member.name, "config": member.config.model_dump(mode="json")} for member in members]
@@ -71,10 +71,14 @@ class Resolved:
                 "version": entry.version,
                 "code": code_digest(entry.module)[:32],
                 "core": core_digest(entry)[:32],
-                "dependencies": dependencies(entry),
+                "dependencies": dependencies(entry, self._version),
             }
             for entry in self.used
         }
+
+    @cached_property
+    def _version(self) -> Callable[[str], str]:
+        return environment.versions(self.used)
 
     @cached_property
     def external(self) -> dict[str, str]:

@@ -7,6 +7,7 @@ import json
 import os
 import platform
 from importlib import metadata
+from importlib.util import find_spec
 
 from workbench.compute import Compute, cpu_facts, cpu_flags
 
@@ -33,7 +34,7 @@ def fingerprint(compute: Compute) -> dict[str, object]:
         "processor": " ".join(facts.get(key, "") for key in ("vendor_id", "cpu family", "model")).strip() or platform.machine(),
         "instruction_sets": [flag for flag in INSTRUCTION_SETS if flag in cpu_flags()],
         "python": ".".join(platform.python_version_tuple()[:2]),
-        "builds": {name: metadata.version(name) for name in NUMERIC_PACKAGES},
+        "builds": {name: metadata.version(name) for name in NUMERIC_PACKAGES if find_spec(name)},
         "variables": {name: os.environ[name] for name in NUMERIC_VARIABLES if name in os.environ},
         "compute": compute.as_dict(),
     }

@@ -83,14 +83,19 @@ class Observer:
         self._lock_seen = b""
 
     def look(self) -> None:
-        """One round: read, then record deaths, hashes and samples; opens the session when it sees its first run."""
+        """One round: read, then record deaths, hashes and samples; opens the session when it sees its first run.
+
+        Of a session that was closed nothing more is recorded: its dvc.lock may be that of a later one by now.
+        """
         for path in self._folder.glob("[!_]*.jsonl"):
             if not path.name.endswith(OBSERVED):
                 self._runs.setdefault(path, Watched(path))
-        self._keep_lock()
+        is_closed = (self._folder / CLOSED).exists()
+        if not is_closed:
+            self._keep_lock()
         for run in self._runs.values():
             run.read()
-            if run.started is not None:
+            if run.started is not None and not is_closed:
                 self._record(run, run.started)
         if not self.is_open() and self._begun():  # what was only restored is sure once DVC is gone: see close
             self._open()

@@ -17,6 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
+from workbench.errors import TrainingError
+
 if TYPE_CHECKING:
     from workbench.kinds.training import OptimizerConfig
     from workbench.run import Run
@@ -87,7 +89,14 @@ class MuonAdamW(torch.optim.AdamW):
 
 
 def build(model: nn.Module, config: OptimizerConfig, steps: int, run: Run) -> tuple[torch.optim.Optimizer, LambdaLR]:
-    """The optimizer of a configuration and its schedule: linear warm-up, plateau, linear decay to zero at the last step."""
+    """The optimizer of a configuration and its schedule: linear warm-up, plateau, linear decay to zero at the last step.
+
+    Raises:
+        TrainingError: the model has no weights that gradients could train, as an n-gram model's counts.
+    """
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        what = f"{type(model).__name__} has no weights that gradients could train"
+        raise TrainingError(what, f"stage {run.stage}", "start from another model, or run its evaluations alone")
     optimizer = MuonAdamW(_groups(model, config), torch.bfloat16 if run.compute.precision == "bf16" else torch.float32)
     return optimizer, LambdaLR(optimizer, partial(_scale, steps=steps, warmup=config.warmup_steps, decay=config.decay_share))
 

@@ -21,7 +21,7 @@ class Section:
 
     kind: str
     nested: bool
-    """Whether the section holds one entry per key (``curate``, ``eval``) or is an entry itself."""
+    """Whether the section always holds one entry per key (``curate``, ``eval``); any other is an entry, or holds several."""
 
 
 SECTIONS: Mapping[str, Section] = {
@@ -97,7 +97,7 @@ def entries(params: Mapping[str, Any]) -> list[Entry]:
         if name not in SECTIONS:
             continue
         section = SECTIONS[name]
-        for address, value in _addresses(name, content) if section.nested else [(name, content)]:
+        for address, value in _addresses(name, content) if section.nested or _is_chain(content) else [(name, content)]:
             found.append(_entry(address, section.kind, value))
     return found
 
@@ -130,6 +130,13 @@ def require_known(key: object, known: Iterable[str], where: str) -> None:
     close = difflib.get_close_matches(str(key), names, 1)
     hint = f"did you mean {close[0]!r}?" if close else f"the keys are: {', '.join(names)}"
     raise ParamsError(f"unknown key {key!r}", where, hint)
+
+
+def _is_chain(content: object) -> bool:
+    """Whether a section holds entries under keys of its own, as in ``align: {dpo: {use: dpo}, grpo: {use: grpo}}``."""
+    if not isinstance(content, dict) or "use" in content:
+        return False
+    return any(isinstance(value, dict) and "use" in value for value in content.values())
 
 
 def _addresses(section: str, content: object) -> list[tuple[str, object]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from workbench import compute, lock, params, pipeline
+from workbench import compute, environment, lock, params, pipeline
 from workbench.host import load_trackers, registry
 from workbench.lock import Resolved
 from workbench.pipeline import StageCall
@@ -36,6 +36,8 @@ def resolve(root: Path) -> dict[str, Any]:
         WorkbenchError: the first thing that is wrong; the old file stays.
     """
     resolved, _ = check(root)
+    for item in resolved:
+        environment.lock(item.used)
     content = lock.make(root, resolved)
     lock.write(root, content)
     return content

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from workbench import compute, digests, events, lock, machine, params, pipeline
+from workbench import compute, digests, environment, events, lock, machine, params, pipeline
 from workbench.artifacts.formats import FORMATS, rows_and_columns
 from workbench.checkpoints import newest_complete
 from workbench.commit import move_into_place, remove, write_text
@@ -47,6 +47,9 @@ def run_stage(address: str, flows: Mapping[str, str]) -> None:
     session = current_session(root)
     end_with(session)
     resolved, locked = _restore(root, address)
+    if not environment.is_inside(main_root(root) / environment.FOLDER):
+        ensure_watcher(main_root(root), session)  # by the main environment, which has the trackers
+    environment.enter(root, resolved.used, os.environ.get("DVC_STAGE", address))
     plan = _plan(root, resolved, locked, flows, chosen)
     with _only_writer(root, plan.name), Console(plan.name) as console:
         _execute(root, plan, session, console)
@@ -125,7 +128,6 @@ def _execute(root: Path, plan: Plan, session: Session, console: Console) -> None
     main = main_root(root)
     interrupted = find_interrupted(main, session.id, plan.fingerprint)
     journal = interrupted or Journal.create(main, session.id, uuid.uuid4().hex[:16])
-    ensure_watcher(main, session)
     started = time.time()
     scratch = root / STATE_FOLDER / "scratch" / plan.name
     remove(scratch)

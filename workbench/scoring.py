@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from workbench import model_types
 from workbench.errors import ArtifactError
 
 if TYPE_CHECKING:
@@ -88,10 +89,12 @@ def load(directory: Path, device: str) -> CausalModel:
 
     Raises:
         ArtifactError: the tokenizer has no token that can stand before a document.
+        PluginError: no installed distribution knows the model's type.
     """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    model_types.register(directory)
     tokenizer = AutoTokenizer.from_pretrained(str(directory), local_files_only=True)
     model = AutoModelForCausalLM.from_pretrained(str(directory), local_files_only=True, use_safetensors=True, dtype=torch.float32)
     start = tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
@@ -177,8 +180,10 @@ class _Head:
     """
 
     def __init__(self, model: Any) -> None:
+        import torch
+
         self._model = model
-        probe = model.get_input_embeddings().weight.new_zeros((1, 2)).long()  # (B=1, T=2)
+        probe = torch.zeros((1, 2), dtype=torch.long, device=model.device)  # (B=1, T=2)
         self._apart = self._agrees(probe)
 
     def score(self, batch: Sequence[_Piece]) -> list[Score]:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from workbench.run import Run
 
-RATES = {"epoch", "num_tokens", "total_flos"}
+RATES = {"epoch", "num_tokens", "total_flos", "step_time"}
 """Numbers that trainers log and that are no results; TRL counts ``num_tokens`` from zero in a resumed run."""
 MEBIBYTE = 1 << 20
 
@@ -121,7 +121,7 @@ def training_rows(state: TrainerState, tokens_per_step: int | None) -> list[dict
         if tokens_per_step is not None:
             row["tokens"] = logged["step"] * tokens_per_step
         # Sorted, since a log read back from a checkpoint has its keys in another order than a fresh one.
-        row.update({name: float(logged[name]) for name in sorted(set(logged) - RATES - {"step"})})
+        row.update({name: float(logged[name]) for name in sorted(set(logged) - RATES - {"step"}) if logged[name] is not None})
         rows.append(row)
     return rows
 
@@ -153,7 +153,8 @@ class Reporter(TrainerCallback):
         **_: object,
     ) -> None:
         """Pass on the logged numbers, with throughput and memory, which vary from run to run."""
-        values = {name: float(value) for name, value in (logs or {}).items() if name not in RATES}
+        # TRL logs None for a reward that scored no answer.
+        values = {name: float(value) for name, value in (logs or {}).items() if name not in RATES and value is not None}
         if not all(math.isfinite(values.get(name, 0.0)) for name in ("loss", "grad_norm")):
             raise TrainingError(
                 f"the loss is {values.get('loss')} and the gradient norm {values.get('grad_norm')} at step {state.global_step}",

@@ -93,6 +93,8 @@ def wait_for_link(root: Path, session: Session, run: str, timeout: float = LINK_
 def sync(root: Path, wait: float = 60.0) -> int:
     """Bring every journal that is not in the trackers yet to them; repeating it changes nothing.
 
+    A tracker that compute.yaml has named since gets the sessions that ended before.
+
     Args:
         root: the main workspace.
         wait: seconds that the watcher of a session whose DVC has ended gets to finish by itself.
@@ -100,15 +102,9 @@ def sync(root: Path, wait: float = 60.0) -> int:
     Returns:
         number of sessions that this completed; :func:`pending` names those that remain.
     """
-    done = 0
-    for session in pending(root):
-        folder = folder_of(root, session)
-        if not _is_running(root, session):
-            wait_for_watcher(root, session, wait)
-        with _exclusive(folder) as free:
-            if free and (_pending_file(root, session)).exists():
-                done += _complete(root, session)
-    return done
+    for session in _unknown(root):
+        _pending_file(root, session).touch()
+    return _catch_up(root, pending(root), wait)
 
 
 def pending(root: Path) -> list[str]:
@@ -135,7 +131,7 @@ def watch(root: Path, session: str) -> None:
         others = [name for name in pending(root) if name != session and not _is_running(root, name)]
         if others:
             _log.info("completing %d earlier sessions", len(others))
-            sync(root, wait=0.0)
+            _catch_up(root, others, wait=0.0)
         _follow(root, session)
 
 
@@ -145,6 +141,28 @@ def main(arguments: Sequence[str]) -> None:
     os.nice(_NICE)
     root, session = arguments
     watch(Path(root), session)
+
+
+def _catch_up(root: Path, names: Iterable[str], wait: float) -> int:
+    done = 0
+    for session in names:
+        folder = folder_of(root, session)
+        if not _is_running(root, session):
+            wait_for_watcher(root, session, wait)
+        with _exclusive(folder) as free:
+            if free and (_pending_file(root, session)).exists():
+                done += _complete(root, session)
+    return done
+
+
+def _unknown(root: Path) -> list[str]:
+    """Ids of the sessions that have ended and that some tracker of compute.yaml has not got whole."""
+    from workbench import compute
+    from workbench.feed import CLOSED, has_all
+
+    names = compute.load_config(root).trackers
+    folders = [file.parent for file in (root / JOURNAL_FOLDER).glob(f"[!.]*/{CLOSED}")]
+    return [folder.name for folder in folders if not all(has_all(folder, name) for name in names)]
 
 
 def _by_age(root: Path, files: Iterable[Path]) -> list[str]:

@@ -115,11 +115,20 @@ def shards(directory: Path, prefix: str = "part") -> list[Path]:
 
 
 def read_batches(directory: Path, columns: list[str] | None = None, prefix: str = "part") -> Iterator[pa.RecordBatch]:
-    """Stream a table as record batches."""
+    """Stream a table as record batches.
+
+    Raises:
+        ArtifactError: there is no shard, or a column is missing, which Parquet would leave out silently.
+    """
     import pyarrow.parquet as pq
 
     for shard in shards(directory, prefix):
-        yield from pq.ParquetFile(shard).iter_batches(batch_size=ROWS_PER_BATCH, columns=columns)
+        file = pq.ParquetFile(shard)
+        names = file.schema_arrow.names
+        for name in columns or ():
+            if name not in names:
+                raise ArtifactError(f"column {name!r} is missing; found {', '.join(names)}", str(shard), f"write {name!r}")
+        yield from file.iter_batches(batch_size=ROWS_PER_BATCH, columns=columns)
 
 
 def read_rows(directory: Path, columns: list[str] | None = None, prefix: str = "part") -> Iterator[dict[str, Any]]:

@@ -60,9 +60,11 @@ class Dpo(AlignStage[DpoConfig]):
         """Load, draw pairs, train, save, show margins."""
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
+        from workbench import model_types
         from workbench import trainer as shared
 
         shared.set_up_torch(run)
+        model_types.register(model)
         tokenizer = AutoTokenizer.from_pretrained(model, local_files_only=True)
         number = self.config.steps * self.config.batch_size * self.config.gradient_accumulation
         if self.config.order == "shuffled":

@@ -52,9 +52,11 @@ class Trl(SftStage[TrlConfig]):
         """Load, draw conversations, train, save."""
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
+        from workbench import model_types
         from workbench import trainer as shared
 
         shared.set_up_torch(run)
+        model_types.register(model)
         tokenizer = AutoTokenizer.from_pretrained(model, local_files_only=True)
         number = self.config.steps * self.config.batch_size * self.config.gradient_accumulation
         rows = examples.sample(conversations, "train", number, run.seed)

@@ -8,9 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from workbench import redaction
 from workbench.events import ArtifactLogged
 from workbench.run import Chart
-from workbench_tracker_mlflow import pictures, redaction, tables, tags
+from workbench_tracker_mlflow import pictures, tables, tags
 from workbench_tracker_mlflow.store import Store
 
 _PREVIEWED = frozenset({".csv", ".html", ".json", ".md", ".txt", ".yaml"})

@@ -6,7 +6,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from workbench_tracker_mlflow import redaction, tags
+from workbench import redaction
+from workbench_tracker_mlflow import tags
 
 if TYPE_CHECKING:
     from mlflow.entities import Param

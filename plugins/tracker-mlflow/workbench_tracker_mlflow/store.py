@@ -135,6 +135,12 @@ def tracking_uri(workspace: Path) -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(workspace / FOLDER / 'mlflow.db').resolve()}"
 
 
+def exists(workspace: Path) -> bool:
+    """Whether there is a store to read; a server is taken to be there."""
+    uri = tracking_uri(workspace)
+    return not uri.startswith("sqlite:///") or Path(uri.removeprefix("sqlite:///")).is_file()
+
+
 def is_database(uri: str) -> bool:
     """Whether the store is a database that this machine reads itself, not a server."""
     return uri.split(":", 1)[0].split("+", 1)[0] in ("sqlite", "postgresql", "mysql", "mssql")

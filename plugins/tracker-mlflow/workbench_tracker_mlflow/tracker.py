@@ -13,14 +13,15 @@ from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
-from workbench import events, hookimpl
+from workbench import events, hookimpl, machine, redaction
 from workbench.kinds.tracker import Tracker
 from workbench.plugin import Config
-from workbench_tracker_mlflow import redaction, tags
+from workbench_tracker_mlflow import tags
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric, Run
 
+    from workbench.planning.calibration import PastRun
     from workbench_tracker_mlflow.models import Model
     from workbench_tracker_mlflow.store import Store
 
@@ -253,6 +254,17 @@ class MlflowTracker(Tracker[MlflowConfig]):
         self.store.client.set_terminated(session.info.run_id, event.status, int(event.time * 1000))
         self._describe_session(session.info.run_id)
 
+    @hookimpl
+    def past_runs(self, workspace: Path, kind: str, plugin: str, machine: str) -> list[PastRun]:
+        """Read what runs of a plugin took; none where there is no store yet."""
+        from workbench_tracker_mlflow import history, store
+
+        if not store.exists(workspace):
+            return []
+        self.open(workspace)
+        with self.store.guarded():
+            return history.past_runs(self.store, kind, plugin, machine)
+
     def _run_of(self, run: str) -> str:
         """MLflow's id of a run.
 
@@ -441,6 +453,7 @@ def _stage_tags(event: events.StageStarted, session: Run | None) -> dict[str, An
         tags.KIND: event.kind,
         tags.PLUGIN: event.plugin,
         tags.FINGERPRINT: event.fingerprint,
+        tags.MACHINE: machine.digest(event.machine),
         tags.COMMAND: redaction.text(event.command),
         tags.DIRECTORY: event.directory,
         tags.STARTED: repr(event.time),

@@ -1,4 +1,4 @@
-"""Keeps credentials out of the store."""
+"""Keeps credentials out of the trackers' stores."""
 
 from __future__ import annotations
 

@@ -1,0 +1,102 @@
+"""The reward model: trained on preferences, then used to score conversations.
+
+Importing this module imports torch and TRL; the plugin imports it inside its method.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from transformers import AutoModelForSequenceClassification
+from trl import RewardConfig, RewardTrainer
+from trl.trainer.reward_trainer import suppress_seqcls_warning
+
+from workbench import trainer as shared
+from workbench.checkpoints import newest_complete, seal
+from workbench.optimizers import build
+from workbench.run import Run, Value
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from workbench_align_rlhf import RewardModelConfig, RlhfConfig
+
+NAME = "reward_model"
+"""Of its checkpoints, and of its column in the log of the policy's training."""
+Messages = Sequence[Mapping[str, str]]
+
+
+@dataclass
+class RewardModelRun(Run):
+    """The part of a run in which the reward model is trained; its numbers have names of their own."""
+
+    def log(self, values: Mapping[str, Value], step: int | None = None) -> None:
+        """As a run, with a prefix."""
+        super().log({f"{NAME}/{name}": value for name, value in values.items()}, step)
+
+
+def obtain(model: Path, tokenizer: PreTrainedTokenizerBase, rows: Sequence[Any], config: RlhfConfig, run: Run) -> PreTrainedModel:
+    """Train the reward model, from where a killed run left it; a finished one is kept as its own last checkpoint."""
+    folder = run.checkpoints / NAME
+    finished = folder / f"checkpoint-{config.reward_model.steps}"
+    if newest_complete(folder) != finished:
+        part = RewardModelRun(run.stage, run.seed, run.compute, run.scratch, folder, run.listener, run.summary)
+        trainer = _trainer(_load(model, tokenizer), tokenizer, rows, config, part)
+        shared.train(trainer, part)
+        trainer.model.save_pretrained(finished)
+        seal(finished)
+    reward_model = _load(finished, tokenizer)
+    reward_model.config.name_or_path = NAME  # what TRL calls it, wherever it was loaded from
+    return reward_model.to(run.compute.device).eval()
+
+
+def _load(directory: Path, tokenizer: PreTrainedTokenizerBase) -> Any:
+    with suppress_seqcls_warning():  # the new head of a language model is no surprise
+        return AutoModelForSequenceClassification.from_pretrained(
+            directory, num_labels=1, local_files_only=True, pad_token_id=tokenizer.pad_token_id
+        )
+
+
+def _trainer(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rows: Sequence[Any], config: RlhfConfig, run: Run
+) -> RewardTrainer:
+    own: RewardModelConfig = config.reward_model
+    arguments = RewardConfig(
+        **shared.common_arguments(run, steps=own.steps, logging_steps=config.logging_steps, save_steps=config.save_steps),
+        per_device_train_batch_size=own.batch_size,
+        activation_checkpointing=False,
+        max_grad_norm=config.max_gradient_norm,
+        max_length=own.max_length,
+        center_rewards_coefficient=own.center,
+    )
+    return RewardTrainer(
+        model=model,
+        args=arguments,
+        train_dataset=shared.in_memory(rows, ["prompt", "chosen", "rejected"]),
+        processing_class=tokenizer,
+        optimizers=build(model, own.optimizer, own.steps, run),
+        callbacks=[shared.Reporter(run, NAME)],
+    )
+
+
+def score(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, conversations: Sequence[Messages], batch_size: int
+) -> list[float]:
+    """The reward of each conversation's last turn. Equal lengths run together, so none is padded."""
+    encoded = [tokenizer.apply_chat_template(list(messages))["input_ids"] for messages in conversations]
+    rewards = [0.0] * len(encoded)
+    order = sorted(range(len(encoded)), key=lambda index: (len(encoded[index]), index))
+    with torch.inference_mode():
+        for length in sorted({len(ids) for ids in encoded}):
+            group = [index for index in order if len(encoded[index]) == length]
+            for start in range(0, len(group), batch_size):
+                batch = group[start : start + batch_size]
+                inputs = torch.tensor([encoded[index] for index in batch], device=model.device)  # (B, T)
+                logits = model(input_ids=inputs, attention_mask=torch.ones_like(inputs)).logits  # (B, 1)
+                for index, value in zip(batch, logits[:, 0].float().tolist(), strict=True):
+                    rewards[index] = value
+    return rewards

@@ -1,0 +1,56 @@
+"""TRL's RLOOTrainer on a CPU, and a stop at the bound on the KL divergence.
+
+Importing this module imports torch and TRL; the plugin imports it inside its method.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from trl import RLOOTrainer
+
+from workbench.errors import TrainingError
+from workbench.labelled_head import labelled_head
+
+
+class LabelledRLOOTrainer(RLOOTrainer):
+    """RLOOTrainer whose head skips prompts and padding; answers, rewards, the loss and its gradient are TRL's."""
+
+    def training_step(self, *args: Any, **kwargs: Any) -> Any:
+        """As TRL's."""
+        with labelled_head():
+            return super().training_step(*args, **kwargs)
+
+
+class KlBound(TrainerCallback):
+    """Ends a training that has left its bound, so that the rest of its steps is not spent on a model to be refused."""
+
+    def __init__(self, bound: float, stage: str) -> None:
+        self._bound, self._stage = bound, stage
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **_: object,
+    ) -> None:
+        """TRL logs the mean of log π - log π_ref over tokens; times the mean length it is that of an answer."""
+        if logs and "kl" in logs:
+            require_inside(logs["kl"] * logs["completions/mean_length"], self._bound, f"step {state.global_step}", self._stage)
+
+
+def require_inside(divergence: float, bound: float, moment: str, stage: str) -> None:
+    """Refuse a policy that is farther from the starting model than agreed.
+
+    Raises:
+        TrainingError: says by how much, and what to change.
+    """
+    if divergence > bound:
+        raise TrainingError(
+            f"the KL divergence from the starting model is {divergence:.3g} nats per answer at {moment}, over kl_bound {bound:g}",
+            f"stage {stage}",
+            "raise beta or kl_bound, or lower steps or learning_rate in params.yaml",
+        )

@@ -1,0 +1,99 @@
+"""The tokens that frame a conversation, the chat template made of them, and the files that tell transformers of both.
+
+Every tokenizer plugin needs the same: a token before each turn that names its role, one after it, and a template whose
+generation prompt is a prefix of the whole conversation.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from pydantic import Field, model_validator
+
+from workbench.plugin import Config
+
+UNLIMITED = 10**30
+"""What transformers writes for a tokenizer that knows no longest sequence; the model's config does."""
+
+
+class ChatTokens(Config):
+    """Base of a tokenizer's configuration: the special tokens."""
+
+    system_token: str = Field("<|system|>", min_length=1)
+    """Begins a system turn."""
+    user_token: str = Field("<|user|>", min_length=1)
+    """Begins a user turn."""
+    assistant_token: str = Field("<|assistant|>", min_length=1)
+    """Begins an assistant turn."""
+    end_token: str = Field("<|end|>", min_length=1)
+    """Ends a turn and a document: the end-of-sequence token."""
+    pad_token: str = Field("<|pad|>", min_length=1)
+    """Fills batches; it never stands in a text."""
+
+    @property
+    def special_tokens(self) -> list[str]:
+        """In the order of their ids, which start at 0."""
+        return [self.end_token, self.pad_token, self.system_token, self.user_token, self.assistant_token]
+
+    @model_validator(mode="after")
+    def _require_different_tokens(self) -> ChatTokens:
+        if len(set(self.special_tokens)) != len(self.special_tokens):
+            raise ValueError("two special tokens are the same; give each of them a text of its own")
+        return self
+
+
+class SpecialTokenWatch:
+    """Counts the texts that hold a special token literally, where it would be read as structure."""
+
+    def __init__(self, special_tokens: Sequence[str]) -> None:
+        self.texts = 0
+        self._special_tokens = special_tokens
+
+    def pass_through(self, texts: Iterator[str]) -> Iterator[str]:
+        """Yield the texts unchanged."""
+        for text in texts:
+            self.texts += any(token in text for token in self._special_tokens)
+            yield text
+
+
+def chat_template(tokens: ChatTokens) -> str:
+    """One line of Jinja per conversation; ``generation`` marks what the assistant says, its end token included.
+
+    The prompt with ``add_generation_prompt`` is a prefix of the whole conversation, so that a loss on the answer is exact.
+    """
+    end = _quoted(tokens.end_token)
+    return (
+        "{% for message in messages %}"
+        "{% if message['role'] == 'assistant' %}"
+        f"{{{{ {_quoted(tokens.assistant_token)} }}}}"
+        f"{{% generation %}}{{{{ message['content'] + {end} }}}}{{% endgeneration %}}"
+        "{% elif message['role'] == 'user' %}"
+        f"{{{{ {_quoted(tokens.user_token)} + message['content'] + {end} }}}}"
+        "{% elif message['role'] == 'system' %}"
+        f"{{{{ {_quoted(tokens.system_token)} + message['content'] + {end} }}}}"
+        "{% else %}{{ raise_exception('the roles are system, user and assistant') }}"
+        "{% endif %}{% endfor %}"
+        f"{{% if add_generation_prompt %}}{{{{ {_quoted(tokens.assistant_token)} }}}}{{% endif %}}"
+    )
+
+
+def write_tokenizer_config(directory: Path, tokens: ChatTokens) -> None:
+    """Write ``tokenizer_config.json``, which with ``tokenizer.json`` makes a directory that ``AutoTokenizer`` loads."""
+    content = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "eos_token": tokens.end_token,
+        "pad_token": tokens.pad_token,
+        "extra_special_tokens": [tokens.system_token, tokens.user_token, tokens.assistant_token],
+        "model_max_length": UNLIMITED,
+        "padding_side": "right",
+        "clean_up_tokenization_spaces": False,
+        "chat_template": chat_template(tokens),
+    }
+    text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+    (directory / "tokenizer_config.json").write_text(text, encoding="utf-8")
+
+
+def _quoted(token: str) -> str:
+    return json.dumps(token, ensure_ascii=False)

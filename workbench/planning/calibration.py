@@ -1,0 +1,99 @@
+"""How long an amount of work takes on this machine, learnt from past runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+import pluggy
+
+from workbench import compute
+from workbench.host import load_trackers
+
+WORK_METRIC = "estimate.work."
+"""Prefix of the metric of a run that holds its amount of work; the unit follows."""
+MEMORY_METRIC = "estimate.memory"
+STARTUP_METRIC = "startup_seconds"
+RUNS = 10
+"""How many of the newest runs count."""
+SPREAD = 1.25
+"""Largest by smallest amount of work above which start-up and rate are fitted apart."""
+
+
+@dataclass(frozen=True)
+class PastRun:
+    """One finished run of a plugin, as a tracker knows it."""
+
+    seconds: float
+    work: float
+    """As its plugin's ``estimate`` gave it then; 0 where it gave none."""
+    unit: str
+    startup: float = 0
+    """Seconds before the first unit of work was done: imports, loading."""
+    memory: float = 0
+    """The memory that was estimated then, bytes; 0 where none was."""
+    peak_memory: float = 0
+    """The memory that was used at most, bytes."""
+
+
+def past_runs(root: Path, kind: str, plugin: str, machine: str) -> list[PastRun]:
+    """The newest finished runs of a plugin on a machine, from every tracker that keeps them.
+
+    Args:
+        root: the main workspace.
+        kind: the plugin's kind.
+        plugin: its name.
+        machine: digest of the machine's fingerprint.
+
+    Raises:
+        ConnectionError: a tracker's store can't be reached.
+    """
+    from workbench.hookspecs import TrackerHooks
+
+    manager = pluggy.PluginManager("workbench")
+    manager.add_hookspecs(TrackerHooks)
+    for tracker in load_trackers(root, compute.load_config(root).trackers):
+        manager.register(tracker)
+    found: list[list[PastRun]] = manager.hook.past_runs(workspace=root, kind=kind, plugin=plugin, machine=machine)
+    return [run for runs in found for run in runs][:RUNS]
+
+
+def seconds(work: float, past: Sequence[PastRun]) -> float | None:
+    """Expected seconds for an amount of work; None without past runs.
+
+    Time is ``start-up + work / rate``. Runs of different sizes give both by least squares of the relative error;
+    runs of one size give the rate, with their own start-up taken as it was.
+    """
+    if not past:
+        return None
+    sized = [run for run in past if run.work > 0]
+    if work <= 0 or not sized:
+        return median(run.seconds for run in past)
+    amounts = [run.work for run in sized]
+    if max(amounts) < SPREAD * min(amounts):
+        startup = median(run.startup for run in sized)
+        return startup + work * median(max(run.seconds - startup, 0) / run.work for run in sized)
+    startup, per_unit = _fit(amounts, [run.seconds for run in sized])
+    return startup + per_unit * work
+
+
+def peak_memory(memory: float, past: Sequence[PastRun]) -> float:
+    """Expected peak in bytes: the estimate, and beyond it what past runs used beyond theirs; 0 where unknown."""
+    beyond = [run.peak_memory - run.memory for run in past if run.peak_memory > 0 and (run.memory > 0) == (memory > 0)]
+    return max(memory, memory + median(beyond)) if beyond else memory
+
+
+def _fit(work: Sequence[float], time: Sequence[float]) -> tuple[float, float]:
+    """Start-up and seconds per unit, neither negative, that minimise Σ((a + b·work − time) / time)²."""
+    x, y = [1 / t for t in time], [w / t for w, t in zip(work, time, strict=True)]
+    xx, xy, yy = (sum(p * q for p, q in zip(a, b, strict=True)) for a, b in ((x, x), (x, y), (y, y)))
+    determinant = xx * yy - xy * xy
+    if determinant > 0:
+        startup, per_unit = (sum(x) * yy - sum(y) * xy) / determinant, (sum(y) * xx - sum(x) * xy) / determinant
+        if startup >= 0 and per_unit >= 0:
+            return startup, per_unit
+        if per_unit < 0:
+            return sum(x) / xx, 0.0
+    return 0.0, sum(y) / yy

@@ -1,0 +1,88 @@
+"""What each stage will cost, as ``workbench plan`` foretold it; the runner compares it with what the stage did cost."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from workbench.commit import write_text
+from workbench.machine import digest
+from workbench.planning.calibration import MEMORY_METRIC, WORK_METRIC
+
+if TYPE_CHECKING:
+    from workbench.kinds.stage import Stage
+
+_log = logging.getLogger(__name__)
+PLAN_FILE = Path(".workbench/plan.json")
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """The expected cost of one run of a stage."""
+
+    work: float
+    unit: str
+    tokens: float
+    """0 where no model reads any."""
+    flops: float
+    """Floating-point operations; 0 where unknown."""
+    memory: float
+    """Peak, bytes; 0 where unknown."""
+    seconds: float | None
+    """None where no past run teaches it."""
+    past_runs: int
+    """How many it was learnt from."""
+
+
+def write(root: Path, forecasts: Mapping[str, tuple[Mapping[str, Any], Forecast]]) -> None:
+    """Keep the forecasts below the main workspace, beside those of stages that this plan leaves out.
+
+    Args:
+        root: the main workspace.
+        forecasts: stage → its record in plugins.lock.json, and what it will cost.
+    """
+    found = {stage: {"record": digest(record), **asdict(forecast)} for stage, (record, forecast) in forecasts.items()}
+    (root / PLAN_FILE).parent.mkdir(exist_ok=True)
+    write_text(root / PLAN_FILE, json.dumps({**_read(root), **found}, indent=1) + "\n")
+
+
+def predicted_seconds(root: Path, stage: str, record: Mapping[str, Any]) -> float | None:
+    """What the newest plan said of this stage with this record; None where it said nothing.
+
+    Args:
+        root: the main workspace.
+        stage: DVC's name of the stage.
+        record: its record in plugins.lock.json.
+    """
+    found = _read(root).get(stage)
+    return found["seconds"] if found and found["record"] == digest(record) else None
+
+
+def metrics(stage: Stage[Any], inputs: Mapping[str, Path], predicted: float | None) -> dict[str, float]:
+    """What trackers keep beside the time that a run takes, so that the next plan learns from it.
+
+    Args:
+        stage: about to run.
+        inputs: flow → path of what it reads.
+        predicted: from :func:`predicted_seconds`.
+    """
+    found = {} if predicted is None else {"predicted_seconds": predicted}
+    try:
+        estimate = stage.estimate(inputs)
+    except Exception as error:  # noqa: BLE001 - a wrong estimate must not stop the stage
+        _log.warning("%s %s: its estimate failed: %s: %s", stage.kind, stage.name, type(error).__name__, error)
+        return found
+    costs = {f"{WORK_METRIC}{estimate.unit}": estimate.work, MEMORY_METRIC: estimate.memory}
+    return {**found, **{name: value for name, value in costs.items() if value > 0}}
+
+
+def _read(root: Path) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = json.loads((root / PLAN_FILE).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return {}
+    return content

@@ -1,0 +1,200 @@
+"""The plan: for every stage whether it would run now, why, and what it will cost. Nothing that DVC tracks is written."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from workbench import compute, digests, lock, machine, resolve
+from workbench.estimate import Estimate
+from workbench.lock import LOCK_FILE, Resolved
+from workbench.pipeline import StageCall
+from workbench.planning import calibration, causes
+from workbench.planning.calibration import PastRun
+from workbench.planning.forecast import Forecast
+from workbench.planning.replay import Answer, Outcome, open_repo, replay
+from workbench.session import FILES_FOLDER, JOURNAL_FOLDER, main_root
+
+SESSIONS = 50
+"""How many of the newest sessions are asked what code they ran with."""
+MAY_RUN = (Answer.RUNS, Answer.IF_CHANGED)
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """What a ``dvc repro`` would do with one stage."""
+
+    stage: str
+    """DVC's name of it."""
+    answer: Answer
+    reasons: tuple[str, ...]
+    awaits: tuple[str, ...]
+    """The stages before it that may make other bytes."""
+    record: Mapping[str, Any]
+    """The entry that plugins.lock.json would hold; empty for a stage that is not the workbench's."""
+    forecast: Forecast | None = None
+    """What it will cost; None where it will not run, or where it cannot be said."""
+    problem: str = ""
+    """Why its cost cannot be said."""
+
+
+def make(root: Path, targets: Sequence[str] = (), *, costs: bool = True) -> list[StagePlan]:
+    """Plan a ``dvc repro TARGETS``, stage by stage in its order.
+
+    Args:
+        root: the workspace, which must be the current directory.
+        targets: stages as DVC names them; none means all.
+        costs: whether to say what the stages will cost, for which the trackers are asked.
+
+    Raises:
+        WorkbenchError: what ``workbench check`` finds wrong, or DVC cannot read the pipeline.
+    """
+    situation = _Situation.read(root)
+    with tempfile.TemporaryDirectory() as folder, open_repo(root) as repo:
+        proposed = Path(folder, LOCK_FILE.name)
+        proposed.write_text(json.dumps(situation.content), encoding="utf-8")
+        outcomes = replay(repo, proposed, targets)
+    answers = {outcome.stage: outcome.answer for outcome in outcomes}
+    plans = [situation.explain(outcome, answers) for outcome in outcomes]
+    return _Costs(situation).of(plans) if costs else plans
+
+
+@dataclass(frozen=True)
+class _Situation:
+    """What the workspace asks for now, beside what made the results that are there."""
+
+    root: Path
+    resolved: Mapping[str, Resolved]
+    """Address in params.yaml → stage."""
+    calls: Mapping[str, StageCall]
+    """DVC's name → call."""
+    content: Mapping[str, Any]
+    """What plugins.lock.json would hold."""
+    parts: causes.Parts
+    commands: Mapping[str, str]
+    """DVC's name → the command that made the result."""
+
+    @classmethod
+    def read(cls, root: Path) -> _Situation:
+        resolved, calls = resolve.check(root)
+        content = lock.make(root, resolved)
+        return cls(
+            root,
+            {item.entry.address: item for item in resolved},
+            {call.address: call for call in calls},
+            content,
+            _parts([*_former_locks(root), content]),
+            {name: stage.get("cmd", "") for name, stage in digests.locked_stages(root).items()},
+        )
+
+    def explain(self, outcome: Outcome, answers: Mapping[str, Answer]) -> StagePlan:
+        """Put an outcome into words."""
+        commands = {"command": self.commands.get(outcome.stage)}
+        changes = [replace(change, before=commands.get(change.kind, change.before)) for change in outcome.changes]
+        reasons = causes.reasons(changes, answers, self.parts) + self._policy(outcome)
+        if outcome.always:
+            reasons = ["it runs every time"]
+        awaits = dict.fromkeys(change.maker for change in changes if change.kind == "awaited")
+        return StagePlan(outcome.stage, outcome.answer, tuple(reasons), tuple(awaits), self._record(outcome.stage))
+
+    def _policy(self, outcome: Outcome) -> list[str]:
+        """What the stage's rerun policy makes of code that has moved."""
+        call = self.calls.get(outcome.stage)
+        moved = self.content.get("moved", {}).get(call.entry) if call is not None else None
+        if moved is None:
+            return []
+        if moved["rerun"] == "pin" and outcome.answer in MAY_RUN:
+            return [f"`rerun: pin` will refuse to run it with the code of {', '.join(moved['plugins'])}, which has moved"]
+        return [f"`rerun: {moved['rerun']}` keeps its result although the code of {', '.join(moved['plugins'])} has moved"]
+
+    def _record(self, stage: str) -> dict[str, Any]:
+        if stage not in self.calls:
+            return {}
+        found: Any = self.content["stages"]
+        for part in self.calls[stage].entry.split("."):
+            found = found[part]
+        return dict(found)
+
+
+def _former_locks(root: Path) -> Iterator[dict[str, Any]]:
+    """Earlier contents of plugins.lock.json: those that sessions ran with, oldest first, and the file's own.
+
+    The file alone would not do: a ``dvc repro`` that fails, or runs one stage, rewrites it, and results stay that an
+    earlier one describes.
+    """
+    kept = [file for file in (main_root(root) / JOURNAL_FOLDER).glob(f"*/{FILES_FOLDER}/{LOCK_FILE}") if file.is_file()]
+    newest = sorted(kept, key=lambda file: file.stat().st_mtime)[-SESSIONS:]
+    for file in (*newest, root / LOCK_FILE):
+        with suppress(FileNotFoundError, ValueError):
+            yield json.loads(file.read_text(encoding="utf-8"))
+
+
+def _parts(locks: Iterable[Mapping[str, Any]]) -> causes.Parts:
+    """Identity → what it was made of, for the code that was installed when these contents were written."""
+    return {
+        identity: content["installed"][name]
+        for content in locks
+        for address, record in _records(content["stages"])
+        for name, identity in {**record["plugins"], **content.get("moved", {}).get(address, {}).get("plugins", {})}.items()
+        if "code" in content["installed"][name]
+    }
+
+
+def _records(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Address → compared record."""
+    for key, value in tree.items():
+        if "plugins" in value:
+            yield f"{prefix}{key}", value
+        else:
+            yield from _records(value, f"{prefix}{key}.")
+
+
+class _Costs:
+    """Says what stages will cost, from their plugins' estimates and from past runs."""
+
+    def __init__(self, situation: _Situation) -> None:
+        self._situation = situation
+        self._machine = machine.digest(machine.fingerprint(compute.choose(compute.load_config(situation.root))))
+        self._past: dict[tuple[str, str], list[PastRun]] = {}
+        self._problem = ""
+
+    def of(self, plans: Sequence[StagePlan]) -> list[StagePlan]:
+        """The plans with the costs of what may run."""
+        return [self._add(plan) if plan.answer in MAY_RUN and plan.record else plan for plan in plans]
+
+    def _add(self, plan: StagePlan) -> StagePlan:
+        call = self._situation.calls[plan.stage]
+        resolved = self._situation.resolved[call.entry]
+        inputs = {flow: self._situation.root / call.flows[flow] for flow in resolved.stage.inputs if flow in call.flows}
+        try:
+            estimate = resolved.stage.estimate(inputs)
+        except Exception as error:  # noqa: BLE001 - a stranger's plugin may raise anything, and the plan stands without it
+            return replace(plan, problem=f"its plugin's estimate failed: {type(error).__name__}: {error}")
+        past = [run for run in self._past_runs(resolved) if run.unit == estimate.unit]
+        return replace(plan, forecast=_forecast(estimate, past), problem=self._problem)
+
+    def _past_runs(self, resolved: Resolved) -> list[PastRun]:
+        key = (resolved.stage.kind, resolved.stage.name)
+        if key not in self._past and not self._problem:
+            try:
+                self._past[key] = calibration.past_runs(main_root(self._situation.root), *key, self._machine)
+            except Exception as error:  # noqa: BLE001 - the same holds for trackers
+                self._problem = f"past runs cannot be read: {type(error).__name__}: {error}"
+        return self._past.get(key, [])
+
+
+def _forecast(estimate: Estimate, past: Sequence[PastRun]) -> Forecast:
+    return Forecast(
+        work=estimate.work,
+        unit=estimate.unit,
+        tokens=estimate.tokens,
+        flops=estimate.flops,
+        memory=calibration.peak_memory(estimate.memory, past),
+        seconds=calibration.seconds(estimate.work, past),
+        past_runs=len(past),
+    )

@@ -1,0 +1,40 @@
+"""The conformance kit for authors of plugins, offered to pytest by the installed workbench.
+
+One class per kind. A test subclasses it, names the plugin, and gives a configuration that is cheap to run::
+
+    from workbench.testing import FilterConformance
+    from workbench_filter_demo import Demo
+
+    class TestDemo(FilterConformance):
+        plugin = Demo
+        config = {"limit": 3}
+
+Sample inputs are the kit's own; a subclass overrides ``write_inputs`` (stages), ``documents`` (filters) or ``answers`` (rewards)
+where the plugin needs others, ``make_config`` where its configuration names files, ``recorded`` where a tracker's store is a
+database, and raises ``cpu_seconds`` where it is slow by nature.
+"""
+
+from workbench.testing.conformance import Conformance
+from workbench.testing.filter import FilterConformance
+from workbench.testing.results import EvalConformance, ReportConformance
+from workbench.testing.reward import RewardConformance
+from workbench.testing.source import SourceConformance
+from workbench.testing.stage import DedupConformance, StageConformance, TokenizerConformance
+from workbench.testing.tracker import TrackerConformance
+from workbench.testing.training import AlignConformance, PretrainConformance, SftConformance
+
+__all__ = [
+    "AlignConformance",
+    "Conformance",
+    "DedupConformance",
+    "EvalConformance",
+    "FilterConformance",
+    "PretrainConformance",
+    "ReportConformance",
+    "RewardConformance",
+    "SftConformance",
+    "SourceConformance",
+    "StageConformance",
+    "TokenizerConformance",
+    "TrackerConformance",
+]

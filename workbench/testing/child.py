@@ -1,0 +1,217 @@
+"""The process in which a plugin is tried: ``python child.py TASK.json``. It runs a plugin one or more times and reports each.
+
+Nothing of pytest is imported here, and torch only by the plugin.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import resource
+import signal
+import sys
+import tempfile
+import traceback
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from importlib import import_module
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+from workbench import compute, intake
+from workbench.artifacts.formats import FORMATS
+from workbench.checkpoints import MANIFEST
+from workbench.compute import Compute
+from workbench.errors import PluginError, WorkbenchError
+from workbench.kinds.stage import Stage
+from workbench.run import Cell, Chart, Generation, Run, Value
+from workbench.testing.delivery import deliver
+from workbench.testing.probe import stage_of
+from workbench.testing.task import Attempt, Outcome, Task
+from workbench.testing.watch import Watch
+
+HERE = Compute("cpu", 1, "fp32")
+
+
+@dataclass
+class Heart:
+    """Listener that counts signs of progress, and kills its process in the middle where it is told to."""
+
+    checkpoints: Path
+    kill_at: int | None = None
+    beats: int = 0
+    sealed_at: int | None = None
+    """The sign of progress at which a complete checkpoint was there."""
+
+    def progress(self, done: float, total: float | None, unit: str, label: str) -> None:
+        """One sign of progress."""
+        self.beats += 1
+        if self.sealed_at is None and any(self.checkpoints.glob(f"*/{MANIFEST}")):
+            self.sealed_at = self.beats
+        if self.beats == self.kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def metrics(self, values: Mapping[str, Value], step: int | None) -> None:
+        """Not kept."""
+
+    def table(self, name: str, title: str, rows: Sequence[Mapping[str, Cell]]) -> None:
+        """Not kept."""
+
+    def chart(self, chart: Chart) -> None:
+        """Not kept."""
+
+    def text(self, name: str, markdown: str) -> None:
+        """Not kept."""
+
+    def generation(self, generation: Generation) -> None:
+        """Not kept."""
+
+    def middle(self) -> int | None:
+        """Where to kill the next run: right after its first complete checkpoint, else halfway; None where nothing was told."""
+        if self.sealed_at is not None and self.sealed_at < self.beats:
+            return self.sealed_at + 1
+        return math.ceil(self.beats / 2) or None
+
+
+def main(file: Path) -> None:
+    """Do what the task says; outcomes go to the report as they come."""
+    task = Task.read(file)
+    compute.prepare_process(HERE)
+    tempfile.gettempdir()  # Python tries the folder out when it is first asked for, which is no doing of the plugin's
+    watch = Watch(task.reads, task.writes, task.origins) if task.watched else None
+    with watch.on() if watch else nullcontext():
+        plugin = load(task.plugin)
+        parts = {
+            key: [cls(cls.Config.model_validate(config)) for cls, config in ((load(name), config) for name, config in members)]
+            for key, members in task.parts.items()
+        }
+    if plugin.kind == "tracker":
+        for attempt in task.attempts:
+            task.add(_delivery(plugin, attempt, watch))
+        return
+    kill_at: int | None = None
+    for attempt in task.attempts:
+        outcome, heart = _attempt(plugin, parts, attempt, watch, kill_at if attempt.killed else None)
+        kill_at = heart.middle()
+        task.add(outcome)
+
+
+def load(name: str) -> Any:
+    """The object named ``module:qualified.name``."""
+    module, _, path = name.partition(":")
+    return attrgetter(path)(import_module(module))
+
+
+def _attempt(
+    plugin: Any, parts: Mapping[str, Sequence[Any]], attempt: Attempt, watch: Watch | None, kill_at: int | None
+) -> tuple[Outcome, Heart]:
+    for name in ("scratch", "checkpoints", "out"):
+        (attempt.folder / name).mkdir(parents=True, exist_ok=True)
+    heart = Heart(attempt.folder / "checkpoints", kill_at)
+    run = Run("conformance", attempt.seed, HERE, attempt.folder / "scratch", heart.checkpoints, heart)
+    outcome = Outcome(attempt.name)
+    began = _cpu_seconds()
+    try:
+        stage = stage_of(plugin, plugin.Config.model_validate(attempt.config), parts)
+        outputs = {flow: attempt.folder / "out" / flow for flow in stage.outputs}
+        if watch and _external_inputs(stage):
+            watch.allow(paths_in(attempt.config))
+        for flow, path in attempt.inputs.items():
+            intake.require(stage.inputs.get(flow, ""), path)  # as the runner does
+        with _watching(watch, attempt):
+            stage.execute(attempt.inputs, outputs, run)
+        outcome.cpu_seconds = _cpu_seconds() - began
+        _validate(stage, outputs)
+        _write_metrics(attempt.folder / "out" / "metrics.json", run)
+        if attempt.evaluated:
+            outcome.unfit = _unfit(outputs["out"])
+    except BaseException as error:  # noqa: BLE001 - a plugin may raise anything; it is reported
+        outcome.error, outcome.expected = f"{type(error).__name__}: {error}", isinstance(error, WorkbenchError)
+        outcome.traceback = traceback.format_exc()
+    outcome.cpu_seconds = outcome.cpu_seconds or _cpu_seconds() - began
+    outcome.beats, outcome.middle = heart.beats, heart.middle()
+    outcome.accesses = list(watch.found) if watch else []
+    return outcome, heart
+
+
+def _delivery(plugin: Any, attempt: Attempt, watch: Watch | None) -> Outcome:
+    outcome, began = Outcome(attempt.name), _cpu_seconds()
+    try:
+        with _watching(watch, attempt):
+            deliver(plugin(plugin.Config.model_validate(attempt.config)), attempt.folder)
+    except BaseException as error:  # noqa: BLE001 - a tracker may raise anything; it is reported
+        outcome.error, outcome.expected = f"{type(error).__name__}: {error}", isinstance(error, WorkbenchError)
+        outcome.traceback = traceback.format_exc()
+    outcome.cpu_seconds = _cpu_seconds() - began
+    outcome.accesses = list(watch.found) if watch else []
+    return outcome
+
+
+def _watching(watch: Watch | None, attempt: Attempt) -> AbstractContextManager[None]:
+    return watch.on() if watch and attempt.watched else nullcontext()
+
+
+def _external_inputs(stage: Stage[Any]) -> dict[str, str]:
+    found = dict(stage.external_inputs())
+    for members in stage.members.values():
+        for member in members:
+            found.update(member.external_inputs())
+    return found
+
+
+def paths_in(config: object) -> list[str]:
+    """The files and folders that values of a configuration name; of a glob the folder before the first wildcard."""
+    if isinstance(config, dict):
+        return [path for value in config.values() for path in paths_in(value)]
+    if isinstance(config, list):
+        return [path for value in config for path in paths_in(value)]
+    if not isinstance(config, str) or not config or "\0" in config:
+        return []
+    fixed = Path(config).expanduser()
+    while "*" in str(fixed):
+        fixed = fixed.parent
+    return [str(fixed)] if fixed != Path() and fixed.exists() else []
+
+
+def _validate(stage: Stage[Any], outputs: Mapping[str, Path]) -> None:
+    """As the runner does before it commits."""
+    for flow, declared in stage.outputs.items():
+        if not outputs[flow].exists():
+            raise PluginError(f"it wrote no {flow}", f"plugin {stage.name!r}", f"write to the path that is given for {flow!r}")
+        FORMATS[str(getattr(stage, "produces", declared)) if declared == "*" else declared].validate(outputs[flow])
+
+
+def _write_metrics(file: Path, run: Run) -> None:
+    try:
+        file.write_text(json.dumps(run.summary, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    except (TypeError, ValueError) as error:
+        raise PluginError(
+            f"a metric is no finite number: {run.summary}", "run.metric", "record finite ints and floats"
+        ) from error
+
+
+def _unfit(model: Path) -> str:
+    """Load a model as every evaluation does and score a text; what is wrong with it, empty if nothing is."""
+    from workbench import scoring
+    from workbench.scoring import Request
+
+    try:
+        loaded = scoring.load(model, HERE.device)
+        request = Request((loaded.start,), loaded.encode(["The tide is out."])[0])
+        (score,) = scoring.score(loaded, [request], batch_tokens=64)
+    except Exception as error:  # noqa: BLE001 - transformers may raise anything; it is reported
+        return f"{type(error).__name__}: {error}"
+    return "" if math.isfinite(score.log_likelihood) else f"the log-likelihood of a text is {score.log_likelihood}"
+
+
+def _cpu_seconds() -> float:
+    """User and system time of this process and its ended children."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in used)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

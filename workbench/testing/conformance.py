@@ -1,0 +1,154 @@
+"""What every plugin is held to, whatever its kind: cheap to list, and a configuration that explains itself and cannot change."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from workbench.errors import ParamsError
+from workbench.lock import configure
+from workbench.params import Choice
+from workbench.plugin import CONTRACT_VERSION, Config, Plugin
+from workbench.testing.sandbox import HERE, Sandbox
+from workbench.testing.verdict import broken
+
+HEAVY = frozenset(
+    (
+        *("accelerate", "datasets", "jax", "lm_eval", "matplotlib", "mlflow", "numpy", "pandas", "peft", "polars", "pyarrow"),
+        *("ray", "scipy", "sentence_transformers", "sklearn", "tensorflow", "tokenizers", "torch", "torchvision"),
+        *("transformers", "trl", "wandb"),
+    )
+)
+"""Packages that no plugin may import before it runs."""
+UNKNOWN = "no_such_key"
+LISTING = (
+    "import importlib, json, sys; [importlib.import_module(n) for n in sys.argv[1:]]; print(json.dumps(sorted(sys.modules)))"
+)
+PARTS = Mapping[str, Sequence[tuple[type[Plugin[Any]], Mapping[str, Any]]]]
+
+
+class Conformance:
+    """Base of the classes of all kinds. A subclass named ``Test…`` sets ``plugin`` and what else differs from the defaults."""
+
+    plugin: ClassVar[type[Plugin[Any]]]
+    """The class under test; its module must be importable by name."""
+    config: ClassVar[Mapping[str, Any]] = {}
+    """Its configuration, as under ``with:`` in params.yaml; choose one that is quick to run."""
+    bad_config: ClassVar[Mapping[str, Any] | None] = None
+    """A configuration of valid keys and values that names data which is missing or unusable; None where there can be none."""
+    parts: ClassVar[PARTS] = {}
+    """Further plugins that it uses, by key, such as ``{"rewards": [(ExactAnswer, {})]}``."""
+    seed: ClassVar[int] = 1
+    cpu_seconds: ClassVar[float] = 60.0
+    """CPU time that one run may take on one thread, imports included."""
+    heavy: ClassVar[frozenset[str]] = HEAVY
+    """Packages whose import is too slow for listing plugins."""
+
+    def make_config(self, folder: Path) -> Mapping[str, Any]:
+        """The configuration; override it to write the files that the configuration names into ``folder``.
+
+        Paths below ``folder`` become relative to the working directory before the plugin sees them.
+        """
+        return self.config
+
+    def make_bad_config(self, folder: Path) -> Mapping[str, Any] | None:
+        """The same for ``bad_config``."""
+        return self.bad_config
+
+    def test_the_class_is_complete(self) -> None:
+        """It has a name, a docstring, a configuration class and the contract's version."""
+        rule = "a plugin class sets name and Config, has a docstring, and speaks this contract"
+        for attribute in ("kind", "name", "Config"):
+            if not hasattr(self.plugin, attribute):
+                broken(rule, f"{self.plugin.__qualname__} has no {attribute!r}", f"set {attribute} on the class")
+        if inspect.isabstract(self.plugin):
+            missing = ", ".join(sorted(getattr(self.plugin, "__abstractmethods__", ())))
+            broken(rule, f"{self.plugin.__qualname__} does not implement {missing}", f"implement {missing}")
+        if not vars(self.plugin).get("__doc__"):
+            what = f"{self.plugin.__qualname__} has no docstring"
+            broken(rule, what, "say under `class` what it does, and where the method comes from")
+        if self.plugin.contract != CONTRACT_VERSION:
+            broken(rule, f"contract is {self.plugin.contract}", f"set contract = {CONTRACT_VERSION}, or leave it out")
+
+    def test_registration_imports_nothing_heavy(self, tmp_path: Path) -> None:
+        """A fresh process that imports the plugin's package has none of the heavy packages."""
+        sandbox = Sandbox(tmp_path, HERE)
+        sandbox.create()
+        module = self.plugin.__module__
+        command = (sys.executable, "-P", "-c", LISTING, "workbench.plugin", module)
+        done = subprocess.run(command, cwd=sandbox.work, env=sandbox.environment(), capture_output=True, text=True, check=False)
+        rule = (
+            f"importing a plugin's module imports no heavy package, since every `workbench` command lists all plugins ({module})"
+        )
+        if done.returncode:
+            broken(rule, f"the import fails: {done.stderr.strip()[-1000:]}", "make the module importable on its own")
+        found = sorted(self.heavy & set(json.loads(done.stdout)))
+        if found:
+            broken(rule, f"it imports {', '.join(found)}", f"move `import {found[0]}` into the function that uses it")
+
+    def test_the_config_is_frozen(self) -> None:
+        """No field of the configuration, nor of a configuration in it, can be set."""
+        for model in models_of(self.plugin.Config):
+            if not (issubclass(model, Config) and model.model_config.get("frozen")):
+                broken(
+                    "a configuration can't change after it was validated, since the lock entry is made of it",
+                    f"{model.__qualname__} is not frozen",
+                    "subclass workbench.plugin.Config and leave `frozen` as it is",
+                )
+
+    def test_every_config_field_is_documented(self) -> None:
+        """Each field has a docstring under it, from which `workbench info` and editors explain it."""
+        for model in models_of(self.plugin.Config):
+            for name, info in model.model_fields.items():
+                if not (info.description or "").strip():
+                    broken(
+                        "every field of a configuration has a docstring under it",
+                        f"{model.__qualname__}.{name} has none",
+                        "write a docstring under the field: what it means, its unit, its bounds",
+                    )
+
+    def test_an_unknown_config_key_is_refused(self, tmp_path: Path) -> None:
+        """A misspelt key is an error that names it, never silently ignored."""
+        rule = "a key that the configuration does not have is refused with a ParamsError"
+        given = {**self.make_config(tmp_path), UNKNOWN: 1}
+        try:
+            configure(self.plugin, Choice(self.plugin.name, given, "conformance"))
+        except ParamsError as error:
+            if UNKNOWN not in str(error):
+                broken(rule, f"the error does not name the key {UNKNOWN!r}: {error}", "make `config` valid by itself")
+        else:
+            broken(rule, f"{UNKNOWN!r} was accepted", "subclass workbench.plugin.Config and leave `extra` as it is")
+        try:
+            self.plugin.Config.model_validate(given)
+        except ValidationError:
+            pass
+        else:
+            broken(rule, f"{self.plugin.Config.__qualname__} accepts any key", 'leave `extra="forbid"` as it is')
+        for model in models_of(self.plugin.Config):
+            if model.model_config.get("extra") != "forbid":
+                broken(
+                    rule, f"{model.__qualname__} accepts any key", "subclass workbench.plugin.Config and leave `extra` as it is"
+                )
+
+
+def models_of(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
+    """A configuration class, and those of the configurations in it."""
+    yield model
+    for info in model.model_fields.values():
+        for inner in _classes(info.annotation):
+            if issubclass(inner, BaseModel) and inner is not model:
+                yield from models_of(inner)
+
+
+def _classes(annotation: Any) -> Iterator[type[Any]]:
+    if isinstance(annotation, type) and not get_args(annotation):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _classes(argument)
