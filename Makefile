@@ -11,7 +11,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export HF_HUB_DISABLE_TELEMETRY := 1
 export DO_NOT_TRACK := 1
 
-.PHONY: help setup repro test lint ui claim bench bench-training screenshots clean
+.PHONY: help setup repro test lint ui claim bench bench-training screenshots docs clean
 
 help:
 	@echo "make repro        set up and run the pipeline (dvc repro)"
@@ -20,6 +20,7 @@ help:
 	@echo "make lint         ruff and mypy"
 	@echo "make bench        print what each stage took, and the workbench's own cost (after make repro)"
 	@echo "make bench-training  compare training speed with peers"
+	@echo "make docs         write docs/reference.md from the code"
 	@echo "make screenshots  take the pictures of the docs with a real browser"
 	@echo "make claim        write claim.json: this machine made dvc.lock"
 
@@ -33,6 +34,7 @@ $(VENV)/installed: $(PROJECTS)
 	[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q -c constraints.txt hatchling editables setuptools
 	$(BIN)/pip install -q -c constraints.txt --no-build-isolation -e '.[test]' -r plugins/default.txt
+	$(BIN)/workbench schema --write
 	@touch $@
 
 repro: setup
@@ -57,6 +59,9 @@ bench-training: setup
 
 screenshots: setup
 	python docs/screenshots.py
+
+docs: setup
+	python docs/reference.py
 
 claim: setup
 	workbench claim --write

@@ -16,7 +16,7 @@ from workspace import Done, Workspace
 
 from workbench.cli import app
 
-HEAVY = ("torch", "mlflow", "transformers", "trl", "datasets", "pandas")
+HEAVY = ("torch", "mlflow", "transformers", "trl", "datasets", "pandas", "pyarrow", "numpy", "packaging", "rich")
 IMPORTS = """
 import json, runpy, sys
 sys.argv = ["workbench", *json.loads(sys.argv[1])]
@@ -46,7 +46,9 @@ def require_error(done: Done, *parts: str) -> None:
         assert part in done.err
 
 
-@pytest.mark.parametrize("words", [["--help"], ["plugins"], ["plugins", "--json"], ["info", "dedup", "minhash"], ["check"]])
+@pytest.mark.parametrize(
+    "words", [["--help"], ["plugins"], ["plugins", "--json"], ["info", "align", "dpo"], ["schema"], ["check"]]
+)
 def test_light_commands_import_nothing_heavy(untouched: Workspace, words: list[str]) -> None:
     done = untouched.call(sys.executable, "-c", IMPORTS, json.dumps(words))
     assert done.code == 0, done.text
@@ -60,17 +62,23 @@ def test_help_names_every_command(untouched: Workspace) -> None:
     assert done.code == 0
     for command in app.registered_commands:
         assert command.callback is not None
-        assert f"\n  {command.callback.__name__} " in done.out
+        assert f"\n  {command.callback.__name__.replace('_', '-')} " in done.out
 
 
 def test_plugins_lists_every_default_plugin_and_each_is_well(untouched: Workspace) -> None:
     done = untouched.workbench("plugins", "--json")
     assert done.code == 0, done.err
     rows = json.loads(done.out)
-    folders = {file.parent.name for file in (untouched.root / "plugins").glob("*/pyproject.toml")}
-    assert {f"pionero-workbench-{folder}" for folder in folders} <= {row["distribution"] for row in rows}
+    default = (untouched.root / "plugins" / "default.txt").read_text().splitlines()
+    folders = [line.removeprefix("-e ./plugins/") for line in default if not line.startswith("#")]
+    listed = {row["distribution"] for row in rows}
+    assert {f"pionero-workbench-{folder}" for folder in folders} <= listed
     assert {row["health"] for row in rows} == {"ok"}
-    assert {"kind", "name", "distribution", "version", "source", "health"} <= set(rows[0])
+    assert {row["source"] for row in rows} == {"workspace"}  # editable installs point to another copy
+    keys = {"kind", "name", "distribution", "version", "source", "path", "import_seconds", "health", "where", "fix"}
+    assert all(set(row) == keys for row in rows)
+    text = untouched.workbench("plugins").out.splitlines()
+    assert [line for line in text if not line.startswith(" ")] == list(dict.fromkeys(row["kind"] for row in rows))
 
 
 def test_plugins_show_a_broken_one_with_its_traceback(untouched: Workspace, tmp_path: Path) -> None:
@@ -79,15 +87,36 @@ def test_plugins_show_a_broken_one_with_its_traceback(untouched: Workspace, tmp_
     assert done.code == 0
     line = next(line for line in done.out.splitlines() if "filter-broken" in line)
     assert "ModuleNotFoundError" in line
+    assert f"where: {tmp_path}/filter_broken/__init__.py, line 1" in done.out
     assert "import nowhere_to_be_found" in done.out
+    rows = json.loads(untouched.workbench("plugins", "--json", PYTHONPATH=str(tmp_path)).out)
+    assert [row["distribution"] for row in rows if row["kind"] is None] == ["filter-broken"]
 
 
 def test_info_describes_every_knob(untouched: Workspace) -> None:
     text = untouched.workbench("info", "dedup", "minhash").out
     facts = json.loads(untouched.workbench("info", "dedup", "minhash", "--json").out)
     assert {"threshold", "permutations", "heldout", "overlap", "ngram"} == {field["key"] for field in facts["config"]}
-    assert all(field["meaning"] and field["meaning"].splitlines()[0] in text for field in facts["config"])
+    flat = " ".join(text.split())
+    assert all(field["meaning"] in flat for field in facts["config"])
     assert "use: minhash" in text
+    assert facts["contract"] == "<0.2,>=0.1"
+
+
+def test_info_of_what_is_not_there_says_how_to_get_it(made: Workspace) -> None:
+    require = made.workbench("info", "align", "grpo")
+    assert (require.code, "Traceback" in require.text) == (1, False)
+    assert "no align 'grpo' is installed; there is dpo" in require.err
+    assert "fix:   pip install -e plugins/align-grpo" in require.err
+    assert "did you mean 'align'?" in made.workbench("info", "aling", "dpo").err
+
+
+def test_schema_is_printed_or_written_for_editors(made: Workspace) -> None:
+    printed = made.workbench("schema").out
+    assert json.loads(printed)["title"] == "params.yaml"
+    assert made.workbench("schema", "--write").out == "wrote .workbench/params.schema.json\n"
+    assert (made.root / ".workbench" / "params.schema.json").read_text() == printed
+    assert made.git("status", "--porcelain") == ""
 
 
 def test_check_counts_and_writes_nothing(made: Workspace) -> None:
@@ -107,6 +136,10 @@ MISTAKES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "misspelt key": (
         {"dedup__with__treshold": 0.5},
         ("unknown key 'treshold'", "params.yaml, key dedup.with", "did you mean 'threshold'?"),
+    ),
+    "misspelt key of a filter": (
+        {"curate__corpus__filters": [{"use": "length", "wiht": {"min_words": 3}}]},
+        ("unknown key 'wiht'", "params.yaml, key curate.corpus.filters[0]", "did you mean 'with'?"),
     ),
     "misspelt key beside use": ({"dedup__sed": 1}, ("unknown key 'sed'", "params.yaml, key dedup", "did you mean 'seed'?")),
     "out of range": ({"dedup__with__threshold": 1.5}, ("params.yaml, key dedup.with.threshold", "1.5", "workbench info dedup")),

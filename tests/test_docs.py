@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import runpy
 import shlex
 import shutil
 import subprocess
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +20,7 @@ import workspace
 import yaml
 from workspace import Workspace
 
-from workbench.contract import KINDS
+from workbench.contract import CORE_DISTRIBUTION, KINDS, RELEASES
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 PAGES = ["plugins", *(f"plugins/{kind}" for kind in KINDS)]
@@ -73,7 +75,11 @@ def test_a_page_does_what_it_says(made: Workspace, page: str) -> None:
             written.append(made.root / block.title)
             written[-1].parent.mkdir(parents=True, exist_ok=True)
             written[-1].write_text(block.text, encoding="utf-8")
-        elif block.language == "yaml":
+        elif block.language == "python":
+            ast.parse(block.text)
+        elif block.language == "toml":
+            assert tomllib.loads(block.text)["dependencies"] == [f"{CORE_DISTRIBUTION}{RELEASES}"]
+        else:
             assert isinstance(yaml.safe_load(block.text), dict)
     require_clean(made, [file for file in written if file.suffix == ".py"])
 

@@ -151,9 +151,11 @@ def test_another_pin_is_another_environment_made_anew_if_its_first_maker_is_kill
     dvc.communicate()
     again = made.start("dvc", "repro", STAGE)
     assert again.stderr is not None
-    assert any("waiting for another process" in line for line in again.stderr)  # pip has the lock of the stage it outlives
-    for process in (pip, *pip.parents()[:1]):
-        process.send_signal(signal.SIGCONT)
+    try:
+        assert any("waiting for another process" in line for line in again.stderr)  # pip has the lock of the stage it outlives
+    finally:
+        for process in (pip, *pip.parents()[:1]):
+            process.send_signal(signal.SIGCONT)
     out, err = again.communicate(timeout=120)
     assert again.returncode == 0, out + err
     assert "making the environment" in err

@@ -162,7 +162,7 @@ NESTED_DEFECTS = {
 @pytest.fixture
 def heavy(monkeypatch: pytest.MonkeyPatch) -> None:
     """A package that takes the part of torch, which the process of the tests may have imported."""
-    monkeypatch.setattr("workbench.host.FORBIDDEN", frozenset({"demo_heavy"}))
+    monkeypatch.setattr("workbench.loader.FORBIDDEN", frozenset({"demo_heavy"}))
 
 
 @pytest.mark.parametrize("case", UNLOADABLE)
@@ -203,6 +203,14 @@ def test_a_class_that_breaks_the_contract_is_refused_with_its_line(site: Path, t
     if case not in ("instance", "base itself", "no name", "bad name", "wrong base"):
         with pytest.raises(PluginError, match="is installed and broken"):
             known.select("filter", "short")
+
+
+def test_a_tracker_has_a_default_for_every_field(site: Path, tmp_path: Path) -> None:
+    own = 'class LinesConfig(Config):\n    server: str\n    """Address."""\n\nclass Lines('
+    install(site, "demo-one", TRACKER.replace("class Lines(", own).replace("    Config = Config", "    Config = LinesConfig"))
+    broken = broken_of(registry(tmp_path), "demo-one")
+    assert "'server' of LinesConfig has no default" in broken.error
+    assert broken.where.endswith("demo_one/__init__.py, line 7")
 
 
 def test_the_line_is_that_of_the_field(site: Path, tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ def test_it_runs_whole_and_then_has_nothing_to_do(recipe: Workspace) -> None:
     recipe.edit("params.yaml", make_smaller)
     recipe.repro()
     metrics = {file.stem: json.loads(file.read_text()) for file in (recipe.root / "data/metrics").glob("*.json")}
-    assert metrics["curate-instructions"]["rows.arithmetic"] == sum(PROBLEMS.values())
+    assert metrics["curate-instructions"]["rows.arithmetic"] == 3 * sum(PROBLEMS.values())
     assert metrics["curate-instructions"]["rows.pydocs-instructions"] > 100
     assert metrics["grpo"]["heldout_problems"] == PROBLEMS["heldout"]
     assert "eval-preference-grpo" in metrics
@@ -97,6 +97,7 @@ def test_it_runs_whole_and_then_has_nothing_to_do(recipe: Workspace) -> None:
 
 def make_smaller(content: dict[str, Any]) -> None:
     workspace.change(content, SMALLER)
-    docs, arithmetic = content["curate"]["instructions"]["sources"]
+    docs, *arithmetic = content["curate"]["instructions"]["sources"]
     docs["with"].update(DOCS)
-    arithmetic["with"].update(PROBLEMS)
+    for source in arithmetic:
+        source["with"].update(PROBLEMS)

@@ -55,7 +55,7 @@ def describe(registry: Registry, entry: Installed) -> dict[str, Any]:
     description, reads and writes (flow → format), config (see :func:`workbench.config_keys.describe`), example (YAML), and the
     file and place where the example belongs.
     """
-    from workbench import config_keys, example
+    from workbench import config_keys, environment, example
     from workbench.identity import code_digest, dependencies
 
     plugin = entry.plugin
@@ -63,7 +63,7 @@ def describe(registry: Registry, entry: Installed) -> dict[str, Any]:
         **_row(registry, entry),
         "code": code_digest(entry.module)[:16],
         "contract": declared(metadata.requires(entry.distribution) or []),
-        "dependencies": dependencies(entry),
+        "dependencies": dependencies(entry, environment.versions([entry])),
         "description": inspect.getdoc(plugin) or "",
         "reads": dict(getattr(plugin, "inputs", {})),
         "writes": {flow: _written(plugin, format_) for flow, format_ in getattr(plugin, "outputs", {}).items()},

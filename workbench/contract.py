@@ -148,6 +148,10 @@ def _require_config(plugin: type[Plugin[Any]]) -> None:
         raise PluginError(what, place(plugin, "Config"), "set `Config` to a subclass of workbench.plugin.Config")
     for model in models_of(config):
         _require_model(model)
+    required = [name for name, field in config.model_fields.items() if field.is_required()]
+    if plugin.kind == "tracker" and required:
+        what = f"config field {required[0]!r} of {config.__qualname__} has no default, and trackers run with their defaults"
+        raise PluginError(what, place(config, required[0]), "give it one, taken from the environment where sites differ")
 
 
 def _require_model(model: type[BaseModel]) -> None:

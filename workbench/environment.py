@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING
 from workbench import identity, installer
 from workbench.commit import remove, write_text
 from workbench.console import Console
+from workbench.contract import CORE_DISTRIBUTION
 from workbench.errors import PluginError
 from workbench.host import Installed
 from workbench.installer import canonical, read_pins
@@ -151,12 +152,12 @@ def is_inside(folder: Path) -> bool:
 
 
 def _own_requirements(entry: Installed) -> list[str]:
-    return [str(line) for line in _required(entry.distribution) if canonical(line.name) != canonical(identity.CORE_DISTRIBUTION)]
+    return [str(line) for line in _required(entry.distribution) if canonical(line.name) != canonical(CORE_DISTRIBUTION)]
 
 
 def _core_requirements(names: Sequence[str]) -> list[str]:
     """The core's ranges of some of its dependencies; what it imports and does not require, the plugin must."""
-    ranges = {canonical(line.name): str(line) for line in _required(identity.CORE_DISTRIBUTION)}
+    ranges = {canonical(line.name): str(line) for line in _required(CORE_DISTRIBUTION)}
     return [ranges[canonical(name)] for name in names if canonical(name) in ranges]
 
 
@@ -229,7 +230,7 @@ def _only_maker(folder: Path, console: Console) -> Iterator[int]:
 
 def _offer(folder: Path, environment: Environment) -> Path:
     """A folder for the search path, with links to the plugins and the core: the very code that was hashed."""
-    modules = {identity.CORE_DISTRIBUTION: identity.CORE, **{entry.distribution: entry.module for entry in environment.used}}
+    modules = {CORE_DISTRIBUTION: identity.CORE, **{entry.distribution: entry.module for entry in environment.used}}
     links: dict[str, str] = {}
     texts: dict[str, str] = {}
     for distribution, module in modules.items():

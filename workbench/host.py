@@ -8,30 +8,21 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-import importlib.abc
 import re
 import sys
-import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from importlib import import_module, metadata
+from importlib import metadata
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-import pluggy
-
-from workbench import contract, hookspecs, missing
+from workbench import contract, loader, missing
 from workbench.errors import PluginError
 from workbench.plugin import Plugin
 
-GROUP = "workbench"
-HOOK = "workbench_plugins"
 PLUGIN_FOLDER = missing.PLUGIN_FOLDER
-FORBIDDEN = frozenset({"torch", "transformers", "mlflow"})
-"""Packages that no plugin may import before it runs: with torch loaded no stage could set its threads and start."""
 
 
 @dataclass(frozen=True)
@@ -127,9 +118,9 @@ def registry(root: Path) -> Registry:
     for distribution in _offering():
         name = version = "?"
         try:
-            name, version, requirements = _read_metadata(distribution)
+            name, version, requirements = loader.read_metadata(distribution)
             contract.require_contract(contract.declared(requirements), f"{name} {version}")
-            module, classes, seconds = _load(distribution, name)
+            module, classes, seconds = loader.load(distribution, name)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # noqa: BLE001 - a stranger's module may even exit; it is kept and shown
@@ -163,7 +154,7 @@ def _offering() -> list[metadata.Distribution]:
             text = distribution.read_text("entry_points.txt") or ""
         except UnicodeDecodeError:
             continue  # no installer writes such a file: it is none of ours
-        if re.search(rf"^\s*\[\s*{GROUP}\s*\]", text, re.MULTILINE):
+        if re.search(rf"^\s*\[\s*{loader.GROUP}\s*\]", text, re.MULTILINE):
             found.setdefault(_canonical(distribution), distribution)
     return [found[name] for name in sorted(found)]
 
@@ -172,77 +163,6 @@ def _canonical(distribution: metadata.Distribution) -> str:
     with contextlib.suppress(Exception):  # metadata that is missing or torn is told of later
         return re.sub(r"[-_.]+", "-", distribution.metadata["Name"]).lower()
     return str(distribution.locate_file(""))
-
-
-def _read_metadata(distribution: metadata.Distribution) -> tuple[str, str, list[str]]:
-    """Name, version and ``Requires-Dist`` lines."""
-    try:
-        read = distribution.metadata
-        name, version = read["Name"], read["Version"]
-    except (TypeError, KeyError, ValueError):
-        name = version = ""
-    if not (name and version):
-        fix = "remove what an interrupted installation left there, and install the plugin again"
-        raise PluginError("its metadata has no name or version", str(distribution.locate_file("")), fix)
-    return name, version, read.get_all("Requires-Dist") or []
-
-
-def _load(distribution: metadata.Distribution, name: str) -> tuple[ModuleType, list[type[Plugin[Any]]], float]:
-    """Import the module of its entry point, which takes so many seconds, and ask its hook for the classes."""
-    point = _entry_point(distribution, name)
-    started = time.perf_counter()
-    # What a module prints would spoil the output of `--json`.
-    with _nothing_heavy(), contextlib.redirect_stdout(sys.stderr):
-        module = import_module(point.module)
-        seconds = time.perf_counter() - started
-        classes = _hook(module)()
-    if not isinstance(classes, list):
-        fix = f"return a list of classes from `{HOOK}`"
-        raise PluginError(f"its hook returns {type(classes).__name__}, not a list of classes", _place_of_hook(module), fix)
-    return module, classes, seconds
-
-
-def _entry_point(distribution: metadata.Distribution, name: str) -> metadata.EntryPoint:
-    fix = f'in its pyproject.toml write {name} = "PACKAGE" under [project.entry-points.{GROUP}], and install it again'
-    where = f"{name}, entry points"
-    try:
-        points = [point for point in distribution.entry_points if point.group == GROUP]
-    except (TypeError, ValueError) as error:
-        raise PluginError("its entry points cannot be read", where, fix) from error
-    if len(points) != 1:
-        raise PluginError(f"it has {len(points)} entry points of the group {GROUP!r}", where, fix)
-    (point,) = points
-    if point.name != name:
-        raise PluginError(f"entry point {point.name!r} is not the distribution's name", where, fix)
-    if not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*", point.value):
-        raise PluginError(f"its entry point {point.value!r} names no module", where, fix)
-    return point
-
-
-def _hook(module: ModuleType) -> Callable[[], object]:
-    """The module's implementation of the hook."""
-    manager = pluggy.PluginManager(GROUP)
-    manager.add_hookspecs(hookspecs)
-    try:
-        manager.register(module)
-        manager.check_pending()
-    except pluggy.PluginValidationError as error:
-        marked = [name for name in vars(module) if manager.parse_hookimpl_opts(module, name)]
-        problem = [line for line in str(error).splitlines() if line][-1]
-        raise PluginError(
-            problem, contract.place(getattr(module, marked[0])), f"the hook is `{HOOK}`, without arguments"
-        ) from error
-    implementations = manager.hook.workbench_plugins.get_hookimpls()
-    if not implementations:
-        raise PluginError(
-            "it implements no hook", _place_of_hook(module), f"mark the function `{HOOK}` with @hookimpl of workbench"
-        )
-    return implementations[0].function
-
-
-def _place_of_hook(module: ModuleType) -> str:
-    function = getattr(module, HOOK, None)
-    return contract.place(function) if callable(function) else str(module.__file__ or module.__name__)
 
 
 def _defects(classes: Sequence[Any]) -> dict[int, BaseException]:
@@ -277,7 +197,7 @@ def _culprit(error: BaseException) -> str:
     """File and line in the plugin's own package where the error came from."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}, line {error.lineno}"
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename != __file__]
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename not in (__file__, loader.__file__)]
     strange = [frame for frame in frames if not frame.filename.startswith("<") and "/importlib/" not in frame.filename]
     own = [frame for frame in strange if Path(frame.filename).is_relative_to(Path(strange[0].filename).parent)]
     return f"{own[-1].filename}, line {own[-1].lineno}" if own else ""
@@ -298,26 +218,6 @@ def _broken_error(broken: Broken, kind: str, name: str, where: str) -> PluginErr
 def _closest(word: str, choices: Iterable[str]) -> str:
     close = difflib.get_close_matches(word, list(choices), 1)
     return f"did you mean {close[0]!r}?" if close else ""
-
-
-@contextlib.contextmanager
-def _nothing_heavy() -> Iterator[None]:
-    barrier = _Barrier()
-    sys.meta_path.insert(0, barrier)
-    try:
-        yield
-    finally:
-        sys.meta_path.remove(barrier)
-
-
-class _Barrier(importlib.abc.MetaPathFinder):
-    """Ends the import of a plugin that imports what it may not, so that it breaks alone."""
-
-    def find_spec(self, fullname: str, path: object = None, target: object = None) -> None:
-        """Find nothing, so that the next finder is asked."""
-        if fullname in FORBIDDEN:  # no ImportError, which the plugin might take for a package that is not installed
-            what = f"its import imports {fullname}, which every command and every stage would then pay for"
-            raise PluginError(what, "", f"import {fullname} inside the function that uses it")
 
 
 def _prefer_workspace(root: Path) -> None:

@@ -17,13 +17,15 @@ from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
+from workbench.contract import CORE_DISTRIBUTION
 from workbench.errors import PluginError
 from workbench.host import Installed
 
 CORE = "workbench"
-CORE_DISTRIBUTION = "pionero-workbench"
 DISTRIBUTIONS = {"yaml": "PyYAML"}
 """Distributions of the core's imports that have another name; asking importlib.metadata would read every installed file list."""
+IRRELEVANT = {f"{CORE}.errors", f"{CORE}.estimate", f"{CORE}.model_cost"}
+"""Core modules that decide no output: what errors say, what a run will cost."""
 IGNORED = {"__pycache__", ".mypy_cache", ".pytest_cache", ".ruff_cache"}
 
 
@@ -106,7 +108,7 @@ def _third_party(modules: list[str]) -> list[str]:
 
 
 def _core_imports(file: Path) -> list[str]:
-    return [name for name in _read(file).imports if name.startswith(f"{CORE}.") and name != f"{CORE}.errors" and _core_file(name)]
+    return [name for name in _read(file).imports if name.startswith(f"{CORE}.") and name not in IRRELEVANT and _core_file(name)]
 
 
 @cache

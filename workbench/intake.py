@@ -1,7 +1,7 @@
 """What is checked of a stage's inputs before it runs: files, columns and that there is a row, from metadata alone.
 
-Outputs are validated row by row before they are committed (:mod:`workbench.artifacts.formats`); inputs may come from elsewhere, or
-be damaged since, so that a plugin would meet a KeyError where the user has to hear which column is missing.
+Outputs are validated row by row before they are committed (:mod:`workbench.artifacts.formats`); inputs may come from elsewhere,
+or be damaged since, so that a plugin would meet a KeyError where the user has to hear which column is missing.
 """
 
 from __future__ import annotations

@@ -205,7 +205,13 @@ def _results(root: Path) -> dict[str, dict[str, Any]]:
 def _choices(value: object, where: str) -> list[Choice]:
     if not isinstance(value, list):
         raise ParamsError("it is no list", f"{PARAMS_FILE}, key {where}", "write `- use: NAME` lines")
-    return [choice(item, f"{where}[{position}]") for position, item in enumerate(value)]
+    chosen = []
+    for position, item in enumerate(value):
+        place = f"{where}[{position}]"
+        chosen.append(choice(item, place))
+        for key in item:
+            require_known(key, ["use", "with"], f"{PARAMS_FILE}, key {place}")
+    return chosen
 
 
 def _put(tree: dict[str, Any], address: str, value: object) -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 PLUGIN_FOLDER = Path("plugins")
 """Below a workspace: one distribution per folder, named ``KIND-NAME``."""
-LOCK_FILE = Path("plugins.lock.json")
 
 
 def pip_line(root: Path, kind: str, name: str) -> str:
@@ -43,6 +42,8 @@ def _offers(folder: Path, name: str) -> bool:
 
 def _former(root: Path, kind: str, name: str) -> str:
     """The distribution and version that offered it when plugins.lock.json was last written."""
+    from workbench.lock import LOCK_FILE  # it builds on the host
+
     try:
         known = json.loads((root / LOCK_FILE).read_text(encoding="utf-8"))["installed"][f"{kind} {name}"]
         return f"{known['distribution']}=={known['version']}"

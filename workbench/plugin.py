@@ -7,9 +7,6 @@ from typing import ClassVar, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
-CONTRACT_VERSION = 1
-"""The version of the plugin contract that this core speaks."""
-
 
 class Config(BaseModel):
     """Base of every plugin's configuration: immutable, no unknown keys, a docstring under each field."""
@@ -29,8 +26,6 @@ class Plugin(Generic[C]):
     """The name that ``use:`` in params.yaml selects, unique within the kind."""
     Config: ClassVar[type[Config]]
     """The configuration class that validates ``with:`` in params.yaml."""
-    contract: ClassVar[int] = CONTRACT_VERSION
-    """The contract version that the plugin was written for."""
     environment: ClassVar[Literal["shared", "own"]] = "shared"
     """``own``: its dependencies would conflict with others', so its stage runs in an environment of its own."""
 

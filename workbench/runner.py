@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from workbench import compute, digests, environment, events, lock, machine, params, pipeline
+from workbench import compute, digests, environment, events, intake, lock, machine, params, pipeline
 from workbench.artifacts.formats import FORMATS, rows_and_columns
 from workbench.checkpoints import newest_complete
 from workbench.commit import move_into_place, remove, write_text
@@ -28,6 +28,8 @@ from workbench.host import registry
 from workbench.journal import Journal, find_interrupted
 from workbench.lock import Locked, Resolved
 from workbench.params import SECTIONS, Choice, Entry
+from workbench.planning import forecast
+from workbench.planning.calibration import STARTUP_METRIC
 from workbench.run import Cell, Chart, Generation, Run, Value
 from workbench.session import Session, current_session, end_with, main_root, process_start
 from workbench.watcher import ensure_watcher, wait_for_link
@@ -74,6 +76,11 @@ class Plan:
     fingerprint: str
     """Identifies the result: lock entry, input digests and, where it matters, the machine."""
 
+    def predicted(self, main: Path) -> float | None:
+        """Seconds that the newest `workbench plan` foretold; None where it foretold none."""
+        compared = {key: value for key, value in self.record.items() if key != "moved"}
+        return forecast.predicted_seconds(main, self.name, compared)
+
 
 def _restore(root: Path, address: str) -> tuple[Resolved, Locked]:
     """Build the stage from its lock entry, and refuse code that is no longer what was locked, or not what is pinned."""
@@ -119,6 +126,7 @@ def _plan(root: Path, resolved: Resolved, locked: Locked, flows: Mapping[str, st
 def _input(flow: str, format_name: str, path: Path, known: Mapping[str, str]) -> events.Artifact:
     if not path.exists():
         raise ArtifactError(f"input --{flow} is missing", str(path), "run `dvc repro`, or `dvc pull` if another machine made it")
+    intake.require(format_name, path)
     rows, columns = rows_and_columns(path, format_name)
     digest = known.get(path.as_posix()) or digests.of(path)
     return events.Artifact(flow, path.as_posix(), format_name, digest, rows, digests.size_of(path), columns)
@@ -134,8 +142,10 @@ def _execute(root: Path, plan: Plan, session: Session, console: Console) -> None
     (scratch / "work").mkdir(parents=True)
     checkpoints = main / STATE_FOLDER / "checkpoints" / plan.fingerprint
     journal.write(_started(plan, journal.run, session.id, root, started, newest_complete(checkpoints)))
+    listeners = _Listeners(journal, console)
     try:
-        run = _make_run(plan, journal, console, scratch / "work", checkpoints)
+        run = _make_run(plan, listeners, scratch / "work", checkpoints)
+        run.log(forecast.metrics(plan.resolved.stage, plan.inputs, plan.predicted(main)))
         written = {flow: scratch / flow for flow in plan.outputs}
         plan.resolved.stage.execute(_readable(root, plan, scratch), written, run)
         _validate(plan, written)
@@ -147,6 +157,7 @@ def _execute(root: Path, plan: Plan, session: Session, console: Console) -> None
         remove(scratch)
     remove(checkpoints)
     seconds = time.time() - started
+    run.log({"seconds": seconds, STARTUP_METRIC: (listeners.first_progress or started) - started})
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     journal.write(events.StageFinished(journal.run, time.time(), {k: float(v) for k, v in run.summary.items()}, seconds, peak))
     journal.close()
@@ -173,11 +184,11 @@ def _readable(root: Path, plan: Plan, scratch: Path) -> dict[str, Path]:
     return readable
 
 
-def _make_run(plan: Plan, journal: Journal, console: Console, scratch: Path, checkpoints: Path) -> Run:
+def _make_run(plan: Plan, listeners: _Listeners, scratch: Path, checkpoints: Path) -> Run:
     checkpoints.mkdir(parents=True, exist_ok=True)
     if "torch" in sys.modules:
         raise PluginError("torch was imported before its threads were set", plan.name, "import torch inside functions")
-    return Run(plan.name, plan.resolved.entry.seed, plan.compute, scratch, checkpoints, _Listeners(journal, console))
+    return Run(plan.name, plan.resolved.entry.seed, plan.compute, scratch, checkpoints, listeners)
 
 
 def _started(plan: Plan, run: str, session: str, root: Path, now: float, checkpoint: Path | None) -> events.StageStarted:
@@ -274,6 +285,8 @@ class _Listeners:
 
     def __init__(self, journal: Journal, console: Console) -> None:
         self._journal, self._console = journal, console
+        self.first_progress: float | None = None
+        """When the stage had done its first unit of work."""
 
     def metrics(self, values: Mapping[str, Value], step: int | None) -> None:
         self._journal.metrics(values, step)
@@ -291,4 +304,5 @@ class _Listeners:
         self._journal.generation(generation)
 
     def progress(self, done: float, total: float | None, unit: str, label: str) -> None:
+        self.first_progress = self.first_progress or time.time()
         self._console.progress(done, total, unit, label)

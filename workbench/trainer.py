@@ -32,6 +32,7 @@ from workbench.kinds.training import write_training_log
 if TYPE_CHECKING:
     from datasets import Dataset
 
+    from workbench.kinds.post_training import PostTrainingConfig
     from workbench.run import Run
 
 RATES = {"epoch", "num_tokens", "total_flos", "step_time"}
@@ -68,6 +69,22 @@ def common_arguments(run: Run, *, steps: int, logging_steps: int, save_steps: in
         "dataloader_num_workers": 0,
         "dataloader_pin_memory": run.compute.device == "cuda",
         "remove_unused_columns": False,
+    }
+
+
+def post_training_arguments(run: Run, config: PostTrainingConfig, *, batch_size: int) -> dict[str, Any]:
+    """The settings that are the same for TRL's trainers, with ``batch_size`` sequences or pairs in one forward pass.
+
+    Raises:
+        ParamsError: a checkpoint would fall between two rows of the log.
+    """
+    return {
+        **common_arguments(run, steps=config.steps, logging_steps=config.logging_steps, save_steps=config.save_steps),
+        "per_device_train_batch_size": batch_size,
+        "gradient_accumulation_steps": config.gradient_accumulation,
+        "activation_checkpointing": False,
+        "max_grad_norm": config.max_gradient_norm,
+        "max_length": config.max_length,
     }
 
 

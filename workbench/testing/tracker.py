@@ -62,14 +62,14 @@ class TrackerConformance(Conformance):
 
     def test_no_hook_is_misspelt(self) -> None:
         """Each method marked with ``hookimpl`` is a hook of the contract, with arguments that it has."""
-        problem = self._hook_problem()
+        problem = self.hook_problem()
         if problem:
             known = ", ".join(name for name in vars(TrackerHooks) if not name.startswith("_"))
             broken("every hook is one of workbench.hookspecs.TrackerHooks", problem, f"the hooks are: {known}")
 
     def test_every_event_is_taken(self, workbench_delivery: Delivery) -> None:
         """A whole session, with a killed run and numbers that are not finite, is delivered without an error and recorded."""
-        if self._hook_problem():
+        if self.hook_problem():
             beside("a hook is misspelt: see test_no_hook_is_misspelt")
         rule = "a tracker takes every event of a session, in the order of the journals"
         error = workbench_delivery.outcomes[RECORD].error
@@ -124,7 +124,8 @@ class TrackerConformance(Conformance):
             rule = f"a session of some forty events takes at most {self.cpu_seconds:g} s of CPU time"
             broken(rule, f"it took {took:.1f} s", "batch what is written; where the store is slow by nature, raise `cpu_seconds`")
 
-    def _hook_problem(self) -> str:
+    def hook_problem(self) -> str:
+        """A hook that is not one of the contract's, or has arguments that it does not have."""
         manager = pluggy.PluginManager("workbench")
         manager.add_hookspecs(TrackerHooks)
         try:

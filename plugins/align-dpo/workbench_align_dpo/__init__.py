@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from workbench import hookimpl
+from workbench import hookimpl, model_cost
 from workbench.artifacts import examples
+from workbench.estimate import Estimate
 from workbench.kinds.align import AlignStage
+from workbench.kinds.post_training import PostTrainingConfig
 from workbench.kinds.training import OptimizerConfig
-from workbench.plugin import Config
 from workbench.run import Run
 
 if TYPE_CHECKING:
@@ -20,31 +22,21 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
-class DpoConfig(Config):
+class DpoConfig(PostTrainingConfig):
     """Configuration of the plugin ``dpo``."""
 
     steps: int = Field(150, ge=1)
     """Optimizer steps."""
     batch_size: int = Field(16, ge=1)
     """Pairs in one forward pass."""
-    gradient_accumulation: int = Field(1, ge=1)
-    """Forward passes of one optimizer step."""
     order: Literal["shuffled", "written"] = "shuffled"
     """``shuffled`` draws pairs at random; ``written`` takes them as the data has them, which keeps coupled pairs in one batch."""
-    max_length: int = Field(256, ge=8)
-    """Longer sequences are cut, tokens."""
     beta: float = Field(0.1, gt=0)
     """Strength of the tie to the reference model: greater is closer."""
     loss: Literal["sigmoid", "hinge", "ipo"] = "sigmoid"
     """``sigmoid`` is DPO, ``hinge`` SLiC (Zhao et al. 2023), ``ipo`` IPO (Azar et al. 2023)."""
     optimizer: OptimizerConfig = OptimizerConfig(name="adamw", learning_rate=2e-4)
     """Optimizer and schedule."""
-    max_gradient_norm: float = Field(1.0, gt=0)
-    """Gradients are scaled down to this global L2 norm."""
-    logging_steps: int = Field(10, ge=1)
-    """Steps between two rows of the training log."""
-    save_steps: int = Field(50, ge=1)
-    """Steps between two checkpoints, from which a killed run goes on."""
 
 
 class Dpo(AlignStage[DpoConfig]):
@@ -56,6 +48,17 @@ class Dpo(AlignStage[DpoConfig]):
     name = "dpo"
     Config = DpoConfig
 
+    def estimate(self, inputs: Mapping[str, Path]) -> Estimate:
+        """As many tokens as both answers of the pairs may have at most, learnt by the policy and read by the reference."""
+        config = self.config
+        tokens = 2 * config.total_examples * config.max_length
+        model = model_cost.of_model(inputs["model"])
+        if model is None:
+            return Estimate(0, "FLOP", tokens=tokens)
+        flops = model.training_flops(tokens, config.max_length) + model.forward_flops(tokens, config.max_length)
+        memory = model.training_memory(2 * config.batch_size * config.max_length)
+        return Estimate(flops, "FLOP", tokens=tokens, flops=flops, memory=memory)
+
     def align(self, model: Path, data: Path, out: Path, run: Run) -> None:
         """Load, draw pairs, train, save, show margins."""
         from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -66,11 +69,10 @@ class Dpo(AlignStage[DpoConfig]):
         shared.set_up_torch(run)
         model_types.register(model)
         tokenizer = AutoTokenizer.from_pretrained(model, local_files_only=True)
-        number = self.config.steps * self.config.batch_size * self.config.gradient_accumulation
         if self.config.order == "shuffled":
-            rows = examples.sample(data, "train", number, run.seed)
+            rows = examples.sample(data, "train", self.config.total_examples, run.seed)
         else:
-            rows = list(islice(examples.read(data, "train"), number))
+            rows = list(islice(examples.read(data, "train"), self.config.total_examples))
         run.metric("steps", self.config.steps)
         run.metric("pairs", len(rows))
         start = AutoModelForCausalLM.from_pretrained(model, local_files_only=True)
@@ -83,16 +85,11 @@ class Dpo(AlignStage[DpoConfig]):
 
         from workbench.labelled_head import LabelledDPOTrainer
         from workbench.optimizers import build
-        from workbench.trainer import Reporter, common_arguments
+        from workbench.trainer import Reporter, post_training_arguments
 
         config = self.config
         arguments = DPOConfig(
-            **common_arguments(run, steps=config.steps, logging_steps=config.logging_steps, save_steps=config.save_steps),
-            per_device_train_batch_size=config.batch_size,
-            gradient_accumulation_steps=config.gradient_accumulation,
-            activation_checkpointing=False,
-            max_grad_norm=config.max_gradient_norm,
-            max_length=config.max_length,
+            **post_training_arguments(run, config, batch_size=config.batch_size),
             train_sampling_strategy="random" if config.order == "shuffled" else "sequential",
             beta=config.beta,
             loss_type=[config.loss],

@@ -124,11 +124,12 @@ class Rlhf(AlignStage[RlhfConfig]):
         """Train the reward model, answer held-out prompts, train the policy, save it, answer again, compare."""
         from transformers import AutoTokenizer
 
-        from workbench import scoring
+        from workbench import model_types, scoring
         from workbench import trainer as shared
         from workbench_align_rlhf import reward_model as rewards
 
         shared.set_up_torch(run)
+        model_types.register(model)
         tokenizer = AutoTokenizer.from_pretrained(model, local_files_only=True)
         reward_model = rewards.obtain(model, tokenizer, list(examples.read(data, "train")), self.config, run)
         heldout = self._heldout(data)

@@ -12,16 +12,21 @@ from typing import Any, ClassVar
 import yaml
 from pydantic import Field
 
-from workbench import hookimpl, scoring
+from workbench import hookimpl, model_cost, scoring
 from workbench.artifacts import benchmark
 from workbench.artifacts.evaluation import Evaluation
 from workbench.artifacts.table import Columns
 from workbench.errors import ArtifactError, ParamsError
+from workbench.estimate import Estimate, size_of
 from workbench.kinds.eval import EvalStage, HeldOut
 from workbench.plugin import Config, Plugin
 from workbench.run import Chart, Run
 
 MUTUAL_INFORMATION = "acc_mutual_info"
+QUESTION_TOKENS = 400
+"""Tokens of a question with each of its choices, the choices once more alone, for plans."""
+TOKENS_PER_BYTE = 2
+"""The same for a byte of a benchmark, whose Parquet is compressed."""
 UNSAFE = re.compile(r"^unsafe_code:\s*true\b", re.MULTILINE | re.IGNORECASE)
 """How a task's file says that it executes generated code."""
 
@@ -59,6 +64,12 @@ class LmEval(EvalStage[LmEvalConfig]):
         "plain": "double",
         "answer_only": "double",
     }
+
+    def estimate(self, inputs: Mapping[str, Path]) -> Estimate:
+        """Every choice read after its question and alone; tasks of the harness's own are taken to be like the benchmark."""
+        asked = self.config.questions * QUESTION_TOKENS
+        whole = TOKENS_PER_BYTE * size_of({"benchmark": inputs["benchmark"]})
+        return model_cost.of_reading(inputs["model"], asked or whole, self.config.batch_tokens)
 
     def evaluate(self, model: Path, data: HeldOut, run: Run) -> Evaluation:
         """Let the harness ask, then turn its samples into scored examples."""

@@ -12,10 +12,11 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from workbench import generation, hookimpl, scoring
+from workbench import generation, hookimpl, model_cost, scoring
 from workbench.artifacts.corpus import Corpus
 from workbench.artifacts.evaluation import Evaluation
 from workbench.artifacts.table import Columns
+from workbench.estimate import Estimate
 from workbench.generation import Sampling
 from workbench.kinds.eval import EvalStage, HeldOut
 from workbench.plugin import Config, Plugin
@@ -26,6 +27,8 @@ from workbench_eval_perplexity.baselines import Unigram, zstd_bits
 from workbench_eval_perplexity.sections import has_docstring_section
 
 BINS = 20
+DOCUMENT_TOKENS = 300
+"""Tokens of a document, for plans; docstrings have about so many."""
 SAMPLE_BATCH = 50
 
 
@@ -88,6 +91,12 @@ class Perplexity(EvalStage[PerplexityConfig]):
         "train_jaccard": "double",
         "train_seen": "double",
     }
+
+    def estimate(self, inputs: Mapping[str, Path]) -> Estimate:
+        """Documents read and samples written."""
+        config = self.config
+        tokens = config.documents * DOCUMENT_TOKENS + config.samples * config.sample_tokens
+        return model_cost.of_reading(inputs["model"], tokens, config.batch_tokens)
 
     def evaluate(self, model: Path, data: HeldOut, run: Run) -> Evaluation:
         """Score the documents, compare with the baselines, sample."""

@@ -9,11 +9,12 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from workbench import hookimpl, scoring
+from workbench import hookimpl, model_cost, scoring
 from workbench.artifacts import examples, table
 from workbench.artifacts.evaluation import Evaluation
 from workbench.artifacts.table import Columns
 from workbench.errors import ArtifactError
+from workbench.estimate import Estimate, size_of
 from workbench.kinds.eval import EvalStage, HeldOut
 from workbench.plugin import Config, Plugin
 from workbench.run import Chart, Run
@@ -21,6 +22,10 @@ from workbench.scoring import CausalModel, Request
 
 Messages = Sequence[Mapping[str, str]]
 BINS = 20
+ROW_TOKENS = 160
+"""Tokens of both answers after their prompt and alone, for plans."""
+TOKENS_PER_BYTE = 2
+"""The same for a byte of the preferences, whose Parquet is compressed."""
 
 
 class PreferenceConfig(Config):
@@ -47,6 +52,12 @@ class PreferenceAccuracy(EvalStage[PreferenceConfig]):
         "rejected": "string",
         "margin": "double",
     }
+
+    def estimate(self, inputs: Mapping[str, Path]) -> Estimate:
+        """Both answers of every held-out preference."""
+        heldout = {file.name: file for file in inputs["preferences"].glob("heldout-*.parquet")}
+        tokens = self.config.rows * ROW_TOKENS or TOKENS_PER_BYTE * size_of(heldout)
+        return model_cost.of_reading(inputs["model"], tokens, self.config.batch_tokens)
 
     def evaluate(self, model: Path, data: HeldOut, run: Run) -> Evaluation:
         """Score both answers of every preference."""

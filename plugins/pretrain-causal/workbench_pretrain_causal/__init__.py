@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, field_validator
 
-from workbench import hookimpl
+from workbench import hookimpl, model_cost
 from workbench.artifacts.corpus import Corpus
 from workbench.errors import ParamsError
+from workbench.estimate import Estimate
 from workbench.kinds.pretrain import PretrainStage
 from workbench.kinds.training import OptimizerConfig
 from workbench.plugin import Config
@@ -27,6 +29,10 @@ DEFAULT_ARCHITECTURE = {
     "intermediate_size": 768,
     "tie_word_embeddings": True,
 }
+
+
+DEFAULT_VOCABULARY = 4096
+"""Size that a plan takes for a tokenizer that is not there yet."""
 
 
 class CausalConfig(Config):
@@ -81,6 +87,18 @@ class Causal(PretrainStage[CausalConfig]):
 
     name = "causal"
     Config = CausalConfig
+
+    def estimate(self, inputs: Mapping[str, Path]) -> Estimate:
+        """The budget times what a token costs a model of this architecture."""
+        config = self.config
+        vocabulary = int(config.architecture.get("vocab_size", DEFAULT_VOCABULARY))
+        if "tokenizer" in inputs:
+            vocabulary = model_cost.vocabulary_of(inputs["tokenizer"], vocabulary)
+        model = model_cost.of_architecture(config.architecture, vocabulary)
+        tokens = config.steps * config.tokens_per_step
+        memory = model.training_memory(config.batch_size * config.context_length, checkpointing=config.activation_checkpointing)
+        flops = model.training_flops(tokens, config.context_length)
+        return Estimate(flops, "FLOP", tokens=tokens, flops=flops, memory=memory)
 
     def pretrain(self, corpus: Corpus, tokenizer: Path, out: Path, run: Run) -> None:
         """Pack, build, train, save."""

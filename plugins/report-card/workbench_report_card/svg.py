@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from xml.sax.saxutils import escape
+from html import escape
 
 WIDTH = 680
 LEFT, RIGHT, TOP, BOTTOM = 64, 24, 16, 48
@@ -153,7 +153,7 @@ def _legend(names: Sequence[str]) -> list[str]:
 
 
 def _svg(title: str, height: int, parts: Sequence[str]) -> str:
-    label = escape(title, {'"': "&quot;"})
+    label = escape(title)
     start = f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{label}">'
     return f"{start}<title>{escape(title)}</title>{''.join(parts)}</svg>"
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from workbench import hookimpl
+from workbench import hookimpl, model_cost
 from workbench.artifacts import examples
+from workbench.errors import PluginError
+from workbench.estimate import Estimate
+from workbench.kinds.post_training import PostTrainingConfig
 from workbench.kinds.sft import SftStage
 from workbench.kinds.training import OptimizerConfig
 from workbench.plugin import Config
@@ -19,27 +23,32 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
-class TrlConfig(Config):
+class LoraConfig(Config):
+    """Low-rank adapters (LoRA, Hu et al. 2021): a weight W becomes W + alpha / r · B·A, of which A and B alone are trained."""
+
+    r: int = Field(16, ge=1)
+    """Rank of an adapter."""
+    alpha: int = Field(32, ge=1)
+    """Adapters are scaled by alpha / r."""
+    dropout: float = Field(0.0, ge=0, lt=1)
+    """Share of an adapter's inputs that is dropped in training."""
+    target_modules: Literal["all-linear"] | tuple[str, ...] = "all-linear"
+    """Names of the linear layers that get an adapter, such as ``q_proj``; ``all-linear`` is all but the output head."""
+
+
+class TrlConfig(PostTrainingConfig):
     """Configuration of the plugin ``trl``."""
 
     steps: int = Field(300, ge=1)
     """Optimizer steps."""
     batch_size: int = Field(32, ge=1)
     """Conversations in one forward pass."""
-    gradient_accumulation: int = Field(1, ge=1)
-    """Forward passes of one optimizer step."""
-    max_length: int = Field(256, ge=8)
-    """Longer conversations are cut, tokens."""
     group_by_length: bool = True
     """Whether conversations of like length share a batch, which saves padding."""
     optimizer: OptimizerConfig = OptimizerConfig(name="muon", matrix_learning_rate=6e-3, learning_rate=1.5e-3)
     """Optimizer and schedule."""
-    max_gradient_norm: float = Field(1.0, gt=0)
-    """Gradients are scaled down to this global L2 norm."""
-    logging_steps: int = Field(10, ge=1)
-    """Steps between two rows of the training log."""
-    save_steps: int = Field(50, ge=1)
-    """Steps between two checkpoints, from which a killed run goes on."""
+    peft: LoraConfig | None = None
+    """Adapters that are trained in the model's place and merged into the saved model; null trains every weight."""
 
 
 class Trl(SftStage[TrlConfig]):
@@ -47,6 +56,29 @@ class Trl(SftStage[TrlConfig]):
 
     name = "trl"
     Config = TrlConfig
+
+    def external_inputs(self) -> Mapping[str, str]:
+        """The version of peft where adapters are asked for; nothing else depends on it."""
+        from importlib import metadata
+
+        if self.config.peft is None:
+            return {}
+        try:
+            return {"peft": metadata.version("peft")}
+        except metadata.PackageNotFoundError as error:
+            fix = "pip install 'pionero-workbench-sft-trl[peft]', or remove the section"
+            raise PluginError("`peft:` needs a package that is not installed", "sft 'trl'", fix) from error
+
+    def estimate(self, inputs: Mapping[str, Path]) -> Estimate:
+        """As many tokens as the conversations may have at most, read and learnt."""
+        config = self.config
+        tokens = config.total_examples * config.max_length
+        model = model_cost.of_model(inputs["model"])
+        if model is None:
+            return Estimate(0, "FLOP", tokens=tokens)
+        flops = model.training_flops(tokens, config.max_length)
+        memory = model.training_memory(config.batch_size * config.max_length)
+        return Estimate(flops, "FLOP", tokens=tokens, flops=flops, memory=memory)
 
     def finetune(self, model: Path, conversations: Path, out: Path, run: Run) -> None:
         """Load, draw conversations, train, save."""
@@ -58,13 +90,18 @@ class Trl(SftStage[TrlConfig]):
         shared.set_up_torch(run)
         model_types.register(model)
         tokenizer = AutoTokenizer.from_pretrained(model, local_files_only=True)
-        number = self.config.steps * self.config.batch_size * self.config.gradient_accumulation
-        rows = examples.sample(conversations, "train", number, run.seed)
+        rows = examples.sample(conversations, "train", self.config.total_examples, run.seed)
         run.metric("steps", self.config.steps)
         run.metric("conversations", len(rows))
         start = AutoModelForCausalLM.from_pretrained(model, local_files_only=True)
+        if self.config.peft:
+            from workbench_sft_trl import adapters
+
+            start = adapters.attach(start, self.config.peft, run)
         trainer = self._trainer(start, tokenizer, shared.in_memory(rows, ["messages"]), run)
         shared.train(trainer, run)
+        if self.config.peft:
+            trainer.model = adapters.merge(trainer.model)
         shared.save(trainer, tokenizer, out)
 
     def _trainer(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, data: Dataset, run: Run) -> Any:
@@ -72,16 +109,11 @@ class Trl(SftStage[TrlConfig]):
 
         from workbench.labelled_head import LabelledSFTTrainer
         from workbench.optimizers import build
-        from workbench.trainer import Reporter, common_arguments
+        from workbench.trainer import Reporter, post_training_arguments
 
         config = self.config
         arguments = SFTConfig(
-            **common_arguments(run, steps=config.steps, logging_steps=config.logging_steps, save_steps=config.save_steps),
-            per_device_train_batch_size=config.batch_size,
-            gradient_accumulation_steps=config.gradient_accumulation,
-            activation_checkpointing=False,
-            max_grad_norm=config.max_gradient_norm,
-            max_length=config.max_length,
+            **post_training_arguments(run, config, batch_size=config.batch_size),
             assistant_only_loss=True,
             train_sampling_strategy="group_by_length" if config.group_by_length else "random",
         )

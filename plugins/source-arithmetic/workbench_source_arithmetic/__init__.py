@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from workbench import hookimpl
 from workbench.artifacts.examples import Problem, Split
+from workbench.estimate import Estimate
 from workbench.kinds.source import Source
 from workbench.plugin import Config, Plugin
 from workbench.run import Run
@@ -75,6 +77,10 @@ class Arithmetic(Source[ArithmeticConfig]):
     name: ClassVar[str] = "arithmetic"
     Config = ArithmeticConfig
     produces = "problems"
+
+    def estimate(self, inputs: Mapping[str, Path]) -> Estimate:
+        """The problems."""
+        return Estimate(self.config.train + self.config.heldout, "problems")
 
     def records(self, run: Run) -> Iterator[Problem]:
         """Different problems, ``a + b`` and ``b + a`` counted as one; the first ones drawn are held out, however many follow."""

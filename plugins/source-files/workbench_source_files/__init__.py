@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
 
 from workbench import hookimpl
 from workbench.errors import ArtifactError
+from workbench.estimate import Estimate, size_of
 from workbench.kinds.rows import BadRow, Row, RowsConfig, RowSource, files_digest
 from workbench.plugin import Plugin
 from workbench.run import Run
@@ -46,6 +48,10 @@ class Files(RowSource[FilesConfig]):
     def external_inputs(self) -> Mapping[str, str]:
         """The digest of all files that it reads."""
         return {"files": files_digest(find(self.config.path).files)}
+
+    def estimate(self, inputs: Mapping[str, Path]) -> Estimate:
+        """The bytes of all files that it reads."""
+        return Estimate(size_of(find(self.config.path).files), "bytes")
 
     def rows(self, run: Run) -> Iterator[Row | BadRow]:
         """Yield the rows of one file after another."""

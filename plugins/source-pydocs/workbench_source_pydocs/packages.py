@@ -179,6 +179,17 @@ class Extraction:
     skipped: list[str]
 
 
+@cache
+def code_bytes(name: str) -> int:
+    """Bytes of a package's Python files."""
+    return sum(file.stat().st_size for file in find_package(name).files(()))
+
+
+def is_extracted(name: str, exclude: Sequence[str], private: bool) -> bool:
+    """Whether an extraction of the package as it is installed is kept."""
+    return _cache_file(find_package(name), exclude, private).is_file()
+
+
 def extract(names: Sequence[str], exclude: Sequence[str], private: bool, threads: int, progress: Progress) -> Extraction:
     """The objects of all packages in the given order.
 
@@ -188,7 +199,7 @@ def extract(names: Sequence[str], exclude: Sequence[str], private: bool, threads
         PluginError: a package is not installed.
     """
     packages = [find_package(name) for name in names]
-    cached = [CACHE / f"{package.name}-{_cache_key(package, exclude, private)}.json" for package in packages]
+    cached = [_cache_file(package, exclude, private) for package in packages]
     found = [_load(path) for path in cached]
     missing = [package for package, extraction in zip(packages, found, strict=True) if extraction is None]
     fresh = iter(_read(missing, exclude, private, threads, progress))
@@ -261,6 +272,10 @@ def _read_batch(jobs: list[Job]) -> list[Module]:
     finally:
         if enabled:
             gc.enable()
+
+
+def _cache_file(package: Package, exclude: Sequence[str], private: bool) -> Path:
+    return CACHE / f"{package.name}-{_cache_key(package, exclude, private)}.json"
 
 
 def _cache_key(package: Package, exclude: Sequence[str], private: bool) -> str:

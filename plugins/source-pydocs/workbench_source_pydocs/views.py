@@ -6,6 +6,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, ClassVar, TypeVar
 
 from pydantic import Field, field_validator
@@ -14,14 +15,17 @@ from workbench.artifacts.benchmark import Question
 from workbench.artifacts.corpus import Document
 from workbench.artifacts.examples import Conversation, Message, Preference, Split
 from workbench.errors import ParamsError
+from workbench.estimate import Estimate
 from workbench.kinds.source import Source
 from workbench.plugin import Config
 from workbench.run import Run
 from workbench_source_pydocs import answers
 from workbench_source_pydocs.answers import Bounds
 from workbench_source_pydocs.holdout import NearIndex, is_heldout, similarity, unit, words
-from workbench_source_pydocs.packages import PyObject, extract, find_package
+from workbench_source_pydocs.packages import PyObject, code_bytes, extract, find_package, is_extracted
 
+VIEW_SHARE = 0.3
+"""Cost of making records of what is extracted, as a share of the cost of extracting it."""
 PACKAGES = ("numpy", "scipy", "pandas", "sklearn", "sympy", "networkx", "matplotlib", "torch", "transformers")
 EXCLUDE = (
     "*/tests/*",
@@ -102,6 +106,13 @@ class PydocsSource(Source[C]):
     def external_inputs(self) -> Mapping[str, str]:
         """Package → version of its distribution, or a digest of its files where it has none."""
         return {name: find_package(name).public_version for name in self.config.packages}
+
+    def estimate(self, inputs: Mapping[str, Path]) -> Estimate:
+        """The bytes of the packages' code, most of whose cost is gone once an extraction of them is kept."""
+        config = self.config
+        sizes = {name: code_bytes(name) for name in config.packages}
+        unread = sum(sizes[name] for name in config.packages if not is_extracted(name, config.exclude, config.private))
+        return Estimate(unread + VIEW_SHARE * sum(sizes.values()), "bytes")
 
     def objects(self, run: Run) -> list[PyObject]:
         """All documented objects, in the order of the packages and their files."""

@@ -1,0 +1,38 @@
+"""What the base class of sources refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+from recording import make_run
+
+from workbench.artifacts.corpus import Document
+from workbench.errors import PluginError
+from workbench.kinds.source import Source
+from workbench.plugin import Config
+from workbench.run import Run
+
+
+class Bare(Source[Config]):
+    """Documents without meta."""
+
+    name = "bare"
+    Config = Config
+    produces = "corpus"
+    meta_fields: ClassVar[tuple[str, ...]] = ()
+
+    def records(self, run: Run) -> Iterator[Document]:
+        """One document."""
+        yield Document("Some text.", "here")
+
+
+def test_a_corpus_without_meta_is_refused_before_anything_is_read(tmp_path: Path) -> None:
+    """Parquet has no empty struct: without the check, pyarrow fails when the first shard is written."""
+    run, _ = make_run(tmp_path)
+    with pytest.raises(PluginError, match="no field") as caught:
+        Bare(Config()).execute({}, {"out": tmp_path / "out", "decisions": tmp_path / "decisions"}, run)
+    assert "meta_fields" in caught.value.fix
+    assert not (tmp_path / "out").exists()
