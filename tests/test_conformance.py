@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import pytest
 from workbench_align_dpo import Dpo
 from workbench_dedup_exact import Exact
 from workbench_dedup_minhash import MinHash
@@ -41,8 +40,6 @@ from workbench.testing import (
     TrackerConformance,
     prose,
 )
-from workbench.testing.tracker import Delivery
-from workbench.testing.trial import Trial
 
 TRAINING = {"logging_steps": 1, "save_steps": 2, "optimizer": {"warmup_steps": 1}}
 PACKAGE = {"packages": ["yaml"]}
@@ -100,40 +97,25 @@ def write_rows(folder: Path, column: str) -> Path:
     return folder
 
 
-CACHE = pytest.mark.xfail(reason="pydocs keeps a cache below the working directory that no contract names")
-TEMPORARY = pytest.mark.xfail(reason="TRL's maps of a data set go to the system's temporary folder")
-OTHER_STORE = pytest.mark.xfail(reason="MLflow's tracing client looks for ./mlruns while the process has no default store")
-
-
-class CachedConformance(SourceConformance):
-    @CACHE
-    def test_it_reads_only_what_is_declared(self, workbench_trial: Trial) -> None:
-        super().test_it_reads_only_what_is_declared(workbench_trial)
-
-    @CACHE
-    def test_it_writes_only_what_is_declared(self, workbench_trial: Trial) -> None:
-        super().test_it_writes_only_what_is_declared(workbench_trial)
-
-
-class TestPydocs(CachedConformance):
+class TestPydocs(SourceConformance):
     plugin = Pydocs
     config = PACKAGE
     bad_config = {"packages": ["no_such_package"]}
 
 
-class TestPydocsInstructions(CachedConformance):
+class TestPydocsInstructions(SourceConformance):
     plugin = PydocsInstructions
     config = PACKAGE
     bad_config = {"packages": ["no_such_package"]}
 
 
-class TestPydocsPreferences(CachedConformance):
+class TestPydocsPreferences(SourceConformance):
     plugin = PydocsPreferences
     config = PACKAGE
     bad_config = {"packages": ["no_such_package"]}
 
 
-class TestPydocsBenchmark(CachedConformance):
+class TestPydocsBenchmark(SourceConformance):
     plugin = PydocsBenchmark
     config = {"packages": ["networkx"], "exclude": ["*/tests/*", "networkx/algorithms/*", "networkx/drawing/*"]}
     bad_config = {"packages": ["no_such_package"]}
@@ -181,14 +163,6 @@ class TestDpo(AlignConformance):
     plugin = Dpo
     config = {**TRAINING, "steps": 6, "batch_size": 3, "max_length": 96}
 
-    @TEMPORARY
-    def test_it_reads_only_what_is_declared(self, workbench_trial: Trial) -> None:
-        super().test_it_reads_only_what_is_declared(workbench_trial)
-
-    @TEMPORARY
-    def test_it_writes_only_what_is_declared(self, workbench_trial: Trial) -> None:
-        super().test_it_writes_only_what_is_declared(workbench_trial)
-
 
 class TestPerplexity(EvalConformance):
     plugin = Perplexity
@@ -212,10 +186,6 @@ class TestCard(ReportConformance):
 
 class TestMlflow(TrackerConformance):
     plugin = MlflowTracker
-
-    @OTHER_STORE
-    def test_it_reads_only_what_is_declared(self, workbench_delivery: Delivery) -> None:
-        super().test_it_reads_only_what_is_declared(workbench_delivery)
 
     def recorded(self, workspace: Path) -> object:
         """Runs with tags, params and metric histories, and everything registered."""

@@ -61,4 +61,4 @@ def test_a_failure_says_the_rule_what_was_found_and_how_to_mend_it(results: Resu
     assert "the resumed run differs: metrics.json, line" in results["TestForgetful"]["test_kill_and_resume_equals_uninterrupted"]
     assert "the second run failed" in results["TestTrusting"]["test_kill_and_resume_equals_uninterrupted"]
     assert "move `import numpy`" in results["TestHeavy"]["test_registration_imports_nothing_heavy"]
-    assert "dice" in results["TestLoaded"]["test_the_same_seed_gives_the_same_bytes"]
+    assert "decisions/part-00000.parquet, row 0, column 'id'" in results["TestLoaded"]["test_the_same_seed_gives_the_same_bytes"]

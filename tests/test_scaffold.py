@@ -84,7 +84,7 @@ def test_the_new_plugins_are_listed_and_explained(written: Written) -> None:
     assert sorted(found) == sorted(KINDS)
     assert {row["health"] for row in found.values()} == {"ok"}
     told = json.loads(written.made.call("workbench", "info", "filter", "demo", "--json").out)
-    assert [(row["key"], row["default"]) for row in told["config"]] == [("min_distinct", "0.2")]
+    assert [(row["key"], row["default"]) for row in told["config"]] == [("min_distinct", 0.2)]
     assert "Drops documents that repeat the same words" in told["description"]
 
 

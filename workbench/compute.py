@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import tempfile
 import warnings
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
@@ -119,6 +120,11 @@ def cpu_facts() -> dict[str, str]:
         return {}
     first = file.read_text(encoding="utf-8", errors="replace").split("\n\n")[0]
     return {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in first.splitlines())}
+
+
+def use_temporary_folder(folder: Path) -> None:
+    """Let the temporary files of every library go to ``folder``; a killed stage would leave them in the system's for good."""
+    os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
 
 
 def prepare_process(compute: Compute) -> None:

@@ -145,6 +145,7 @@ def _execute(root: Path, plan: Plan, session: Session, console: Console) -> None
     listeners = _Listeners(journal, console)
     try:
         run = _make_run(plan, listeners, scratch / "work", checkpoints)
+        compute.use_temporary_folder(run.scratch)
         run.log(forecast.metrics(plan.resolved.stage, plan.inputs, plan.predicted(main)))
         written = {flow: scratch / flow for flow in plan.outputs}
         plan.resolved.stage.execute(_readable(root, plan, scratch), written, run)

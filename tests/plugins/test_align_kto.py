@@ -182,3 +182,11 @@ def test_pairs_whose_prompt_fills_max_length_are_left_out(base: Path, preference
     assert run.summary["pairs"] == kept
     with pytest.raises(ArtifactError, match="0 of 8 pairs"):
         align(base, preferences, tmp_path, steps=2, max_length=lengths[0])
+
+
+def test_the_estimate_counts_both_answers_of_every_pair(base: Path, preferences: Path, tmp_path: Path) -> None:
+    stage = Kto(KtoConfig(steps=5, batch_size=4, gradient_accumulation=2, max_length=64))
+    known = stage.estimate({"model": base, "data": preferences})
+    assert known.tokens == 5 * 4 * 2 * 2 * 64
+    assert known.flops > known.tokens * 6 * 2 * 32 * 32
+    assert stage.estimate({"model": tmp_path / "absent", "data": preferences}).flops == 0

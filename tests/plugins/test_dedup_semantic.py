@@ -98,8 +98,10 @@ def test_every_row_has_neighbours_whatever_the_number_of_rows(number: int) -> No
 
 
 def test_a_group_larger_than_the_neighbours_is_one_cluster(texts: list[str], tmp_path: Path) -> None:
+    """Two neighbours of each text are other orders of the same words, so the search sees pieces of four at first."""
     chance = random.Random(0)
-    group = [paraphrased(texts[0], chance) for _ in range(60)]
+    wordings = [paraphrased(texts[0], chance).split() for _ in range(8)]
+    group = [" ".join(chance.sample(words, len(words))) for words in wordings for _ in range(4)]
     found = find(tmp_path, [*texts[:DOCUMENTS], *group], dimensions=128, neighbours=2)
     assert set(found.firsts()[DOCUMENTS:].tolist()) == {0}
     assert len(set(found.labels.tolist())) == DOCUMENTS

@@ -114,6 +114,7 @@ def _attempt(
     run = Run("conformance", attempt.seed, HERE, attempt.folder / "scratch", heart.checkpoints, heart)
     outcome = Outcome(attempt.name)
     began = _cpu_seconds()
+    compute.use_temporary_folder(run.scratch)  # as the runner does
     try:
         stage = stage_of(plugin, plugin.Config.model_validate(attempt.config), parts)
         outputs = {flow: attempt.folder / "out" / flow for flow in stage.outputs}

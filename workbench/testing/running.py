@@ -96,9 +96,9 @@ class RunningConformance(Conformance):
         found = self._accesses(workbench_trial, "write") + workbench_trial.left
         if found:
             broken(
-                "a run writes nothing but its outputs, run.scratch and run.checkpoints, and leaves its inputs alone",
+                "a run writes nothing but its outputs, run.scratch, run.checkpoints and a cache, and leaves its inputs alone",
                 f"it also changed {listed(found)}",
-                "write to run.scratch, which is removed at the end (for tempfile: dir=run.scratch)",
+                "write to run.scratch, which is removed at the end, or keep what can be made again below workbench.cache.FOLDER",
             )
 
     def test_bad_input_gives_a_workbench_error(self, workbench_trial: Trial) -> None:

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from workbench import cache
 from workbench.checkpoints import MANIFEST
 from workbench.testing.sandbox import HERE, THERE, Process, Sandbox, tree
 from workbench.testing.task import Attempt, Outcome, Task
@@ -91,7 +92,8 @@ class Trial:
             here.kill()
             there.kill()
         after = self.here.files()
-        self.left = sorted(file for file in {*before, *after} if before.get(file) != after.get(file))
+        changed = {file for file in {*before, *after} if before.get(file) != after.get(file)}
+        self.left = sorted(file for file in changed if not file.startswith(f"work/{cache.FOLDER}/"))
 
     @property
     def back(self) -> Sandbox:
@@ -148,7 +150,7 @@ class Trial:
             report=sandbox.root / "report.jsonl",
             watched=attempts[0].watched,
             reads=[*self.plan.reads, *inputs, *sandbox.fonts()],
-            writes=[*sandbox.caches(), *(str(path) for path in (*folders, *outputs))],
+            writes=[*sandbox.caches(), str(sandbox.work / cache.FOLDER), *(str(path) for path in (*folders, *outputs))],
             origins=self.plan.origins,
         )
         return sandbox.start(task)

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from workbench import hookimpl
+from workbench import hookimpl, model_cost
 from workbench.artifacts import examples
 from workbench.errors import ArtifactError
+from workbench.estimate import Estimate
 from workbench.kinds.align import AlignStage
 from workbench.kinds.post_training import PostTrainingConfig
 from workbench.kinds.training import OptimizerConfig
@@ -49,6 +50,17 @@ class Kto(AlignStage[KtoConfig]):
 
     name = "kto"
     Config = KtoConfig
+
+    def estimate(self, inputs: Mapping[str, Path]) -> Estimate:
+        """As many tokens as both answers of the pairs may have at most, learnt once and read thrice for reference."""
+        config = self.config
+        tokens = 2 * config.total_examples * config.max_length
+        model = model_cost.of_model(inputs["model"])
+        if model is None:
+            return Estimate(0, "FLOP", tokens=tokens)
+        flops = model.training_flops(tokens, config.max_length) + 3 * model.forward_flops(tokens, config.max_length)
+        memory = model.training_memory(2 * config.batch_size * config.max_length)
+        return Estimate(flops, "FLOP", tokens=tokens, flops=flops, memory=memory)
 
     def align(self, model: Path, data: Path, out: Path, run: Run) -> None:
         """Load, draw pairs, part them, train, save."""
@@ -110,7 +122,7 @@ def _parted(pairs: Rows, batch_size: int) -> list[dict[str, Any]]:
     """The examples of the pairs, batch by batch, the desirable ones of a batch before the undesirable ones.
 
     TRL gives each prompt of a batch the answer before it, to estimate how much the model gains on answers to other prompts.
-    In this order that answer is never the other one to the same prompt, as it would be if pairs stood together.
+    In this order that answer is never the other one of the same pair, as it would be if pairs stood together.
     """
     parted = []
     for start in range(0, len(pairs), batch_size):

@@ -19,13 +19,14 @@ from importlib import metadata
 from itertools import islice
 from pathlib import Path
 
+from workbench import cache as cache_folder
 from workbench.artifacts.corpus import Document
 from workbench.errors import PluginError
 from workbench_source_pydocs import naming, syntax
 from workbench_source_pydocs.naming import public_names
 from workbench_source_pydocs.syntax import Module, read_module
 
-CACHE = Path(".workbench/cache/pydocs")
+CACHE = cache_folder.FOLDER / "pydocs"
 BATCH_BYTES = 1_000_000
 POOL_BYTES = 4_000_000
 """Below this much source a pool costs more than it saves."""

@@ -52,10 +52,12 @@ class Store:
     def __init__(self, workspace: Path, experiment: str) -> None:
         for name, value in _SETTINGS.items():
             os.environ.setdefault(name, value)
+        from mlflow import set_tracking_uri
         from mlflow.tracking import MlflowClient
 
         logging.getLogger("alembic").setLevel(logging.WARNING)
         self.uri = tracking_uri(workspace)
+        set_tracking_uri(self.uri)  # some of MLflow's own parts ask for the process's store and would look for ./mlruns
         with _alone(workspace):  # processes that create the schema at the same time fail
             self.client: MlflowClient = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
             self.experiment = self._experiment(workspace, experiment)
