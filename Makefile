@@ -43,7 +43,7 @@ repro: setup
 	workbench claim
 
 test: setup
-	HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 pytest
+	HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 pytest -n auto --dist loadfile
 
 lint: setup
 	ruff check . && ruff format --check . && mypy workbench plugins/*/workbench_*

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,12 @@ os.environ.update(
 )
 for name in ("DVC_ROOT", "DVC_STAGE", "DVC_EXP_NAME", "MLFLOW_TRACKING_URI"):
     os.environ.pop(name, None)
+
+if worker := os.environ.get("PYTEST_XDIST_WORKER", ""):
+    # A core for each worker and all that it starts: processes that share cores wait for one another's threads at every step.
+    with suppress(AttributeError):  # Linux alone
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {cores[int(worker.removeprefix("gw")) % len(cores)]})
 
 PROJECT = Path(__file__).resolve().parent.parent
 

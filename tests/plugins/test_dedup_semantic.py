@@ -14,7 +14,7 @@ from tiny_model import SENTENCES, build_model
 from workbench_dedup_minhash import MinHash, MinHashConfig
 from workbench_dedup_semantic import Semantic, SemanticConfig
 from workbench_dedup_semantic.embedding import Encoder, unit
-from workbench_dedup_semantic.neighbours import nearest
+from workbench_dedup_semantic.neighbours import Graph
 
 from workbench.artifacts import corpus
 from workbench.artifacts.corpus import Corpus
@@ -75,26 +75,30 @@ def test_a_threshold_of_one_joins_other_orders_of_the_same_words_alone(texts: li
     assert found.tolist() == [*range(200), 0, 0, 0, 7]
 
 
+def search(vectors: Any, number: int) -> Any:
+    blocks = list(Graph(vectors, 128).search(np.arange(len(vectors)), number))
+    rows, found = (np.concatenate(part) for part in zip(*blocks, strict=True))
+    assert rows.tolist() == list(range(len(vectors)))
+    return found
+
+
 @pytest.mark.parametrize("dimensions", [16, 128])
 def test_the_neighbours_are_those_of_brute_force(dimensions: int) -> None:
     vectors = unit(np.random.default_rng(1).standard_normal((3_000, dimensions)), center=False)
-    blocks = list(nearest(vectors, 17, 128))
-    rows, found = (np.concatenate(part) for part in zip(*blocks, strict=True))
-    assert rows.tolist() == list(range(len(vectors)))
-    true = np.argsort(-(vectors @ vectors.T), axis=1)[:, :17]
-    recall = np.mean([len(set(a) & set(b)) / 17 for a, b in zip(found.tolist(), true.tolist(), strict=True)])
+    true = np.argsort(-(vectors @ vectors.T), axis=1)[:, :17].tolist()
+    recall = np.mean([len(set(a) & set(b)) / 17 for a, b in zip(search(vectors, 17).tolist(), true, strict=True)])
     assert recall >= 0.95
-    again = np.concatenate([others for _, others in nearest(vectors[:1_000], 17, 128)])
-    assert np.array_equal(again, np.concatenate([others for _, others in nearest(vectors[:1_000], 17, 128)]))
+    assert np.array_equal(search(vectors[:1_000], 17), search(vectors[:1_000], 17))
 
 
-@pytest.mark.parametrize("number", [1, 2, 513])
-def test_every_row_has_neighbours_whatever_the_number_of_rows(number: int) -> None:
-    vectors = unit(np.random.default_rng(1).standard_normal((number, 8)), center=False)
-    found = np.concatenate([others for _, others in nearest(vectors, min(3, number), 128)])
-    assert found.shape == (number, min(3, number))
-    assert found[:, 0].tolist() == list(range(number))
-    assert ((found >= 0) & (found < number)).all()
+@pytest.mark.parametrize(("rows", "number"), [(1, 1), (2, 2), (513, 16), (300, 300)])
+def test_every_row_has_neighbours_whatever_the_number_of_rows(rows: int, number: int) -> None:
+    vectors = unit(np.random.default_rng(1).standard_normal((rows, 8)), center=False)
+    found = search(vectors, number)
+    assert found.shape == (rows, number)
+    assert found[:, 0].tolist() == list(range(rows))
+    assert ((found >= 0) & (found < rows)).all()
+    assert all(len(set(row)) == number for row in found.tolist())
 
 
 def test_a_group_larger_than_the_neighbours_is_one_cluster(texts: list[str], tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from workbench.run import Run
 
 if TYPE_CHECKING:
     from workbench_dedup_semantic.embedding import Vectors
-    from workbench_dedup_semantic.neighbours import Rows
+    from workbench_dedup_semantic.neighbours import Graph, Rows
 
 
 ROUNDING = 1e-6
@@ -95,34 +95,36 @@ class Semantic(DedupStage[SemanticConfig]):
     def _join(self, vectors: Vectors, run: Run) -> Clusters:
         """Connected components of the pairs, (N, D) → N labels.
 
-        A group that is larger than the number of neighbours may come out in pieces. So the first documents of pieces with a
-        member all of whose neighbours are duplicates are searched again, as long as there are fewer of them.
+        A group with more members than a document has neighbours may come out in pieces. So the first document of each piece
+        with a member all of whose neighbours are duplicates is searched again, for four times as many neighbours.
         """
         import numpy as np
 
+        from workbench_dedup_semantic.neighbours import Graph
+
+        graph = Graph(vectors, self.config.expansion)
         documents = np.arange(len(vectors))
-        clusters, rows, before = Clusters(documents), documents, len(documents) + 1
-        while 1 < len(rows) < before:
-            left, right, crowded = self._pairs(vectors[rows], run)
-            ends = np.concatenate([documents, rows[left]]), np.concatenate([clusters.firsts(), rows[right]])
+        clusters, rows, number = Clusters(documents), documents, self.config.neighbours + 1  # the nearest one is itself
+        while len(rows):
+            number = min(number, len(documents))
+            left, right, crowded = self._pairs(graph, rows, number, run)
+            ends = np.concatenate([documents, left]), np.concatenate([clusters.firsts(), right])
             clusters = Clusters.from_pairs(len(documents), *ends)
-            before, rows = len(rows), np.unique(clusters.firsts()[rows[crowded]])
+            rows = np.unique(clusters.firsts()[crowded]) if number < len(documents) else documents[:0]
+            number *= 4
         return clusters
 
-    def _pairs(self, vectors: Vectors, run: Run) -> tuple[Rows, Rows, Rows]:
+    def _pairs(self, graph: Graph, searched: Rows, number: int, run: Run) -> tuple[Rows, Rows, Rows]:
         """Both ends of each pair at the threshold or above, and the rows with no neighbour below it."""
         import numpy as np
 
-        from workbench_dedup_semantic.neighbours import nearest
-
-        number = min(self.config.neighbours + 1, len(vectors))  # a vector is its own nearest neighbour
         left, right, crowded = [], [], []
-        found = nearest(vectors, number, self.config.expansion)
-        for rows, others in run.track(found, unit="blocks", label="neighbours"):
-            alike = np.einsum("bd,bnd->bn", vectors[rows], vectors[others]) >= self.config.threshold - ROUNDING
+        for rows, others in run.track(graph.search(searched, number), unit="blocks", label="neighbours"):
+            cosines = np.einsum("bd,bnd->bn", graph.vectors[rows], graph.vectors[others])
+            alike = cosines >= self.config.threshold - ROUNDING
             left.append(np.repeat(rows, alike.sum(axis=1)))
             right.append(others[alike])
-            crowded.append(rows[alike.all(axis=1) & (number < len(vectors))])
+            crowded.append(rows[alike.all(axis=1)])
         return np.concatenate(left), np.concatenate(right), np.concatenate(crowded)
 
 

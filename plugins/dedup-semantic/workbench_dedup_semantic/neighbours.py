@@ -15,34 +15,41 @@ CONNECTIVITY = 32
 """Edges of a node of the graph; more of them find more true neighbours and take more memory."""
 EXPANSION_ADD = 128
 """Candidates that are looked at where a vector is added."""
-BLOCK = 512
+PAIRS = 1 << 13
+"""Pairs of a block."""
 
 Rows = npt.NDArray[np.int64]
 
 
-def nearest(vectors: npt.NDArray[np.float32], number: int, expansion: int) -> Iterator[tuple[Rows, Rows]]:
-    """Blocks of B rows (B,) with the rows of the ``number`` vectors most similar to each, itself among them, (B, number).
+class Graph:
+    """Vectors of length 1, (N, D), made ready for the search of neighbours among them.
 
-    One thread adds the vectors, since their order decides the graph. Where fewer are found, the row itself fills up.
-
-    Args:
-        vectors: of length 1, (N, D).
-        number: how many, at most N.
-        expansion: candidates that are looked at in a search; more of them find more true neighbours and take more time.
+    One thread adds the vectors, since their order decides the graph, so the same vectors have the same neighbours.
     """
-    index = Index(
-        ndim=vectors.shape[1],
-        metric="ip",
-        dtype="f32",
-        connectivity=CONNECTIVITY,
-        expansion_add=EXPANSION_ADD,
-        expansion_search=max(expansion, number),
-    )
-    rows = np.arange(len(vectors), dtype=np.int64)
-    blocks = [rows[start : start + BLOCK] for start in range(0, len(rows), BLOCK)]
-    for block in blocks:
-        index.add(block, vectors[block], threads=1)
-    for block in blocks:
-        matches = index.search(vectors[block], number, threads=1)
-        keys, distances = np.atleast_2d(matches.keys), np.atleast_2d(matches.distances)  # a block of one gives one row
-        yield block, np.where(np.isnan(distances), block[:, None], keys).astype(np.int64)
+
+    def __init__(self, vectors: npt.NDArray[np.float32], expansion: int) -> None:
+        """Add the vectors; a search looks at ``expansion`` candidates, or as many as are asked for."""
+        self.vectors = vectors
+        self._index = Index(
+            ndim=vectors.shape[1],
+            metric="ip",
+            dtype="f32",
+            connectivity=CONNECTIVITY,
+            expansion_add=EXPANSION_ADD,
+            expansion_search=expansion,
+        )
+        self._index.add(np.arange(len(vectors)), vectors, threads=1)
+
+    def search(self, rows: Rows, number: int) -> Iterator[tuple[Rows, Rows]]:
+        """Blocks of B of the rows with the ``number`` rows most similar to each, itself among them: (B,), (B, number).
+
+        Where fewer are found, the row itself fills up.
+        """
+        size = max(1, PAIRS // number)
+        for start in range(0, len(rows), size):
+            block = rows[start : start + size]
+            matches = self._index.search(self.vectors[block], number, threads=1)
+            keys, distances = np.atleast_2d(matches.keys), np.atleast_2d(matches.distances)  # a block of one gives one row
+            others = np.repeat(block[:, None], number, axis=1)
+            others[:, : keys.shape[1]] = np.where(np.isnan(distances), block[:, None], keys)
+            yield block, others
