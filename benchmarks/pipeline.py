@@ -1,6 +1,7 @@
 """What the pipeline costs: each stage's time and memory, and the workbench's own share. `make bench` prints the table.
 
 The stage rows come from the journal of the newest complete run of each stage in this workspace, so run `make repro` first.
+`predicted` is what the newest `workbench plan` before that run had said, where there was one.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import statistics
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from workbench import events
@@ -30,9 +32,22 @@ IMPORTS = {
 GIBIBYTE = 1 << 30
 
 
-def newest_runs(root: Path) -> dict[str, tuple[events.StageStarted, events.StageFinished]]:
+@dataclass(frozen=True)
+class StageRun:
+    """A finished run of a stage."""
+
+    stage: str
+    began: float
+    seconds: float
+    peak: int
+    """Bytes."""
+    predicted: float | None
+    """Seconds."""
+
+
+def newest_runs(root: Path) -> dict[str, StageRun]:
     """The newest finished run of each stage."""
-    found: dict[str, tuple[events.StageStarted, events.StageFinished]] = {}
+    found: dict[str, StageRun] = {}
     for journal in (root / JOURNAL_FOLDER).glob("*/*.jsonl"):
         read, offset, last = [], 0, -1
         while offset != last:
@@ -41,8 +56,10 @@ def newest_runs(root: Path) -> dict[str, tuple[events.StageStarted, events.Stage
             read += more
         started = next((event for event in read if isinstance(event, events.StageStarted)), None)
         finished = next((event for event in read if isinstance(event, events.StageFinished)), None)
-        if started and finished and (started.stage not in found or found[started.stage][0].time < started.time):
-            found[started.stage] = started, finished
+        if started and finished and (started.stage not in found or found[started.stage].began < started.time):
+            logged = [event.values for event in read if isinstance(event, events.MetricsLogged)]
+            predicted = next((values["predicted_seconds"] for values in logged if "predicted_seconds" in values), None)
+            found[started.stage] = StageRun(started.stage, started.time, finished.seconds, finished.peak_memory, predicted)
     return found
 
 
@@ -61,7 +78,7 @@ def own_cost() -> float:
     begin = time.perf_counter()
     subprocess.run(["dvc", "repro", "--single-item", "--force", "curate@problems"], check=True, capture_output=True)
     whole = time.perf_counter() - begin
-    return whole - newest_runs(Path.cwd())["curate@problems"][1].seconds
+    return whole - newest_runs(Path.cwd())["curate@problems"].seconds
 
 
 def start_up(stages: list[str]) -> float:
@@ -72,15 +89,16 @@ def start_up(stages: list[str]) -> float:
 
 def main() -> None:
     """Print the table."""
-    runs = sorted(newest_runs(Path.cwd()).values(), key=lambda pair: pair[0].time)
+    runs = sorted(newest_runs(Path.cwd()).values(), key=lambda run: run.began)
     if not runs:
         sys.exit("error: no finished run in this workspace\n  fix: run `make repro` first")
-    print(f"{'stage':32} {'seconds':>8} {'peak GiB':>9}")
-    for started, finished in runs:
-        print(f"{started.stage:32} {finished.seconds:8.1f} {finished.peak_memory / GIBIBYTE:9.2f}")
-    total = sum(finished.seconds for _, finished in runs)
-    print(f"{'all stages':32} {total:8.1f} {max(finished.peak_memory for _, finished in runs) / GIBIBYTE:9.2f}")
-    imports = start_up([started.stage for started, _ in runs])
+    print(f"{'stage':32} {'seconds':>8} {'predicted':>10} {'peak GiB':>9}")
+    for run in runs:
+        predicted = "" if run.predicted is None else f"{run.predicted:.1f}"
+        print(f"{run.stage:32} {run.seconds:8.1f} {predicted:>10} {run.peak / GIBIBYTE:9.2f}")
+    total = sum(run.seconds for run in runs)
+    print(f"{'all stages':32} {total:8.1f} {'':10} {max(run.peak for run in runs) / GIBIBYTE:9.2f}")
+    imports = start_up([run.stage for run in runs])
     print(f"{'of that, imports of libraries':32} {imports:8.1f} ({imports / total:.0%})\n")
     print(f"{'command, median of ' + str(RUNS):32} {'seconds':>8}")
     for command in (["workbench", "--help"], ["workbench", "plugins"], ["dvc", "repro"]):

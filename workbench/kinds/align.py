@@ -19,7 +19,6 @@ class AlignStage(Stage[C]):
     kind: ClassVar[str] = "align"
     inputs: ClassVar[Mapping[str, str]] = {"model": "model", "data": "preferences"}
     outputs: ClassVar[Mapping[str, str]] = {"out": "model"}
-    parts: ClassVar[Mapping[str, str]] = {"rewards": "reward"}
     machine_dependent: ClassVar[bool] = True
 
     @abstractmethod

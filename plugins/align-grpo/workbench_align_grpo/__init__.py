@@ -102,6 +102,7 @@ class Grpo(AlignStage[GrpoConfig]):
     name = "grpo"
     Config = GrpoConfig
     inputs: ClassVar[Mapping[str, str]] = {"model": "model", "data": "problems"}
+    parts: ClassVar[Mapping[str, str]] = {"rewards": "reward"}
 
     def __init__(self, config: GrpoConfig, parts: Mapping[str, Sequence[Plugin[Any]]] | None = None) -> None:
         super().__init__(config, parts)
