@@ -190,6 +190,13 @@ def workbench_plugins():
     return [List]
 '''
 METRICS = {"cache": False}
+MODEL = {
+    "config.json": "{}",
+    "model.safetensors": "",
+    "tokenizer.json": "{}",
+    "tokenizer_config.json": '{"eos_token": "<|end|>", "chat_template": "{{ messages }}"}',
+}
+"""As much of a model's folder as is looked at before a stage runs; the evaluation reads the length of config.json."""
 PIPELINE: dict[str, Any] = {
     "resolve": {
         "cmd": "python -m workbench resolve",
@@ -261,7 +268,8 @@ def create(folder: Path, *, trackers: tuple[str, ...] = ()) -> Workspace:
     (root / "params.yaml").write_text(yaml.safe_dump(PARAMS, sort_keys=False))
     (root / "compute.yaml").write_text(yaml.safe_dump({"trackers": list(trackers), "threads": 1}))
     (root / "raw" / "model").mkdir(parents=True)
-    (root / "raw" / "model" / "config.json").write_text("{}")
+    for name, content in MODEL.items():
+        (root / "raw" / "model" / name).write_text(content)
     (root / "raw" / "corpus.txt").write_text(TEXT)
     (root / "raw" / "other.txt").write_text(TEXT[::-1].strip())
     require(site, "1.0")

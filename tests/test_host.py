@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -262,8 +263,11 @@ def test_entry_points_that_are_wrong(site: Path, tmp_path: Path, text: str, prob
     assert known.select("filter", "other")
 
 
+@pytest.mark.parametrize("backport", [False, True])
 @pytest.mark.parametrize("content", ["", "Metadata-Version: 2.1\n", None, "\0\xff"])
-def test_leftovers_of_an_installation_are_told_of(site: Path, tmp_path: Path, content: str | None) -> None:
+def test_leftovers_of_an_installation_are_told_of(site: Path, tmp_path: Path, content: str | None, backport: bool) -> None:
+    if backport:  # it takes the place of the standard library's finder, and has other errors
+        importlib.import_module("importlib_metadata")
     install(site, "demo-one", SHORT)
     file = site / "demo_one-1.0.dist-info" / "METADATA"
     file.unlink() if content is None else file.write_text(content, encoding="latin-1")

@@ -33,7 +33,7 @@ def read_metadata(distribution: metadata.Distribution) -> tuple[str, str, list[s
     try:
         read = distribution.metadata
         name, version = read["Name"], read["Version"]
-    except (TypeError, KeyError, ValueError):
+    except (TypeError, KeyError, ValueError, OSError):  # OSError: of the backport, which takes over when it is imported
         name = version = ""
     if not (name and version):
         fix = "remove what an interrupted installation left there, and install the plugin again"
