@@ -1,4 +1,4 @@
-"""Does GRPO teach arithmetic? `python benchmarks/grpo.py`, with `pip install ./plugins/align-grpo ./plugins/reward-exact-answer`.
+"""Does GRPO teach arithmetic? `make bench-grpo` shows it.
 
 A small llama is fine-tuned on sums of one- and two-digit numbers until it solves some of them, then trained on its own
 answers, which the verifier scores. The sums that are counted are in neither training. It ends with an error if exact-answer
