@@ -300,12 +300,14 @@ def test_unknown_stage_and_a_folder_without_dvc_are_refused(made: Workspace, tmp
     assert "DVC cannot read the pipeline" in done.err
 
 
-def test_plan_and_a_partial_repro_see_bytes_that_were_made_since(made: Workspace) -> None:
+def test_plan_and_a_partial_repro_see_bytes_that_were_made_since(tmp_path: Path) -> None:
+    made = light_pipeline.create(tmp_path)
+    made.repro()
     made.params(dedup__with__words=9)
     made.repro("dedup")
     found = plan(made)
     assert found["dedup"]["answer"] == UP_TO_DATE
-    assert found["report"]["reasons"][:2] == ["data/decisions changed", "data/metrics changed"]
+    assert found["report"]["reasons"] == ["data/decisions changed", "data/metrics changed"]
     done = did(made.repro())
     assert done["report"] == found["report"]["answer"]
 
