@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from recording import make_run
 
-from workbench.artifacts import corpus
+from workbench.artifacts import corpus, examples
 from workbench.artifacts.corpus import Document
+from workbench.artifacts.examples import Conversation, Message
 
 SENTENCES = (
     "The river bends twice before it reaches the mill.",
@@ -18,6 +19,7 @@ SENTENCES = (
     "The miller counts the sacks twice before he sells them.",
     "He sells the flour in the town beyond the second bend.",
 )
+COLOURS = ("red", "green", "blue", "black", "white", "grey")
 _built: dict[str, Path] = {}
 
 
@@ -87,3 +89,13 @@ def model_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if "llama" not in _built:
         _built["llama"] = build_model(tmp_path_factory.mktemp("tiny-llama"))
     return _built["llama"]
+
+
+def turn(role: str, content: str) -> Message:
+    return {"role": role, "content": content}
+
+
+def write_conversations(directory: Path) -> None:
+    """A question and its answer for each colour."""
+    rows = [Conversation((turn("user", f"Is {c} a colour?"), turn("assistant", f"Yes, {c} is one."))) for c in COLOURS]
+    examples.write(directory, rows, Conversation.schema)

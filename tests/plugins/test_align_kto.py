@@ -8,21 +8,17 @@ from typing import Any
 
 import pytest
 from recording import Recorder, make_run
-from tiny_model import build_model
+from tiny_model import build_model, turn
 from workbench_align_kto import Kto, KtoConfig
 
 from workbench.artifacts import examples, model
-from workbench.artifacts.examples import Message, Preference
+from workbench.artifacts.examples import Preference
 from workbench.errors import ArtifactError
 from workbench.kinds.training import OptimizerConfig, read_training_log
 
 FAST = OptimizerConfig(name="adamw", learning_rate=5e-3, warmup_steps=1)
 THINGS = ["river", "mill", "wheel", "water", "flour", "town", "bend", "sack"]
 BETA = 0.3
-
-
-def turn(role: str, content: str) -> Message:
-    return {"role": role, "content": content}
 
 
 @pytest.fixture(scope="module")

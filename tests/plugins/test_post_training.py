@@ -7,20 +7,15 @@ from typing import Any
 
 import pytest
 from recording import Recorder, make_run
-from tiny_model import build_model
+from tiny_model import COLOURS, build_model, turn, write_conversations
 from workbench_align_dpo import Dpo, DpoConfig
 from workbench_sft_trl import Trl, TrlConfig
 
 from workbench.artifacts import examples, model
-from workbench.artifacts.examples import Conversation, Message, Preference
+from workbench.artifacts.examples import Preference
 from workbench.kinds.training import OptimizerConfig, read_training_log
 
 FAST = OptimizerConfig(name="adamw", learning_rate=5e-3, warmup_steps=1)
-COLOURS = ["red", "green", "blue", "black", "white", "grey"]
-
-
-def turn(role: str, content: str) -> Message:
-    return {"role": role, "content": content}
 
 
 @pytest.fixture(scope="module")
@@ -31,8 +26,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def conversations(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("conversations")
-    rows = [Conversation((turn("user", f"Is {c} a colour?"), turn("assistant", f"Yes, {c} is one."))) for c in COLOURS]
-    examples.write(folder, rows, Conversation.schema)
+    write_conversations(folder)
     return folder
 
 

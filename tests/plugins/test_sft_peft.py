@@ -9,22 +9,16 @@ from typing import Any
 
 import pytest
 from recording import Recorder, make_run
-from tiny_model import build_model
+from tiny_model import build_model, write_conversations
 from workbench_sft_trl import LoraConfig, Trl, TrlConfig
 
-from workbench.artifacts import examples, model
-from workbench.artifacts.examples import Conversation, Message
+from workbench.artifacts import model
 from workbench.errors import ParamsError, PluginError
 from workbench.kinds.training import OptimizerConfig, read_training_log
 
 FAST = OptimizerConfig(name="adamw", learning_rate=2e-2, warmup_steps=1)
-COLOURS = ["red", "green", "blue", "black", "white", "grey"]
 LINEAR = {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
 RANK = 4
-
-
-def turn(role: str, content: str) -> Message:
-    return {"role": role, "content": content}
 
 
 @pytest.fixture(scope="module")
@@ -35,8 +29,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def conversations(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("conversations")
-    rows = [Conversation((turn("user", f"Is {c} a colour?"), turn("assistant", f"Yes, {c} is one."))) for c in COLOURS]
-    examples.write(folder, rows, Conversation.schema)
+    write_conversations(folder)
     return folder
 
 
