@@ -287,6 +287,13 @@ def test_plan_of_a_target_leaves_out_what_it_does_not_need(made: Workspace) -> N
     assert list(plan(made, "dedup")) == ["resolve", "curate@corpus", "dedup"]
 
 
+def test_a_group_of_stages_is_refused_with_their_names(made: Workspace) -> None:
+    done = made.workbench("why", "curate")
+    assert done.code == 1
+    assert "'curate' is not one stage" in done.err
+    assert "curate@corpus" in done.err
+
+
 def test_unknown_stage_and_a_folder_without_dvc_are_refused(made: Workspace, tmp_path: Path) -> None:
     done = made.workbench("why", "nothing")
     assert done.code == 1

@@ -70,7 +70,7 @@ def plan(
     from workbench.session import main_root
 
     plans = make(Path.cwd(), targets or [])
-    foretold = {plan.stage: (plan.record, plan.forecast) for plan in plans if plan.forecast is not None}
+    foretold = {plan.stage: (plan.record, plan.forecast) for plan in plans}
     forecast.write(main_root(Path.cwd()), foretold)
     typer.echo(json.dumps(page.records(plans), indent=1) if as_json else "\n".join(page.lines(plans)))
 
@@ -80,10 +80,13 @@ def why(
     stage: Annotated[str, typer.Argument(help="A stage as DVC names it, such as eval@perplexity-base.")], as_json: AsJson = False
 ) -> None:
     """Say why a stage would or would not run, back to what changed."""
+    from workbench.errors import PipelineError
     from workbench.planning import page
     from workbench.planning.plan import make
 
     plans = make(Path.cwd(), [stage], costs=False)
+    if stage not in (names := [plan.stage for plan in plans]):
+        raise PipelineError(f"{stage!r} is not one stage", "workbench why", f"name one of {', '.join(names)}")
     typer.echo(json.dumps(page.record(plans, stage), indent=1) if as_json else "\n".join(page.explanation(plans, stage)))
 
 

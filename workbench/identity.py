@@ -48,7 +48,7 @@ def dependencies(entry: Installed, version: Callable[[str], str] | None = None) 
     found = {name: look_up(name) for name in core_dependencies(entry)}
     for requirement in metadata.requires(entry.distribution) or []:
         name = re.split(r"[ ;<>=!~\[(]", requirement, maxsplit=1)[0]
-        if "extra ==" not in requirement and name != CORE_DISTRIBUTION:
+        if "extra ==" not in requirement and re.sub(r"[-_.]+", "-", name).lower() != CORE_DISTRIBUTION:
             found[name] = look_up(name)
     return dict(sorted(found.items()))
 

@@ -38,16 +38,17 @@ class Forecast:
     """How many it was learnt from."""
 
 
-def write(root: Path, forecasts: Mapping[str, tuple[Mapping[str, Any], Forecast]]) -> None:
-    """Keep the forecasts below the main workspace, beside those of stages that this plan leaves out.
+def write(root: Path, forecasts: Mapping[str, tuple[Mapping[str, Any], Forecast | None]]) -> None:
+    """Keep the forecasts below the main workspace, beside those of stages that were not planned.
 
     Args:
         root: the main workspace.
-        forecasts: stage → its record in plugins.lock.json, and what it will cost.
+        forecasts: stage → its record in plugins.lock.json, and what it will cost; None takes an older forecast away.
     """
-    found = {stage: {"record": digest(record), **asdict(forecast)} for stage, (record, forecast) in forecasts.items()}
+    known = {stage: forecast for stage, forecast in _read(root).items() if stage not in forecasts}
+    found = {stage: {"record": digest(record), **asdict(cost)} for stage, (record, cost) in forecasts.items() if cost}
     (root / PLAN_FILE).parent.mkdir(exist_ok=True)
-    write_text(root / PLAN_FILE, json.dumps({**_read(root), **found}, indent=1) + "\n")
+    write_text(root / PLAN_FILE, json.dumps({**known, **found}, indent=1) + "\n")
 
 
 def predicted_seconds(root: Path, stage: str, record: Mapping[str, Any]) -> float | None:

@@ -148,7 +148,7 @@ def _parts(locks: Iterable[Mapping[str, Any]]) -> causes.Parts:
 def _records(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Address → compared record."""
     for key, value in tree.items():
-        if "plugins" in value:
+        if "use" in value and "plugins" in value:
             yield f"{prefix}{key}", value
         else:
             yield from _records(value, f"{prefix}{key}.")
