@@ -15,6 +15,7 @@ from pathlib import Path
 
 from workbench import events
 from workbench.journal import read_events
+from workbench.planning.calibration import PREDICTED_METRIC
 from workbench.session import JOURNAL_FOLDER
 
 RUNS = 5
@@ -58,7 +59,7 @@ def newest_runs(root: Path) -> dict[str, StageRun]:
         finished = next((event for event in read if isinstance(event, events.StageFinished)), None)
         if started and finished and (started.stage not in found or found[started.stage].began < started.time):
             logged = [event.values for event in read if isinstance(event, events.MetricsLogged)]
-            predicted = next((values["predicted_seconds"] for values in logged if "predicted_seconds" in values), None)
+            predicted = next((values[PREDICTED_METRIC] for values in logged if PREDICTED_METRIC in values), None)
             found[started.stage] = StageRun(started.stage, started.time, finished.seconds, finished.peak_memory, predicted)
     return found
 

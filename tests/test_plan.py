@@ -364,10 +364,10 @@ def test_plan_learns_from_a_run_and_the_next_run_shows_prediction_beside_time(tr
     assert found["memory"] > 30e6  # the process beside the million bytes of the estimate
     tracked.repro("curate@corpus")
     metrics = run_of(tracked, "curate@corpus").data.metrics
-    assert metrics["predicted_seconds"] == pytest.approx(found["seconds"])
-    assert metrics["seconds"] > 15 * 0.4
-    assert 0.5 < metrics["predicted_seconds"] / metrics["seconds"] < 2
-    assert 0 < metrics["startup_seconds"] < metrics["seconds"]
+    assert metrics["cost/predicted_seconds"] == pytest.approx(found["seconds"])
+    assert metrics["cost/seconds"] > 15 * 0.4
+    assert 0.5 < metrics["cost/predicted_seconds"] / metrics["cost/seconds"] < 2
+    assert 0 < metrics["cost/startup_seconds"] < metrics["cost/seconds"]
 
 
 def test_runs_on_another_machine_teach_nothing(tracked: Workspace) -> None:

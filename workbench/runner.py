@@ -29,7 +29,7 @@ from workbench.journal import Journal, find_interrupted
 from workbench.lock import Locked, Resolved
 from workbench.params import SECTIONS, Choice, Entry
 from workbench.planning import forecast
-from workbench.planning.calibration import STARTUP_METRIC
+from workbench.planning.calibration import SECONDS_METRIC, STARTUP_METRIC
 from workbench.run import Cell, Chart, Generation, Run, Value
 from workbench.session import Session, current_session, end_with, main_root, process_start
 from workbench.watcher import ensure_watcher, wait_for_link
@@ -158,7 +158,7 @@ def _execute(root: Path, plan: Plan, session: Session, console: Console) -> None
         remove(scratch)
     remove(checkpoints)
     seconds = time.time() - started
-    run.log({"seconds": seconds, STARTUP_METRIC: (listeners.first_progress or started) - started})
+    run.log({SECONDS_METRIC: seconds, STARTUP_METRIC: (listeners.first_progress or started) - started})
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     journal.write(events.StageFinished(journal.run, time.time(), {k: float(v) for k, v in run.summary.items()}, seconds, peak))
     journal.close()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.commit import write_text
 from workbench.machine import digest
-from workbench.planning.calibration import MEMORY_METRIC, WORK_METRIC
+from workbench.planning.calibration import MEMORY_METRIC, PREDICTED_METRIC, WORK_METRIC
 
 if TYPE_CHECKING:
     from workbench.kinds.stage import Stage
@@ -71,7 +71,7 @@ def metrics(stage: Stage[Any], inputs: Mapping[str, Path], predicted: float | No
         inputs: flow → path of what it reads.
         predicted: from :func:`predicted_seconds`.
     """
-    found = {} if predicted is None else {"predicted_seconds": predicted}
+    found = {} if predicted is None else {PREDICTED_METRIC: predicted}
     try:
         estimate = stage.estimate(inputs)
     except Exception as error:  # noqa: BLE001 - a wrong estimate must not stop the stage
