@@ -11,11 +11,12 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export HF_HUB_DISABLE_TELEMETRY := 1
 export DO_NOT_TRACK := 1
 
-.PHONY: help setup repro test lint ui claim bench bench-training bench-grpo screenshots docs clean
+.PHONY: help setup repro test faults lint ui claim bench bench-training bench-grpo screenshots docs clean
 
 help:
 	@echo "make repro        set up and run the pipeline (dvc repro)"
 	@echo "make test         set up and run the tests"
+	@echo "make faults       inject every fault, and print how many ended right"
 	@echo "make ui           open the MLflow UI on http://127.0.0.1:5000"
 	@echo "make lint         ruff and mypy"
 	@echo "make bench        print what each stage took, and the workbench's own cost (after make repro)"
@@ -45,6 +46,9 @@ repro: setup
 
 test: setup
 	HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 pytest -n auto --dist loadfile
+
+faults: setup
+	HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 pytest tests/faults -m fault -n auto --dist loadfile
 
 lint: setup
 	ruff check . && ruff format --check . && mypy workbench plugins/*/workbench_*

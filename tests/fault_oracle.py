@@ -1,0 +1,44 @@
+"""The one oracle of all injected faults: after one plain ``dvc repro``, everything is as if nothing had happened."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from workspace import Done, Workspace
+
+from workbench import digests
+
+Hashes = Mapping[str, str]
+"""Path → DVC hash of every output."""
+
+
+def hashes(made: Workspace) -> dict[str, str]:
+    """What dvc.lock says of the outputs, each of them hashed anew."""
+    recorded = digests.recorded(made.root)
+    found = {path: digests.of(made.root / path) for path in recorded}
+    assert found == recorded, "dvc.lock does not say what is on the disk"
+    return found
+
+
+def recovers(made: Workspace, unfaulted: Hashes) -> Done:
+    """Run one plain ``dvc repro`` and hold everything to the unfaulted run."""
+    done = made.repro()
+    assert hashes(made) == unfaulted
+    scratch = made.root / ".workbench" / "scratch"
+    assert not scratch.is_dir() or list(scratch.iterdir()) == [], "something half-written was left"
+    assert running(made) == []
+    return done
+
+
+def running(made: Workspace) -> list[str]:
+    """Names of the MLflow runs that are still said to run, once every journal is in the store."""
+    store = made.root / ".workbench" / "mlflow.db"
+    if not store.is_file():
+        return []
+    from mlflow.tracking import MlflowClient
+
+    synced = made.workbench("sync")
+    assert synced.code == 0, synced.text
+    client = MlflowClient(tracking_uri=f"sqlite:///{store}")
+    experiments = [found.experiment_id for found in client.search_experiments()]
+    return [run.info.run_name for run in client.search_runs(experiments, "attributes.status = 'RUNNING'")]
