@@ -1,4 +1,4 @@
-"""Injected faults. ``make faults`` runs them all and prints how many of each kind ended right; ``make test`` leaves out the slow ones.
+"""Injected faults. ``make faults`` runs them all and prints how many ended right; ``make test`` leaves out the slow ones.
 
 A test says which fault it injects with ``@pytest.mark.fault(NUMBER)``, the number of its row below.
 """
