@@ -1,5 +1,9 @@
 import os
+import subprocess
+import sys
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -45,3 +49,64 @@ def test_numeric_variables_are_in_the_fingerprint(monkeypatch: pytest.MonkeyPatc
     assert machine.digest(machine.fingerprint(chosen)) != before
     monkeypatch.setenv("MY_TOKEN", "secret")
     assert "secret" not in str(machine.fingerprint(chosen))
+
+
+def test_portable_leaves_out_of_the_fingerprint_what_it_takes_out_of_play(monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = compute.choose(compute.ComputeConfig(determinism="portable"))
+    assert chosen == compute.Compute("cpu", 1, "fp32", "portable")
+    here = machine.fingerprint(chosen)
+    facts = {**compute.cpu_facts(), "vendor_id": "Another", "model": "1", "flags": " ".join(compute.PORTABLE_FLAGS)}
+    monkeypatch.setattr(compute, "cpu_facts", lambda: facts)
+    monkeypatch.setattr(machine, "cpu_facts", lambda: facts)
+    for name in compute.NUMERIC_VARIABLES:
+        monkeypatch.setenv(name, "something else" if name != "GLIBC_TUNABLES" else "glibc.malloc.check=0")
+    assert machine.fingerprint(compute.choose(compute.ComputeConfig(determinism="portable"))) == here
+    assert machine.digest(here) != machine.digest(machine.fingerprint(compute.Compute("cpu", 1, "fp32")))
+
+
+@pytest.mark.parametrize(("key", "value"), [("threads", 4), ("precision", "bf16"), ("device", "cuda")])
+def test_portable_contradicts_other_settings(key: str, value: Any) -> None:
+    with pytest.raises(ComputeError, match=rf"compute\.yaml, key {key}"):
+        compute.choose(compute.ComputeConfig.model_validate({"determinism": "portable", key: value}))
+    agreeing = {"threads": 1, "precision": "fp32", "device": "cpu"}[key]
+    compute.choose(compute.ComputeConfig.model_validate({"determinism": "portable", key: agreeing}))
+
+
+def test_portable_needs_its_instructions(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = compute.ComputeConfig(determinism="portable")
+    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.cpu.hwcaps=-AVX2")
+    with pytest.raises(ComputeError, match="GLIBC_TUNABLES"):
+        compute.choose(config)
+    monkeypatch.delenv("GLIBC_TUNABLES")
+    monkeypatch.setattr(compute, "cpu_facts", lambda: {"flags": "sse4_2 avx"})
+    with pytest.raises(ComputeError, match="avx2, bmi1"):
+        compute.choose(config)
+
+
+def test_more_threads_than_cores_is_another_fingerprint() -> None:
+    # OpenBLAS takes no more threads than the process may use cores, so the bits differ.
+    cores = len(os.sched_getaffinity(0))
+    assert "cores" not in machine.fingerprint(compute.Compute("cpu", cores, "fp32"))
+    assert machine.fingerprint(compute.Compute("cpu", cores + 1, "fp32"))["cores"] == cores
+
+
+def without_torch(folder: Path, code: str) -> str:
+    """What a Python prints whose only packages are those that reading compute.yaml takes."""
+    for name in ("pydantic", "pydantic_core", "annotated_types", "typing_inspection", "typing_extensions", "yaml", "pluggy"):
+        spec = find_spec(name)
+        assert spec is not None
+        assert spec.origin is not None
+        origin = Path(spec.origin)
+        source = origin.parent if origin.name == "__init__.py" else origin
+        (folder / source.name).symlink_to(source)
+    path = os.pathsep.join([str(folder), str(Path(compute.__file__).parent.parent)])
+    words = [sys.executable, "-S", "-c", f"from workbench import compute\n{code}"]
+    done = subprocess.run(words, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=False)
+    return done.stdout + done.stderr
+
+
+def test_cuda_without_torch_is_an_error_but_in_an_environment_of_its_own(tmp_path: Path) -> None:
+    ask = "print(compute.choose(compute.ComputeConfig(device='cuda'), own_environment={}).device)"
+    assert "device is cuda, and torch is not installed" in without_torch(tmp_path, ask.format("False"))
+    (tmp_path / "own").mkdir()
+    assert without_torch(tmp_path / "own", ask.format("True")) == "cpu\n"

@@ -1,12 +1,14 @@
-"""How stages run on this machine: device, threads and precision, chosen here for every stage."""
+"""How stages run on this machine: device, threads, precision and instruction sets, chosen here for every stage."""
 
 from __future__ import annotations
 
 import ctypes
 import os
+import platform
 import tempfile
 import warnings
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
@@ -18,6 +20,35 @@ from workbench.errors import ComputeError
 
 COMPUTE_FILE = Path("compute.yaml")
 Precision = Literal["fp32", "bf16"]
+Determinism = Literal["machine", "portable"]
+PORTABLE_ARCHITECTURE = "x86-64-v3"
+PORTABLE_FLAGS = ("abm", "avx2", "bmi1", "bmi2", "f16c", "fma", "movbe")
+"""What /proc/cpuinfo says of a processor of that level (System V ABI for AMD64, section 3.1.1)."""
+PORTABLE_VARIABLES: Mapping[str, str] = {
+    "ARROW_USER_SIMD_LEVEL": "AVX2",
+    "ATEN_CPU_CAPABILITY": "avx2",
+    "MKL_CBWR": "COMPATIBLE",  # the one branch that MKL offers on every maker's processors
+    "MKL_DYNAMIC": "FALSE",
+    "NPY_ENABLE_CPU_FEATURES": "X86_V3",
+    "ONEDNN_DEFAULT_FPMATH_MODE": "STRICT",
+    "ONEDNN_MAX_CPU_ISA": "AVX2",
+    "OPENBLAS_CORETYPE": "Haswell",
+}
+"""What keeps each numerical library to the instructions of that level; they are read when the library is loaded."""
+NUMERIC_VARIABLES = (
+    *PORTABLE_VARIABLES,
+    "CUBLAS_WORKSPACE_CONFIG",
+    "DNNL_DEFAULT_FPMATH_MODE",
+    "DNNL_MAX_CPU_ISA",
+    "GLIBC_TUNABLES",
+    "MKL_DISABLE_FAST_MM",
+    "MKL_ENABLE_INSTRUCTIONS",
+    "NPY_DISABLE_CPU_FEATURES",
+)
+"""Variables of the environment that decide floating-point results."""
+THREAD_VARIABLES = ("MKL_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+OVERRULING_VARIABLES = ("MKL_DOMAIN_NUM_THREADS", "OMP_DYNAMIC", "OMP_THREAD_LIMIT")
+"""With them a library takes another number of threads than it is told."""
 
 
 class ComputeConfig(BaseModel):
@@ -31,6 +62,8 @@ class ComputeConfig(BaseModel):
     """CPU threads of a stage; ``auto`` takes all cores."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Arithmetic of training; ``auto`` takes bf16 where the hardware multiplies in it."""
+    determinism: Determinism = "machine"
+    """``machine``: the same bits again on this machine; ``portable``: on every x86-64-v3 processor, on one thread in fp32."""
     trackers: tuple[str, ...] = ("mlflow",)
     """Trackers that receive every run."""
 
@@ -42,10 +75,7 @@ class Compute:
     device: Literal["cpu", "cuda"]
     threads: int
     precision: Precision
-
-    def as_dict(self) -> dict[str, object]:
-        """Plain values, for records."""
-        return asdict(self)
+    determinism: Determinism = "machine"
 
 
 def load_config(root: Path) -> ComputeConfig:
@@ -68,13 +98,19 @@ def load_config(root: Path) -> ComputeConfig:
         raise ComputeError(f"{first['msg']}", f"{COMPUTE_FILE}, key {key}", f"the keys are: {known}") from error
 
 
-def choose(config: ComputeConfig) -> Compute:
+def choose(config: ComputeConfig, *, own_environment: bool = False) -> Compute:
     """Resolve ``auto`` for this machine.
 
+    Args:
+        config: what compute.yaml says.
+        own_environment: whether this process runs in a plugin's own environment, which may do without torch.
+
     Raises:
-        ComputeError: a GPU is asked for and there is none.
+        ComputeError: a GPU is asked for and there is none, or the settings contradict one another.
     """
-    device = _choose_device(config)
+    if config.determinism == "portable":
+        return _choose_portable(config)
+    device = _choose_device(config, own_environment=own_environment)
     threads = config.threads if isinstance(config.threads, int) else len(os.sched_getaffinity(0))
     if threads < 1:
         raise ComputeError(f"threads is {threads}", f"{COMPUTE_FILE}, key threads", "use 1 or more, or `auto`")
@@ -82,11 +118,37 @@ def choose(config: ComputeConfig) -> Compute:
     return Compute(device, threads, precision)
 
 
-def _choose_device(config: ComputeConfig) -> Literal["cpu", "cuda"]:
+def _choose_portable(config: ComputeConfig) -> Compute:
+    chosen = Compute("cpu", 1, "fp32", "portable")
+    for key in ("device", "threads", "precision"):
+        asked, portable = getattr(config, key), getattr(chosen, key)
+        if asked not in ("auto", portable):
+            what = f"{key} is {asked}, and `determinism: portable` needs {portable}"
+            raise ComputeError(what, f"{COMPUTE_FILE}, key {key}", f"use `{key}: auto`, or `determinism: machine`")
+    where = f"{COMPUTE_FILE}, key determinism"
+    missing = sorted(set(PORTABLE_FLAGS) - cpu_flags())
+    if platform.machine() != "x86_64" or missing:
+        lacks = ", ".join(missing) if platform.machine() == "x86_64" else platform.machine()
+        what = f"portable needs a processor of {PORTABLE_ARCHITECTURE}, and this one lacks or is: {lacks}"
+        raise ComputeError(what, where, "use `determinism: machine`")
+    if "hwcaps" in os.environ.get("GLIBC_TUNABLES", ""):
+        what = "GLIBC_TUNABLES hides instructions, and the C library has obeyed it before this process could set it aside"
+        raise ComputeError(what, where, "unset GLIBC_TUNABLES, or use `determinism: machine`")
+    return chosen
+
+
+def _choose_device(config: ComputeConfig, *, own_environment: bool) -> Literal["cpu", "cuda"]:
     # Asking torch costs its import, two seconds in every stage, so it is asked only where a GPU is likely.
-    # An environment of its own may have no torch, and nothing then computes on a GPU through it.
-    if config.device == "cpu" or (config.device == "auto" and not Path("/dev/nvidiactl").exists()) or not find_spec("torch"):
+    if config.device == "cpu" or (config.device == "auto" and not Path("/dev/nvidiactl").exists()):
         return "cpu"
+    if not find_spec("torch"):
+        if config.device == "auto" or own_environment:
+            return "cpu"  # a plugin that asked for an environment without torch computes nothing on a GPU
+        raise ComputeError(
+            "device is cuda, and torch is not installed",
+            f"{COMPUTE_FILE}, key device",
+            "install a CUDA build of torch, or use `device: auto` or `cpu`",
+        )
     import torch
 
     if torch.cuda.is_available():
@@ -128,13 +190,19 @@ def use_temporary_folder(folder: Path) -> None:
 
 
 def prepare_process(compute: Compute) -> None:
-    """Set this process up for numerical work; called once by the runner, before any library starts its threads.
+    """Set this process up for numerical work; called once by the runner, before any library is loaded or starts its threads.
+
+    compute.yaml is the one place that decides, so what the environment says of threads does not count, and of
+    instruction sets only under ``determinism: machine``, where it is part of the fingerprint.
 
     glibc gives large tensors back to the system after each step and asks for them again; keeping them
     is worth 7 to 46 % of training speed, measured on two machines, for some 0.4 GB of memory.
     """
-    os.environ.setdefault("OMP_NUM_THREADS", str(compute.threads))
-    os.environ.setdefault("MKL_NUM_THREADS", str(compute.threads))
+    for name in (*OVERRULING_VARIABLES, *(NUMERIC_VARIABLES if compute.determinism == "portable" else ())):
+        os.environ.pop(name, None)
+    os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(compute.threads)))
+    if compute.determinism == "portable":
+        os.environ.update(PORTABLE_VARIABLES)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TQDM_DISABLE", "1")  # progress is the console's
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"transformers\.")

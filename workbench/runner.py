@@ -44,12 +44,13 @@ def run_stage(address: str, flows: Mapping[str, str]) -> None:
         WorkbenchError: the stage cannot run or failed; nothing was committed.
     """
     root = Path.cwd()
-    chosen = compute.choose(compute.load_config(root))
+    apart = environment.is_inside(main_root(root) / environment.FOLDER)
+    chosen = compute.choose(compute.load_config(root), own_environment=apart)
     compute.prepare_process(chosen)
     session = current_session(root)
     end_with(session)
     resolved, locked = _restore(root, address)
-    if not environment.is_inside(main_root(root) / environment.FOLDER):
+    if not apart:
         ensure_watcher(main_root(root), session)  # by the main environment, which has the trackers
     environment.enter(root, resolved.used, os.environ.get("DVC_STAGE", address))
     plan = _plan(root, resolved, locked, flows, chosen)
