@@ -173,6 +173,23 @@ def sync() -> None:
 
 
 @app.command()
+def verify(
+    as_json: AsJson = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Name what is damaged, and leave it where it is.")] = False,
+) -> None:
+    """Hash every output, cached object and input anew; move what is damaged to .workbench/quarantine.
+
+    A `dvc repro` afterwards restores it from the cache or makes it again. Exit code 1 says that something was damaged.
+    """
+    from workbench import verify as verification
+
+    verdict = verification.verify(Path.cwd(), quarantine=not keep)
+    typer.echo(json.dumps(verdict.record(), indent=1) if as_json else "\n".join(verification.lines(verdict)))
+    if verdict.damaged:
+        raise typer.Exit(1)
+
+
+@app.command()
 def claim(write: Annotated[bool, typer.Option("--write", help="Record this machine as the maker of dvc.lock.")] = False) -> None:
     """Compare dvc.lock with the committed one, stage by stage."""
     from workbench import claim as claims

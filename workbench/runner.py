@@ -25,6 +25,7 @@ from workbench.commit import move_into_place, remove, write_text
 from workbench.console import Console
 from workbench.errors import ArtifactError, ComputeError, PipelineError, PluginError, WorkbenchError
 from workbench.host import registry
+from workbench.integrity import Stages, require_unaltered
 from workbench.journal import Journal, find_interrupted
 from workbench.lock import Locked, Resolved
 from workbench.params import SECTIONS, Choice, Entry
@@ -115,22 +116,24 @@ def _plan(root: Path, resolved: Resolved, locked: Locked, flows: Mapping[str, st
     outputs = {flow: Path(flows[flow]) for flow in stage.outputs if flow in flows}
     for flow in {*stage.inputs, *stage.outputs} - {*inputs, *outputs} - stage.optional:
         raise PipelineError(f"--{flow} PATH is missing", f"stage {resolved.entry.address}", "`workbench check` explains")
-    known = digests.recorded(root)
-    artifacts = [_input(flow, stage.inputs[flow], path, known) for flow, path in inputs.items()]
+    name = os.environ.get("DVC_STAGE", resolved.entry.address)
+    recorded = digests.locked_stages(root)
+    artifacts = [_input(root, name, flow, stage.inputs[flow], path, recorded) for flow, path in inputs.items()]
     here = machine.fingerprint(chosen)
     identity = [record, {artifact.flow: artifact.digest for artifact in artifacts}, here if stage.machine_dependent else None]
     metrics = Path(flows["metrics"]) if "metrics" in flows else None
-    name = os.environ.get("DVC_STAGE", resolved.entry.address)
     return Plan(name, resolved, record, inputs, outputs, metrics, chosen, here, artifacts, machine.digest(identity))
 
 
-def _input(flow: str, format_name: str, path: Path, known: Mapping[str, str]) -> events.Artifact:
+def _input(root: Path, stage: str, flow: str, format_name: str, path: Path, recorded: Stages) -> events.Artifact:
+    """An input as it is now: every byte of it is hashed, and it is refused where DVC would record another hash for it."""
     if not path.exists():
         raise ArtifactError(f"input --{flow} is missing", str(path), "run `dvc repro`, or `dvc pull` if another machine made it")
+    files = digests.listing(path)
+    require_unaltered(root, stage, path, files, recorded)
     intake.require(format_name, path)
     rows, columns = rows_and_columns(path, format_name)
-    digest = known.get(path.as_posix()) or digests.of(path)
-    return events.Artifact(flow, path.as_posix(), format_name, digest, rows, digests.size_of(path), columns)
+    return events.Artifact(flow, path.as_posix(), format_name, digests.combined(files), rows, digests.size_of(path), columns)
 
 
 def _execute(root: Path, plan: Plan, session: Session, console: Console) -> None:

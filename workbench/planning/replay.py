@@ -2,7 +2,7 @@
 
 DVC's own ``repro --dry`` asks each stage on its own, so it does not see that a stage before it will make other bytes.
 Here every stage knows what those before it will have made: bytes that are there, bytes that the cache gives back, or
-bytes that nobody knows before the stage has run. This is the one module that reads DVC's internals.
+bytes that nobody knows before the stage has run. This and :mod:`workbench.verify` are the modules that read DVC's internals.
 """
 
 from __future__ import annotations

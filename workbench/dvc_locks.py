@@ -1,0 +1,69 @@
+"""Who holds DVC's locks: the paths that its processes read and write, and whether those processes still run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import psutil
+
+from workbench.errors import PipelineError
+
+FOLDER = Path(".dvc/tmp")
+RWLOCK_FILE = "rwlock"
+
+
+@dataclass(frozen=True)
+class Owner:
+    """A process that DVC says is reading or writing a path."""
+
+    pid: int
+    command: str
+    path: str
+    mode: Literal["read", "write"]
+
+    def is_alive(self) -> bool:
+        """Whether there is a process of that number, which is all that DVC asks; it takes back the lock of one that is gone."""
+        return psutil.pid_exists(self.pid)
+
+    def is_dvc(self) -> bool:
+        """Whether the process can still be the one that took the lock: numbers are given out again, and zombies do nothing."""
+        try:
+            process = psutil.Process(self.pid)
+            return process.status() != psutil.STATUS_ZOMBIE and any("dvc" in Path(word).name for word in process.cmdline())
+        except psutil.Error:
+            return False
+
+
+def owners(folder: Path) -> list[Owner]:
+    """Read the lock file of a workspace.
+
+    Args:
+        folder: DVC's folder for temporary files, ``.dvc/tmp``.
+
+    Raises:
+        PipelineError: the file is not what DVC writes, and no DVC command works until it is gone.
+    """
+    file = folder / RWLOCK_FILE
+    if not file.is_file():
+        return []
+    try:
+        return [*_entries(json.loads(file.read_text(encoding="utf-8")))]
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise PipelineError("DVC's lock file is damaged", str(file), f"see that no DVC runs here, then `rm {file}`") from error
+
+
+def writers(folder: Path) -> list[Owner]:
+    """The owners that write and that DVC takes to be running."""
+    return [owner for owner in owners(folder) if owner.mode == "write" and owner.is_alive()]
+
+
+def _entries(content: dict[str, Any]) -> Iterator[Owner]:
+    for path, info in content.get("write", {}).items():
+        yield Owner(int(info["pid"]), info["cmd"], path, "write")
+    for path, infos in content.get("read", {}).items():
+        for info in infos:
+            yield Owner(int(info["pid"]), info["cmd"], path, "read")
