@@ -19,7 +19,7 @@ from mlflow.tracking import MlflowClient
 from workspace import Done, Workspace
 
 PREVIEWED = {".png", ".svg", ".html", ".csv", ".json", ".md"}
-RECORDS = {"lock_entry.json", "machine.json"}
+RECORDS = {"lock_entry.json", "machine.json", "libraries.json"}
 """What every run has, whatever its output."""
 CURATED = ("corpus", "instructions", "preferences", "problems", "benchmark")
 TASKS = ("perplexity", "multiple-choice", "preference")

@@ -190,6 +190,28 @@ def verify(
 
 
 @app.command()
+def reproduce(
+    run: Annotated[str, typer.Argument(help="Id of a stage's run or of a session's, or its first characters.")],
+    pipeline: Annotated[bool, typer.Option("--pipeline", help="Repeat every stage of the run's pipeline, in order.")] = False,
+    fresh_env: Annotated[bool, typer.Option("--fresh-env", help="Make the recorded environment anew, and run in it.")] = False,
+    tolerance: Annotated[
+        float, typer.Option(min=0.0, help="On another machine: relative difference of a metric that still counts as equal.")
+    ] = 0.02,
+) -> None:
+    """Run a recorded stage or pipeline again and say whether it gives the same bytes.
+
+    Exit code 0: BIT-EXACT or WITHIN-TOLERANCE; 1: DIVERGED; 2: INPUTS-CHANGED; 3: CANNOT-RUN.
+    """
+    from workbench.reproduction import reproduce as reproductions
+    from workbench.reproduction import verdict
+    from workbench.session import main_root
+
+    options = reproductions.Options(pipeline, fresh_env, tolerance)
+    outcomes = reproductions.reproduce(main_root(Path.cwd()), run, options)
+    raise typer.Exit(verdict.worst(outcomes))
+
+
+@app.command()
 def claim(write: Annotated[bool, typer.Option("--write", help="Record this machine as the maker of dvc.lock.")] = False) -> None:
     """Compare dvc.lock with the committed one, stage by stage."""
     from workbench import claim as claims

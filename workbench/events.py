@@ -66,6 +66,8 @@ class StageStarted(Event):
     """DVC's experiment name, if any."""
     resumed_from: str = ""
     """The checkpoint that training continues from, if any."""
+    reproduces: str = ""
+    """The tracker's name of the run that this one repeats, if any."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,8 @@ class StageFinished(Event):
     seconds: float
     peak_memory: int
     """Peak resident memory, bytes."""
+    libraries: dict[str, object] = field(default_factory=dict)
+    """How the numerical libraries that it had loaded were built and run."""
 
 
 @dataclass(frozen=True)
@@ -130,6 +134,22 @@ class OutputsHashed(Event):
 
     outputs: dict[str, str]
     """Path → DVC hash."""
+
+
+Verdict = Literal["BIT-EXACT", "WITHIN-TOLERANCE", "DIVERGED", "INPUTS-CHANGED", "CANNOT-RUN"]
+
+
+@dataclass(frozen=True)
+class StageReproduced(Event):
+    """The outputs of this run were held against those of the run that it repeats."""
+
+    original: str
+    """The tracker's name of that run."""
+    verdict: Verdict
+    reason: str
+    """One line: where they differ first, or why the stage could not be repeated."""
+    report: str
+    """Markdown."""
 
 
 @dataclass(frozen=True)
@@ -177,6 +197,8 @@ class SessionFinished:
     session: str
     time: float
     status: Literal["FINISHED", "FAILED", "KILLED"]
+    files: dict[str, str] = field(default_factory=dict)
+    """Name → absolute path of what the session made: dvc.lock as it stood then, …"""
 
 
 AnyEvent = Event | StageRestored | SessionStarted | SessionFinished

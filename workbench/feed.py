@@ -36,6 +36,7 @@ _HOOKS: Mapping[type[AnyEvent], str] = {
     events.OutputsHashed: "outputs_hashed",
     events.StageFinished: "stage_finished",
     events.StageFailed: "stage_failed",
+    events.StageReproduced: "stage_reproduced",
     events.StageRestored: "stage_restored",
     events.SessionFinished: "session_finished",
 }
@@ -50,7 +51,7 @@ class Feed:
 
     def __init__(self, root: Path, folder: Path, tracker: Tracker[Any]) -> None:
         self._root, self._folder, self._tracker = root, folder, tracker
-        self._hooks = _hooks_of(tracker)
+        self._hooks = hooks_of(tracker)
         self._offsets = _load_offsets(folder).get(tracker.name, {})
         self._starts: dict[Path, float] = {}
         self._journals: Sequence[Path] = ()
@@ -182,7 +183,8 @@ def _save_link(folder: Path, run: str, tracker: str, link: str) -> None:
     _write_json(folder / f"{run}.links.json", {**links_of(folder, run), tracker: link})
 
 
-def _hooks_of(tracker: Tracker[Any]) -> Any:
+def hooks_of(tracker: Tracker[Any]) -> Any:
+    """The tracker's implementations of :class:`~workbench.hookspecs.TrackerHooks`, to be called by name."""
     manager = pluggy.PluginManager("workbench")
     manager.add_hookspecs(TrackerHooks)
     manager.register(tracker)

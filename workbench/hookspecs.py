@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from workbench import events
     from workbench.planning.calibration import PastRun
     from workbench.plugin import Plugin
+    from workbench.reproduction.record import Record
 
 hookspec = pluggy.HookspecMarker("workbench")
 
@@ -72,6 +73,10 @@ class TrackerHooks:
         """A stage ended with an error or was killed."""
 
     @hookspec
+    def stage_reproduced(self, event: events.StageReproduced) -> None:
+        """A run was held against the one that it repeats; comes after its end, or without one where it could not run."""
+
+    @hookspec
     def stage_restored(self, event: events.StageRestored) -> None:
         """DVC used a cached result."""
 
@@ -92,4 +97,16 @@ class TrackerHooks:
             plugin: the plugin's name.
             machine: digest of the machine's fingerprint; a run's is :func:`workbench.machine.digest` of what
                 :class:`~workbench.events.StageStarted` holds.
+        """
+
+    @hookspec(firstresult=True)
+    def recorded(self, workspace: Path, run: str, into: Path) -> Record | None:
+        """Return what the store holds of a run, as ``workbench reproduce`` needs it; None where it has no such run.
+
+        Called outside the watcher, on a tracker that was not opened.
+
+        Args:
+            workspace: the main workspace.
+            run: the store's own name of a stage's run or of a session's.
+            into: an empty folder for the session's files.
         """

@@ -41,6 +41,7 @@ _TYPES: Mapping[str, type[AnyEvent]] = {
         events.OutputsHashed,
         events.StageFinished,
         events.StageFailed,
+        events.StageReproduced,
         events.StageRestored,
         events.SessionStarted,
         events.SessionFinished,

@@ -6,10 +6,11 @@ watcher, the workspace of ``dvc exp run --temp`` and a store that is down.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,14 +18,20 @@ from typing import Literal
 
 import yaml
 
-from workbench import digests, events, revision, standing
+from workbench import digests, events, provenance, revision, standing
 from workbench.events import AnyEvent
 from workbench.feed import CLOSED, OBSERVED, OPENED, observed
 from workbench.journal import encode, read_events
+from workbench.reproduction.record import DIFF, RESULTS_LOCK, RESULTS_TEXTS
 from workbench.sampler import Sampler
 from workbench.session import FILES_FOLDER, Session, folder_of, is_alive
 
 _LATEST = "latest"
+_RESULTS = "results"
+_MADE = ("dvc.lock", "plugins.lock.json")
+"""What every repro writes and git tracks, beside the outputs."""
+_LARGEST_TEXT = 1 << 18
+"""Bytes."""
 _NOT_NEEDED = frozenset({"MetricsLogged", "GenerationLogged", "ArtifactLogged", "ArtifactCommitted"})
 _CLOCK_SLACK = 0.05
 """Seconds by which a file's time may lie before the clock's, since kernels stamp files with a coarse clock."""
@@ -122,7 +129,8 @@ class Observer:
         if not self.is_open():
             self._open()
         ended = max([run.ended for run in self._begun()], default=self._session.time)
-        closing: list[AnyEvent] = [*self._cached(), events.SessionFinished(self._session.id, ended, self._status())]
+        finished = events.SessionFinished(self._session.id, ended, self._status(), self._results())
+        closing: list[AnyEvent] = [*self._cached(), finished]
         scratch = self._folder / f"{CLOSED}.scratch"
         scratch.write_bytes(b"".join(encode(event) for event in closing))
         scratch.replace(self._folder / CLOSED)
@@ -192,7 +200,8 @@ class Observer:
 
     def _open(self) -> None:
         directory = Path(self._session.directory)
-        state = revision.read(directory)
+        made = [*_MADE, *digests.recorded(self._folder / FILES_FOLDER)]
+        state = revision.read(directory, made)
         event = events.SessionStarted(
             session=self._session.id,
             time=self._session.time,
@@ -204,17 +213,40 @@ class Observer:
             branch=state.branch,
             remote=state.remote,
             stages=_pipeline(self._folder / FILES_FOLDER),
-            files=self._add_files(directory, state.dirty),
+            files=self._add_files(directory, made if state.dirty else None),
         )
         _append(self._folder / OPENED, event)
 
-    def _add_files(self, directory: Path, dirty: bool) -> dict[str, str]:
-        """Beside what the session began with, keep what resolving has made of it and the diff to the commit."""
+    def _add_files(self, directory: Path, made: Sequence[str] | None) -> dict[str, str]:
+        """Beside what the session began with, keep what resolving has made of it, what it runs on, and the diff to the commit.
+
+        ``made`` names what is left out of the diff; None where there is none.
+        """
         kept = self._folder / FILES_FOLDER
         with suppress(FileNotFoundError):
             shutil.copy2(directory / "plugins.lock.json", kept)
-        if dirty:
-            (kept / "changes.diff").write_text(revision.diff(directory), encoding="utf-8", errors="surrogateescape")
+        if made is not None:
+            (kept / DIFF).write_text(revision.diff(directory, made), encoding="utf-8", errors="surrogateescape")
+        provenance.capture(directory, kept)
+        return {file.name: str(file) for file in sorted(kept.iterdir())}
+
+    def _results(self) -> dict[str, str]:
+        """Keep dvc.lock as it stands at the end, and the small outputs that DVC leaves to git."""
+        lock = self._folder / _LATEST / "dvc.lock"
+        if not self._session.by_dvc or not lock.is_file():
+            return {}
+        texts = {
+            path: file.read_text(encoding="utf-8")
+            for path, digest in digests.recorded(lock.parent).items()
+            if (file := Path(self._session.directory) / path).suffix == ".json"
+            and file.is_file()
+            and file.stat().st_size <= _LARGEST_TEXT
+            and digests.of(file) == digest
+        }
+        kept = self._folder / _RESULTS
+        kept.mkdir(exist_ok=True)
+        shutil.copyfile(lock, kept / RESULTS_LOCK)
+        (kept / RESULTS_TEXTS).write_text(json.dumps(texts, indent=1), encoding="utf-8")
         return {file.name: str(file) for file in sorted(kept.iterdir())}
 
     def _status(self) -> Literal["FINISHED", "FAILED", "KILLED"]:

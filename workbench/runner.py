@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from workbench import compute, digests, environment, events, intake, lock, machine, params, pipeline
+from workbench import compute, digests, environment, events, intake, lock, machine, params, pipeline, provenance
 from workbench.artifacts.formats import FORMATS, rows_and_columns
 from workbench.checkpoints import newest_complete
 from workbench.commit import move_into_place, remove, write_text
@@ -32,7 +32,7 @@ from workbench.params import SECTIONS, Choice, Entry
 from workbench.planning import forecast
 from workbench.planning.calibration import SECONDS_METRIC, STARTUP_METRIC
 from workbench.run import Cell, Chart, Generation, Run, Value
-from workbench.session import Session, current_session, end_with, main_root, process_start
+from workbench.session import Session, current_session, end_with, main_root, process_start, reproduction
 from workbench.watcher import ensure_watcher, wait_for_link
 
 STATE_FOLDER = Path(".workbench")
@@ -120,7 +120,10 @@ def _plan(root: Path, resolved: Resolved, locked: Locked, flows: Mapping[str, st
     recorded = digests.locked_stages(root)
     artifacts = [_input(root, name, flow, stage.inputs[flow], path, recorded) for flow, path in inputs.items()]
     here = machine.fingerprint(chosen)
-    identity = [record, {artifact.flow: artifact.digest for artifact in artifacts}, here if stage.machine_dependent else None]
+    identity: list[object] = [record, {artifact.flow: artifact.digest for artifact in artifacts}]
+    identity.append(here if stage.machine_dependent else None)
+    if (repeated := reproduction())[0]:
+        identity.append(repeated)  # it goes on from nothing that another run has left
     metrics = Path(flows["metrics"]) if "metrics" in flows else None
     return Plan(name, resolved, record, inputs, outputs, metrics, chosen, here, artifacts, machine.digest(identity))
 
@@ -164,7 +167,8 @@ def _execute(root: Path, plan: Plan, session: Session, console: Console) -> None
     seconds = time.time() - started
     run.log({SECONDS_METRIC: seconds, STARTUP_METRIC: (listeners.first_progress or started) - started})
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    journal.write(events.StageFinished(journal.run, time.time(), {k: float(v) for k, v in run.summary.items()}, seconds, peak))
+    results = {name: float(value) for name, value in run.summary.items()}
+    journal.write(events.StageFinished(journal.run, time.time(), results, seconds, peak, provenance.loaded_libraries()))
     journal.close()
     console.say(f"done in {seconds:.1f} s; {wait_for_link(main, session, journal.run)}")
 
@@ -217,6 +221,7 @@ def _started(plan: Plan, run: str, session: str, root: Path, now: float, checkpo
         directory=str(root),
         experiment=os.environ.get("DVC_EXP_NAME", ""),
         resumed_from=checkpoint.name if checkpoint else "",
+        reproduces=reproduction()[1],
     )
 
 

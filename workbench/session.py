@@ -23,6 +23,8 @@ FILES_FOLDER = "files"
 """Folder, below a session's, of what it began with: a temporary workspace may be gone before anyone looks."""
 _FILES = ("params.yaml", "compute.yaml", "dvc.yaml", "dvc.lock")
 _SESSION_FILE = "session.json"
+REPRODUCTION = "WORKBENCH_REPRODUCTION"
+"""Variable by which `workbench reproduce` tells the stages that it runs its process and the run that they repeat: PID:RUN."""
 _LOOK = 0.25
 """Seconds between two looks for the DVC process."""
 _RUNNERS = frozenset({"repro", "exec-run"})
@@ -61,17 +63,25 @@ def main_root(directory: Path) -> Path:
 
 def current_session(directory: Path) -> Session:
     """The session that this process belongs to: that of the nearest DVC process above it, or one of its own."""
-    owner, command = _find_dvc() or (os.getpid(), "")
+    reproducer, _ = reproduction()
+    dvc = None if reproducer else _find_dvc()
+    owner, command = dvc or (reproducer or os.getpid(), shlex.join(["python", "-m", "workbench", *sys.argv[1:]]))
     return Session(
         id=_identify(owner),
         pid=owner,
         process_started=process_start(owner),
         time=time.time(),
         directory=str(directory.resolve()),
-        command=command or shlex.join(["python", "-m", "workbench", *sys.argv[1:]]),
-        by_dvc=bool(command),
+        command=command,
+        by_dvc=dvc is not None,
         experiment=os.environ.get("DVC_EXP_NAME", ""),
     )
+
+
+def reproduction() -> tuple[int, str]:
+    """The process of the `workbench reproduce` that runs this stage and the run that it repeats; 0 and nothing without one."""
+    pid, _, run = os.environ.get(REPRODUCTION, "0:").partition(":")
+    return int(pid), run
 
 
 def process_start(pid: int) -> float:
@@ -95,12 +105,12 @@ def is_alive(pid: int, started: float) -> bool:
 
 
 def end_with(session: Session) -> None:
-    """End this process when the DVC above it is gone, so that no orphan writes beside its successor.
+    """End this process when the DVC or the reproduction above it is gone, so that no orphan writes beside its successor.
 
     The kernel can tell of a parent alone (``PR_SET_PDEATHSIG``), and DVC may start its commands through a shell that
     stays between the two.
     """
-    if session.by_dvc:
+    if session.pid != os.getpid():
         threading.Thread(target=_end_after, args=(session,), daemon=True).start()
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import workbench
+from workbench.difference import first_difference
 from workbench.testing.conformance import Conformance
-from workbench.testing.difference import first_difference
 from workbench.testing.samples import Samples
 from workbench.testing.sandbox import import_path, tree
 from workbench.testing.task import Outcome

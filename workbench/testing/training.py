@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from workbench.testing.difference import first_difference
+from workbench.difference import first_difference
 from workbench.testing.sandbox import tree
 from workbench.testing.stage import StageConformance
 from workbench.testing.trial import AGAIN, ELSEWHERE, FIRST, KILLED, RESUMED, Trial

@@ -34,6 +34,7 @@ def of_stage(store: Store, run: Run) -> str:
         f"**{_text(known[tags.STAGE])}** by {plugin}: {_outcome(run)}.{f' **{headline}**' if headline else ''}",
         "",
         *_failure(known),
+        *_reproduction(store, known),
         *_results(known),
         *_inputs(store, known),
         *_outputs(store, known),
@@ -109,6 +110,18 @@ def _failure(known: Mapping[str, str]) -> list[str]:
     if tags.RESUMED_FROM in known:
         lines += [f"Continued from checkpoint `{_text(known[tags.RESUMED_FROM])}` after it was killed.", ""]
     return lines
+
+
+def _reproduction(store: Store, known: Mapping[str, str]) -> list[str]:
+    """Which run this one repeats, or which have repeated it, with the verdicts."""
+    lines = []
+    if tags.REPRODUCES in known:
+        verdict = f": **{known[tags.VERDICT]}**, see reproduction.md" if tags.VERDICT in known else ""
+        lines.append(f"Repeats [this run]({store.link(known[tags.REPRODUCES])}){verdict}.")
+    found = [f"[{record['verdict']}]({store.link(record['run'])})" for record in tags.records(known, tags.REPRODUCED)]
+    if found:
+        lines.append(f"Reproduced: {', '.join(found)}.")
+    return [*lines, ""] if lines else []
 
 
 def _results(known: Mapping[str, str]) -> list[str]:

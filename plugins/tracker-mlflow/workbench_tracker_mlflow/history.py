@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def past_runs(store: Store, kind: str, plugin: str, machine: str) -> list[PastRun]:
-    """The finished runs of a plugin on a machine that were not resumed, newest first."""
+    """The finished runs of a plugin on a machine that were not resumed, newest first; reproductions cost the same."""
     found = store.find({tags.KIND: kind, tags.PLUGIN: plugin, tags.MACHINE: machine}, limit=4 * RUNS)
     whole = [run for run in found if run.info.status == "FINISHED" and tags.RESUMED_FROM not in run.data.tags]
     return [_past_run(run) for run in whole if tags.SECONDS in run.data.tags]

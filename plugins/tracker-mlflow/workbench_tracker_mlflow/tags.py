@@ -24,6 +24,12 @@ DIRECTORY = "workbench.directory"
 STARTED = "workbench.started"
 """Start of the latest attempt, in seconds since the epoch."""
 RESUMED_FROM = "workbench.resumed_from"
+REPRODUCES = "workbench.reproduces"
+"""Id of the run that this one repeats."""
+VERDICT = "workbench.verdict"
+"""What repeating it has shown, and where the two differ first."""
+REPRODUCED = "workbench.reproduced."
+"""Prefix of the tags of a run that name the runs which repeated it, with their verdicts (JSON)."""
 SECONDS = "workbench.seconds"
 PEAK_MEMORY = "workbench.peak_memory_bytes"
 ERROR = "workbench.error"
@@ -85,6 +91,11 @@ def cached(stage: str) -> str:
 def continued(stage: str) -> str:
     """Tag of a parent run for one stage that was killed in it and continued in a later one."""
     return key(f"{CONTINUED}{stage}")
+
+
+def reproduced(run: str) -> str:
+    """Tag of a run for one other that repeated it."""
+    return key(f"{REPRODUCED}{run}")
 
 
 def records(tags: Mapping[str, str], prefix: str) -> list[Mapping[str, Any]]:

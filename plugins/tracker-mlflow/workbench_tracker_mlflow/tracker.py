@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Metric, Run
 
     from workbench.planning.calibration import PastRun
+    from workbench.reproduction.record import Record
     from workbench_tracker_mlflow.models import Model
     from workbench_tracker_mlflow.store import Store
 
@@ -188,12 +189,14 @@ class MlflowTracker(Tracker[MlflowConfig]):
     @_guarded
     def stage_finished(self, event: events.StageFinished) -> None:
         """Close the run with its results."""
-        from workbench_tracker_mlflow import description
+        from workbench_tracker_mlflow import description, files
 
         run = self._run_of(event.run)
         self._log_results(run, event.metrics, event.time)
         results = {tags.SECONDS: f"{event.seconds:.3f}", tags.PEAK_MEMORY: str(event.peak_memory)}
         self.store.set_tags(run, {**results, tags.RESULTS: json.dumps(event.metrics)})
+        if event.libraries:
+            files.log_json(self.store, run, "libraries.json", event.libraries)
         if event.metrics:
             self.store.set_tags(run, {tags.KEY_RESULTS: description.key_results(event.metrics)})
         spoilt = [f"{name} = {value}" for name, value in _nonfinite(event.metrics)]
@@ -215,6 +218,21 @@ class MlflowTracker(Tracker[MlflowConfig]):
         self.store.set_tags(run, {tags.ERROR: redaction.text(event.error)})
         files.log_text(self.store, run, "error.txt", redaction.text(f"{event.error}\n\n{event.traceback}".rstrip() + "\n"))
         self._close(run, event.status, event.time)
+
+    @hookimpl
+    @_guarded
+    def stage_reproduced(self, event: events.StageReproduced) -> None:
+        """Note the verdict in the run and in the one that it repeats."""
+        from workbench_tracker_mlflow import files
+
+        run = self._run_of(event.run)
+        self.store.set_tags(run, {tags.VERDICT: event.verdict, tags.KEY_RESULTS: f"{event.verdict}: {event.reason}"[:500]})
+        files.log_text(self.store, run, "reproduction.md", event.report)
+        self._describe_stage(run)
+        if event.original:
+            record = {"run": run, "verdict": event.verdict, "reason": event.reason[:500]}
+            self.store.set_tags(event.original, {tags.reproduced(run): json.dumps(record)})
+            self._describe_stage(event.original)
 
     @hookimpl
     @_guarded
@@ -243,7 +261,9 @@ class MlflowTracker(Tracker[MlflowConfig]):
     @hookimpl
     @_guarded
     def session_finished(self, event: events.SessionFinished) -> None:
-        """Close the parent run: evaluation results, final model, description."""
+        """Close the parent run: evaluation results, final model, what DVC recorded, description."""
+        from workbench_tracker_mlflow import files
+
         session = self._session(event.session)
         if session is None:
             return
@@ -251,6 +271,7 @@ class MlflowTracker(Tracker[MlflowConfig]):
         self._log_evaluations(session, children, event.time)
         if event.status == "FINISHED":
             self._register_last(session, children)
+        files.log_session_files(self.store, session.info.run_id, event.files)
         self.store.client.set_terminated(session.info.run_id, event.status, int(event.time * 1000))
         self._describe_session(session.info.run_id)
 
@@ -264,6 +285,17 @@ class MlflowTracker(Tracker[MlflowConfig]):
         self.open(workspace)
         with self.store.guarded():
             return history.past_runs(self.store, kind, plugin, machine)
+
+    @hookimpl
+    def recorded(self, workspace: Path, run: str, into: Path) -> Record | None:
+        """Read what the store holds of a run, for repeating it."""
+        from workbench_tracker_mlflow import recorded, store
+
+        if not store.exists(workspace):
+            return None
+        self.open(workspace)
+        with self.store.guarded():
+            return recorded.read(self.store, run, into)
 
     def _run_of(self, run: str) -> str:
         """MLflow's id of a run.
@@ -288,7 +320,7 @@ class MlflowTracker(Tracker[MlflowConfig]):
     def _open_run(self, event: events.StageStarted, session: Run | None, before: Run | None) -> str:
         known = _stage_tags(event, session)
         if before is None:
-            name = f"{event.stage} · {event.plugin}"
+            name = f"{event.stage} · {event.plugin}{' · reproduction' if event.reproduces else ''}"
             created = self.store.client.create_run(self.store.experiment, int(event.time * 1000), known, name)
             return str(created.info.run_id)
         run = str(before.info.run_id)
@@ -313,7 +345,7 @@ class MlflowTracker(Tracker[MlflowConfig]):
         if event.fingerprint:
             wanted[tags.FINGERPRINT] = event.fingerprint
         found = self.store.find(wanted, limit=20) if event.outputs else []
-        return next((run for run in found if run.info.status == "FINISHED"), None)
+        return next((run for run in found if run.info.status == "FINISHED" and tags.REPRODUCES not in run.data.tags), None)
 
     def _close(self, run: str, status: str, time: float) -> None:
         self.store.client.set_terminated(run, status, int(time * 1000))
@@ -459,6 +491,7 @@ def _stage_tags(event: events.StageStarted, session: Run | None) -> dict[str, An
         tags.STARTED: repr(event.time),
         tags.EXPERIMENT: event.experiment,
         tags.RESUMED_FROM: event.resumed_from,
+        tags.REPRODUCES: event.reproduces,
         tags.INPUTS: description.as_records([asdict(artifact) for artifact in event.inputs]),
         **{tags.input_digest(artifact.path): artifact.digest for artifact in event.inputs},
     }

@@ -1,0 +1,130 @@
+"""What the store holds of a run, as ``workbench reproduce`` needs it."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from workbench.reproduction.record import RESULTS_LOCK, Record, RecordedStage
+from workbench_tracker_mlflow import description, tags
+from workbench_tracker_mlflow.store import Store
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+SEEDS_NEEDED = 3
+"""Runs with different seeds that it takes to tell a metric's noise."""
+SIBLINGS = 200
+_ID_LENGTH = 32
+
+
+def read(store: Store, name: str, into: Path) -> Record | None:
+    """The record of a run; None where there is no such run, or it is neither a stage's nor a session's.
+
+    Args:
+        store: the store.
+        name: MLflow's run id, or its first characters.
+        into: folder for the session's files.
+    """
+    run = _find(store, name)
+    if run is None or tags.ROLE not in run.data.tags:
+        return None
+    is_session = run.data.tags[tags.ROLE] == "session"
+    session = run.info.run_id if is_session else run.data.tags.get(tags.PARENT, "")
+    if session:
+        for item in store.client.list_artifacts(session):
+            if not item.is_dir:
+                store.client.download_artifacts(session, item.path, str(into))
+    known = run.data.tags
+    stages = list(_pipeline(store, run, into)) if is_session else [_of_run(store, run)]
+    title = run.info.run_name or run.info.run_id
+    return Record(title, stages, known.get(tags.COMMIT, ""), known.get(tags.DIRTY) == "true", session, into)
+
+
+def _find(store: Store, name: str) -> Run | None:
+    from mlflow.exceptions import MlflowException
+
+    if len(name) == _ID_LENGTH:
+        try:
+            found: Run = store.client.get_run(name)
+        except MlflowException:
+            return None
+        return found
+    matching = [run for run in store.find({}, limit=10_000) if run.info.run_id.startswith(name)]
+    return matching[0] if len(matching) == 1 else None
+
+
+def _of_run(store: Store, run: Run, locked: Mapping[str, Any] | None = None) -> RecordedStage:
+    """A stage as its run tells of it; what dvc.lock says of its inputs and outputs counts first."""
+    known = run.data.tags
+    inputs = {record["path"]: record["digest"] for record in tags.read_json(known, tags.INPUTS, [])}
+    prefix = tags.output_digest("")
+    outputs = {name.removeprefix(prefix): value for name, value in known.items() if name.startswith(prefix)}
+    return RecordedStage(
+        stage=known[tags.STAGE],
+        command=known[tags.COMMAND],
+        lock=_json(store, run, "lock_entry.json"),
+        inputs=_hashes(locked, "deps") if locked else inputs,
+        outputs=_hashes(locked, "outs") if locked else outputs,
+        run=run.info.run_id,
+        kind=known[tags.KIND],
+        metrics=description.results_of(run),
+        machine=_json(store, run, "machine.json"),
+        noise=_noise(store, run),
+    )
+
+
+def _pipeline(store: Store, session: Run, files: Path) -> Iterator[RecordedStage]:
+    """Every stage of the session's dvc.lock, with the run that made its outputs where one is known."""
+    lock = next((file for file in (files / RESULTS_LOCK, files / f"{RESULTS_LOCK}.txt") if file.is_file()), None)
+    locked: dict[str, Any] = yaml.safe_load(lock.read_text(encoding="utf-8"))["stages"] if lock else {}
+    order = [name for name in tags.read_json(session.data.tags, tags.PIPELINE, []) if name in locked]
+    for name in order:
+        stage = locked[name]
+        wanted = {tags.STAGE: name} | {tags.output_digest(path): digest for path, digest in _hashes(stage, "outs").items()}
+        makers = [run for run in store.find(wanted, limit=20) if tags.REPRODUCES not in run.data.tags]
+        if makers:
+            yield _of_run(store, makers[0], stage)
+        else:
+            (entry,) = stage["params"]["plugins.lock.json"].values()
+            yield RecordedStage(name, stage["cmd"], entry, _hashes(stage, "deps"), _hashes(stage, "outs"))
+
+
+def _hashes(stage: Mapping[str, Any], key: str) -> dict[str, str]:
+    return {item["path"]: item["md5"] for item in stage.get(key, ()) if "md5" in item}
+
+
+def _json(store: Store, run: Run, name: str) -> dict[str, Any]:
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(store.client.download_artifacts(run.info.run_id, name, folder))
+        content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return content
+
+
+def _noise(store: Store, run: Run) -> dict[str, float]:
+    """Standard deviation of each result over finished runs of the stage that differ in nothing but the seed."""
+    wanted = {tags.STAGE: run.data.tags[tags.STAGE], tags.PLUGIN: run.data.tags[tags.PLUGIN]}
+    own = _without_seed(run)
+    by_seed: dict[str, dict[str, float]] = {}
+    for other in store.find(wanted, limit=SIBLINGS):
+        if other.info.status == "FINISHED" and tags.REPRODUCES not in other.data.tags and _without_seed(other) == own:
+            by_seed.setdefault(other.data.params.get("seed", ""), description.results_of(other))
+    if len(by_seed) < SEEDS_NEEDED:
+        return {}
+    values: dict[str, list[float]] = defaultdict(list)
+    for results in by_seed.values():
+        for name, value in results.items():
+            values[name].append(value)
+    return {name: statistics.stdev(found) for name, found in values.items() if len(found) >= SEEDS_NEEDED}
+
+
+def _without_seed(run: Run) -> dict[str, str]:
+    return {name: value for name, value in run.data.params.items() if name != "seed"}

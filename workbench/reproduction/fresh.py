@@ -1,0 +1,82 @@
+"""An environment made of the pins that a run recorded."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import subprocess
+import sys
+import tempfile
+import venv
+from pathlib import Path
+
+from workbench import installer, provenance
+from workbench.commit import remove, write_text
+from workbench.console import Console
+from workbench.environment import FOLDER
+from workbench.provenance import Pins
+from workbench.reproduction.record import Record
+from workbench.reproduction.verdict import CannotRun
+
+_WHOLE = "whole.txt"
+"""File of a finished environment, written last."""
+
+
+def make(main: Path, root: Path, record: Record) -> Path:
+    """Make the recorded environment, or take the one that was made of the same pins; returns its interpreter.
+
+    Releases come from the package index; the core and the plugins of the workspace are those of ``root``.
+
+    Raises:
+        CannotRun: there are no pins, they are of another Python, or a pin cannot be had.
+    """
+    file = record.file(provenance.ENVIRONMENT_FILE)
+    if file is None:
+        raise CannotRun("the pins of its environment were not recorded", provenance.ENVIRONMENT_FILE)
+    pins = provenance.read_pins(file.read_text(encoding="utf-8"))
+    if pins.python.split(".")[:2] != platform.python_version().split(".")[:2]:
+        what = f"it ran on Python {pins.python}, and this is {platform.python_version()}"
+        raise CannotRun(what, provenance.ENVIRONMENT_FILE, "run this with that Python")
+    folder = main / FOLDER / f"fresh-{_key(pins)}"
+    python = folder / "bin" / "python"
+    if not (folder / _WHOLE).is_file():
+        remove(folder)
+        venv.EnvBuilder(with_pip=True, symlinks=True).create(folder)
+        _install_releases(python, pins)
+        write_text(folder / _WHOLE, file.read_text(encoding="utf-8"))
+    _install_workspace(python, root, pins)
+    return python
+
+
+def _key(pins: Pins) -> str:
+    facts = [pins.python, sys.platform, platform.machine(), *(f"{name}=={version}" for name, version in pins.releases.items())]
+    return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
+
+
+def _install_releases(python: Path, pins: Pins) -> None:
+    # An index knows no local labels such as +cpu: which build it was, the machine's fingerprint says.
+    lines = [f"{name}=={version.partition('+')[0]}" for name, version in pins.releases.items()]
+    with Console("environment") as console, tempfile.NamedTemporaryFile("w+", suffix=".txt", encoding="utf-8") as file:
+        console.say(f"making the recorded environment, {len(lines)} packages")
+        file.write("\n".join(lines) + "\n")
+        file.flush()
+        error = installer.install(
+            python,
+            Path(file.name),
+            keep=file.fileno(),
+            progress=lambda collected: console.progress(collected, len(lines), "packages", "environment"),
+        )
+    if error:
+        raise CannotRun(f"its environment cannot be made: {error}", provenance.ENVIRONMENT_FILE)
+
+
+def _install_workspace(python: Path, root: Path, pins: Pins) -> None:
+    """Install the core and the plugins of the rebuilt workspace, editable as they were."""
+    folders = [word for folder in pins.editable for word in ("--editable", str(root / folder))]
+    if not folders:
+        return
+    command = [str(python), "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index", *folders]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        said = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or done.stderr.splitlines()[-1:]
+        raise CannotRun(f"the workspace's own distributions cannot be installed: {' '.join(said)}", str(root))

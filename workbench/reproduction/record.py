@@ -1,0 +1,78 @@
+"""What a tracker's store holds of a run: all that repeating it takes."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+RESULTS_LOCK = "results.lock"
+"""File of a session: dvc.lock as it stood at its end."""
+RESULTS_TEXTS = "results.json"
+"""File of a session: path → content of the small outputs that DVC leaves to git."""
+DIFF = "changes.diff"
+"""File of a session: the patch from its commit to the source that ran."""
+
+
+@dataclass(frozen=True)
+class RecordedStage:
+    """One stage as it once ran."""
+
+    stage: str
+    """DVC's name of it."""
+    command: str
+    """``python -m workbench run ENTRY --FLOW PATH …``."""
+    lock: Mapping[str, Any]
+    """Its entry in plugins.lock.json."""
+    inputs: Mapping[str, str]
+    """Path → DVC hash."""
+    outputs: Mapping[str, str]
+    """Path → DVC hash, the metrics file included."""
+    run: str = ""
+    """The store's name of its run; empty where only the session's dvc.lock tells of it."""
+    kind: str = ""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    machine: Mapping[str, Any] = field(default_factory=dict)
+    """Fingerprint of the machine; empty where no run tells."""
+    noise: Mapping[str, float] = field(default_factory=dict)
+    """Metric → standard deviation over runs that differ in nothing but the seed; only where there are at least three."""
+
+    @property
+    def entry(self) -> str:
+        """Its key in params.yaml."""
+        words = shlex.split(self.command)
+        return words[words.index("run") + 1]
+
+    @property
+    def words(self) -> list[str]:
+        """The command's words behind the entry: ``--FLOW PATH …``."""
+        words = shlex.split(self.command)
+        return words[words.index("run") + 2 :]
+
+    @property
+    def metrics_file(self) -> str:
+        """Path of its metrics; empty where it writes none."""
+        return next((path for flag, path in zip(self.words[::2], self.words[1::2], strict=True) if flag == "--metrics"), "")
+
+
+@dataclass(frozen=True)
+class Record:
+    """A run of the store and the session that it belongs to."""
+
+    name: str
+    """What the store shows for people."""
+    stages: Sequence[RecordedStage]
+    """The one stage of a stage's run; every stage of a session's, in the pipeline's order."""
+    commit: str
+    """Empty outside git."""
+    dirty: bool
+    session: str
+    """The store's name of the session's run; empty where it is not in the store."""
+    files: Path
+    """Folder with the session's files: params.yaml, dvc.yaml, environment.txt, …"""
+
+    def file(self, name: str) -> Path | None:
+        """One of the session's files, whichever suffix the store gave it for previews; None where it was not kept."""
+        return next((path for path in (self.files / name, self.files / f"{name}.txt") if path.is_file()), None)

@@ -1,0 +1,50 @@
+"""Results by their DVC hash, from the workspace's cache or else its remote."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from workbench import digests
+
+
+def fetch(main: Path, wanted: Mapping[str, str], folder: Path) -> dict[str, Path]:
+    """Copy results into a new folder; a DVC repository of its own there asks the cache and the remotes of ``main``.
+
+    Args:
+        main: the workspace whose DVC configuration counts.
+        wanted: name → DVC hash.
+        folder: must not exist yet.
+
+    Returns:
+        name → where the result now is, for those that could be had and truly have that hash.
+    """
+    from dvc.repo import Repo
+
+    _create(folder, Repo(str(main)).config, main)
+    places = {name: folder / str(number) for number, name in enumerate(wanted)}
+    outs = [{"md5": digest, "hash": "md5", "path": places[name].name} for name, digest in wanted.items()]
+    (folder / "wanted.dvc").write_text(yaml.safe_dump({"outs": outs}), encoding="utf-8")
+    repo = Repo(str(folder))
+    repo.checkout(allow_missing=True)
+    if repo.config["core"].get("remote") and any(not place.exists() for place in places.values()):
+        repo.pull(allow_missing=True)
+    repo.close()
+    return {name: place for name, place in places.items() if place.exists() and digests.of(place) == wanted[name]}
+
+
+def _create(folder: Path, source: Any, main: Path) -> None:
+    """Make a DVC repository outside git with the cache and the remotes of another's configuration."""
+    from dvc.config import Config
+
+    (folder / ".dvc").mkdir(parents=True)
+    (folder / ".dvc" / "config").write_text("[core]\n    no_scm = true\n    analytics = false\n    check_update = false\n")
+    with Config(str(folder / ".dvc"), validate=False).edit("local") as config:
+        cache = Path(source["cache"].get("dir") or main / ".dvc" / "cache")
+        config["cache"] = {"dir": str(cache), "type": ["copy"]}  # a link would let a stage write into the cache
+        config["remote"] = source["remote"]
+        if remote := source["core"].get("remote"):
+            config["core"] = {"remote": remote}
