@@ -212,6 +212,20 @@ def reproduce(
 
 
 @app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """Look at git, DVC, locks, store, disks, packages and machine; say what is wrong and how to mend it.
+
+    Exit code 1 says that something fails; a warning is no failure.
+    """
+    from workbench.doctor import checkup
+
+    checks = checkup.examine(Path.cwd())
+    typer.echo(json.dumps(checkup.records(checks), indent=1) if as_json else "\n".join(checkup.lines(checks)))
+    if any(check.status == "fail" for check in checks):
+        raise typer.Exit(1)
+
+
+@app.command()
 def claim(write: Annotated[bool, typer.Option("--write", help="Record this machine as the maker of dvc.lock.")] = False) -> None:
     """Compare dvc.lock with the committed one, stage by stage."""
     from workbench import claim as claims

@@ -14,6 +14,7 @@ from workbench.errors import PipelineError
 
 FOLDER = Path(".dvc/tmp")
 RWLOCK_FILE = "rwlock"
+LOCK_FILE = "lock"
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,7 @@ class Owner:
     def is_dvc(self) -> bool:
         """Whether the process can still be the one that took the lock: numbers are given out again, and zombies do nothing."""
         try:
-            process = psutil.Process(self.pid)
-            return process.status() != psutil.STATUS_ZOMBIE and any("dvc" in Path(word).name for word in process.cmdline())
+            return _is_dvc(psutil.Process(self.pid))
         except psutil.Error:
             return False
 
@@ -67,3 +67,21 @@ def _entries(content: dict[str, Any]) -> Iterator[Owner]:
     for path, infos in content.get("read", {}).items():
         for info in infos:
             yield Owner(int(info["pid"]), info["cmd"], path, "read")
+
+
+def stale_hardlink(folder: Path) -> bool:
+    """Whether DVC's own lock is a hard link (``core.hardlink_lock``) that a killed process left: it would stay for a year."""
+    file = folder / LOCK_FILE
+    text = file.read_text(encoding="utf-8", errors="replace").strip() if file.is_file() else ""
+    return "/" in text and not any(_runs_dvc(process, folder.parent.parent) for process in psutil.process_iter())
+
+
+def _runs_dvc(process: psutil.Process, root: Path) -> bool:
+    try:
+        return _is_dvc(process) and Path(process.cwd()).is_relative_to(root.resolve())
+    except psutil.Error:
+        return False
+
+
+def _is_dvc(process: psutil.Process) -> bool:
+    return process.status() != psutil.STATUS_ZOMBIE and any(Path(word).name == "dvc" for word in process.cmdline())

@@ -146,6 +146,13 @@ def enter(root: Path, used: Sequence[Installed], stage: str) -> None:
     os.execve(python, [str(python), "-m", "workbench", *sys.argv[1:]], {**kept, **there})  # noqa: S606 - the point of it
 
 
+def unused(root: Path, main: Path) -> list[Path]:
+    """Environments below ``main`` that no lock of the workspace ``root`` asks for any more."""
+    locks = [read_pins(file.read_text(encoding="utf-8")) for file in (root / LOCK_FOLDER).glob("*.lock")]
+    keys = {_key(pins) for pins in locks}
+    return sorted(folder for folder in (main / FOLDER).glob("*/") if folder.name not in keys)
+
+
 def is_inside(folder: Path) -> bool:
     """Whether this process runs in an environment at or below ``folder``."""
     return Path(sys.prefix).is_relative_to(folder)

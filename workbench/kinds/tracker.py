@@ -20,6 +20,16 @@ class Tracker(Plugin[C]):
     def open(self, workspace: Path) -> None:
         """Connect to the store; ``workspace`` is the directory of the main workspace."""
 
+    def check_store(self, workspace: Path) -> str:
+        """Say in some words what the store is, for ``workbench doctor``; empty where that cannot be said.
+
+        Called on a tracker that was not opened. It must be quick, import nothing heavy, and change nothing.
+
+        Raises:
+            ConnectionError: the store would take no run; the message says why.
+        """
+        return ""
+
     def ui_command(self, workspace: Path, port: int) -> list[str]:
         """The command that serves the store's user interface on the loopback interface; empty where it has none."""
         return []

@@ -70,6 +70,12 @@ class MlflowTracker(Tracker[MlflowConfig]):
         self.store: Store = Store(workspace, self.experiment)
         self._runs: dict[str, str] = {}
 
+    def check_store(self, workspace: Path) -> str:
+        """Read the file of SQLite, or ask the server; MLflow itself takes seconds to import."""
+        from workbench_tracker_mlflow import reach
+
+        return reach.check(workspace)
+
     def ui_command(self, workspace: Path, port: int) -> list[str]:
         """MLflow's own server on 127.0.0.1, whose middleware refuses foreign Host headers; none for a remote store."""
         from workbench_tracker_mlflow.store import FOLDER, is_database

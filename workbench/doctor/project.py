@@ -1,0 +1,194 @@
+"""Checks of the workspace: git, DVC, what killed processes left, and the trackers' stores."""
+
+from __future__ import annotations
+
+import fcntl
+import subprocess
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import psutil
+
+from workbench import compute, digests, dvc_locks, environment
+from workbench import quarantine as quarantines
+from workbench.contract import CORE_DISTRIBUTION
+from workbench.doctor.checkup import Check
+from workbench.session import JOURNAL_FOLDER, main_root
+
+if TYPE_CHECKING:
+    from workbench.kinds.tracker import Tracker
+
+_STAGE_LOCKS = Path(".workbench/locks")
+_UNFINISHED = {"MERGE_HEAD": "merge", "CHERRY_PICK_HEAD": "cherry-pick", "rebase-merge": "rebase", "rebase-apply": "rebase"}
+
+
+def git(root: Path) -> Iterator[Check]:
+    """Whether git is there, and whether a run could record a commit."""
+    try:
+        found = _git(root, "rev-parse", "--absolute-git-dir")
+    except FileNotFoundError:
+        yield Check("git", "fail", "git is not installed, so that no run records its commit", "install git")
+        return
+    if found.returncode:
+        yield Check("git", "warn", "this is no git repository, so that no run records its commit", "`git init`, and commit")
+        return
+    folder = Path(found.stdout.strip())
+    changed = _git(root, "status", "--porcelain").stdout.splitlines()
+    head = _git(root, "rev-parse", "--short", "HEAD")
+    unfinished = [word for name, word in _UNFINISHED.items() if (folder / name).exists()]
+    if (folder / "index.lock").exists():
+        fix = f"see that no git runs here, then `rm {folder / 'index.lock'}`"
+        yield Check("git", "fail", "git's index is locked, by a git that runs or was killed", fix)
+    elif head.returncode:
+        yield Check("git", "warn", "nothing is committed, so that no run records its commit", "`git add`, `git commit`")
+    elif unfinished:
+        yield Check("git", "warn", f"a {unfinished[0]} is unfinished", "finish or abort it; `git status` says how")
+    else:
+        tree = f"{len(changed)} files not committed, which runs record as a patch" if changed else "all committed"
+        yield Check("git", "ok", f"commit {head.stdout.strip()}, {tree}")
+
+
+def dvc(root: Path) -> Iterator[Check]:
+    """Whether DVC is there, in a version that the workbench knows, and has a workspace."""
+    from packaging.requirements import Requirement
+
+    needed = next(line for line in map(Requirement, metadata.requires(CORE_DISTRIBUTION) or []) if line.name == "dvc")
+    try:
+        version = metadata.version("dvc")
+    except metadata.PackageNotFoundError:
+        yield Check("dvc", "fail", "DVC is not installed", f"pip install '{needed}'")
+        return
+    if not needed.specifier.contains(version, prereleases=True):
+        yield Check("dvc", "fail", f"DVC {version} does not meet {needed}", f"pip install '{needed}'")
+    elif not (root / ".dvc").is_dir():
+        yield Check("dvc", "fail", f"{root} is no DVC workspace", "go to the folder that has dvc.yaml, or `dvc init`")
+    else:
+        yield Check("dvc", "ok", f"DVC {version}, {len(digests.locked_stages(root))} stages in dvc.lock")
+
+
+def locks(root: Path) -> Iterator[Check]:
+    """Who holds DVC's locks, and whether they can ever let go."""
+    folder = root / dvc_locks.FOLDER
+    file = folder / dvc_locks.RWLOCK_FILE
+    owners = {(owner.pid, owner.command): owner for owner in dvc_locks.owners(folder)}
+    for owner in owners.values():
+        if owner.is_dvc():
+            yield Check("dvc locks", "ok", f"process {owner.pid} ({owner.command}) is at work")
+        elif owner.is_alive():
+            what = f"process {owner.pid} took a lock for `{owner.command}` and is no DVC process; DVC would wait for it for good"
+            yield Check("dvc locks", "fail", what, f"see that no DVC runs here, then `rm {file}`")
+        else:
+            what = f"process {owner.pid} (`{owner.command}`) is gone and has left its lock on {owner.path}"
+            yield Check("dvc locks", "warn", what, f"the next `dvc repro` takes the lock away; `rm {file}` does too")
+    if dvc_locks.stale_hardlink(folder):
+        fix = f"see that no DVC runs here, then `rm {folder / dvc_locks.LOCK_FILE}`"
+        yield Check("dvc locks", "fail", "a DVC that is gone has left its lock, so that no DVC command works", fix)
+    elif not owners:
+        yield Check("dvc locks", "ok", "nobody holds one")
+
+
+def stage_locks(root: Path) -> Iterator[Check]:
+    """Which stages run, and whether a lock is held by what a stage that is gone has started."""
+    running = []
+    for file in sorted((root / _STAGE_LOCKS).glob("*.lock")):
+        if not _is_locked(file):
+            continue  # its process is gone, and a lock with it
+        text = file.read_text(encoding="utf-8").strip()
+        if text.isdigit() and psutil.pid_exists(int(text)):
+            running.append(f"{file.stem} (process {text})")
+            continue
+        holders = ", ".join(str(pid) for pid in _holders(file)) or "unknown"
+        what = f"the process of stage {file.stem} is gone, and what it started still holds its lock: process {holders}"
+        yield Check("stage locks", "fail", what, f"kill {holders}")
+    yield Check("stage locks", "ok", f"running: {', '.join(running)}" if running else "no stage runs")
+
+
+def journal(root: Path) -> Iterator[Check]:
+    """Whether every journal is in the trackers."""
+    from workbench import session, watcher
+
+    main = main_root(root)
+    left, damaged = [], []
+    for name in sorted(file.name for file in (main / JOURNAL_FOLDER / ".pending").glob("*")):
+        try:
+            record = session.load(main, name)
+        except FileNotFoundError:
+            continue
+        except (ValueError, TypeError):
+            damaged.append(name)
+            continue
+        if not session.is_alive(record.pid, record.process_started) and watcher.wait_for_watcher(main, name, 0.0):
+            left.append(name)
+    for name in damaged:
+        file = session.folder_of(main, name) / "session.json"
+        yield Check("journal", "fail", f"the record of session {name} is damaged", f"bring back or remove {file}")
+    if left:
+        what = f"{len(left)} sessions are not in the trackers yet; their journals are whole"
+        yield Check("journal", "warn", what, "workbench sync")
+    elif not damaged:
+        yield Check("journal", "ok", "every session that has ended is in the trackers")
+
+
+def stores(root: Path) -> Iterator[Check]:
+    """Whether each tracker of compute.yaml reaches its store."""
+    from workbench.host import load_trackers
+
+    names = compute.load_config(root).trackers
+    for tracker in cast("list[Tracker[Any]]", load_trackers(root, names)):
+        try:
+            said = tracker.check_store(main_root(root))
+        except ConnectionError as error:
+            fix = "mend or restore it; nothing is lost meanwhile, `workbench sync` brings the journals to it"
+            yield Check("store", "fail", f"{tracker.name}: {error}", fix)
+        else:
+            yield Check("store", "ok", f"{tracker.name}: {said or 'it cannot be checked from here'}")
+    if not names:
+        yield Check("store", "warn", "no tracker is configured, so that no run is recorded", "name one in compute.yaml, trackers")
+
+
+def quarantine(root: Path) -> Iterator[Check]:
+    """Whether damaged files wait to be looked at."""
+    folder = root / quarantines.FOLDER
+    if folder.is_dir() and any(folder.iterdir()):
+        size = digests.size_of(folder) / 1e6
+        yield Check(
+            "quarantine", "warn", f"{size:,.1f} MB of damaged files in {quarantines.FOLDER}", f"rm -r {quarantines.FOLDER}"
+        )
+    else:
+        yield Check("quarantine", "ok", "empty")
+
+
+def environments(root: Path) -> Iterator[Check]:
+    """Whether environments of plugins' own lie about that nothing asks for."""
+    unused = environment.unused(root, main_root(root))
+    if unused:
+        size = sum(digests.size_of(folder) for folder in unused) / 1e6
+        fix = " ".join(["rm -r", *map(str, unused)])
+        yield Check("environments", "warn", f"{len(unused)} environments that nothing asks for, {size:,.0f} MB", fix)
+    else:
+        yield Check("environments", "ok", "none is unused")
+
+
+def _git(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["git", *words], cwd=root, capture_output=True, text=True, check=False)
+
+
+def _is_locked(file: Path) -> bool:
+    with file.open("a+", encoding="utf-8") as opened:
+        try:
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def _holders(file: Path) -> Iterator[int]:
+    """Numbers of the processes that have a file open."""
+    for process in psutil.process_iter():
+        try:
+            if any(Path(opened.path) == file.resolve() for opened in process.open_files()):
+                yield process.pid
+        except psutil.Error:
+            continue  # it has ended, or belongs to someone else
