@@ -4,6 +4,7 @@
     .workbench/journal/SESSION/RUN/         content of tables and charts (.json) and of texts (.md)
     .workbench/journal/.open/FINGERPRINT    the run that has begun on this result and not ended
 
+No secret enters it (:mod:`workbench.redaction`), and so none reaches a tracker's store, which is fed from here alone.
 The stage's process is the only writer of its journal; the watcher (:mod:`workbench.watcher`) writes beside it.
 """
 
@@ -16,14 +17,15 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from workbench import events
+from workbench import events, redaction
 from workbench.events import AnyEvent, Artifact
+from workbench.redaction import Redactor
 from workbench.run import Cell, Chart, Generation, Value
 from workbench.session import JOURNAL_FOLDER, folder_of
 
@@ -66,6 +68,7 @@ class Journal:
         self._timer: threading.Timer | None = None
         self._last_flush = 0.0
         self._complained = False
+        self._redactor = redaction.of_environment()
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._file = os.open(self.path, os.O_CREAT | os.O_RDWR | os.O_APPEND | os.O_CLOEXEC, 0o644)
         self._end_torn_line()
@@ -79,7 +82,8 @@ class Journal:
         """Append an event; it is in the file when this returns, and on the disk once the run ends."""
         if isinstance(event, events.StageStarted):
             self._mark(event.fingerprint)
-        self._append(encode(event), now=True)
+            self._redactor = self._redactor.knowing_those_of(event.lock)
+        self._append(encode(event, self._redactor), now=True)
         if isinstance(event, events.StageFinished | events.StageFailed):
             os.fsync(self._file)
             if not _is_killed(event) and self._marker is not None:
@@ -100,22 +104,27 @@ class Journal:
 
     def table(self, name: str, title: str, rows: Sequence[Mapping[str, Cell]]) -> None:
         """Keep the rows beside the journal."""
-        self._keep(name, title, "table", "json", json.dumps(list(rows), default=_plain, ensure_ascii=False))
+        self._keep_record(name, title, "table", list(rows))
 
     def chart(self, chart: Chart) -> None:
         """Keep the chart's data beside the journal."""
-        self._keep(chart.name, chart.title, "chart", "json", json.dumps(asdict(chart), default=_plain, ensure_ascii=False))
+        self._keep_record(chart.name, chart.title, "chart", asdict(chart))
 
     def text(self, name: str, markdown: str) -> None:
         """Keep the text beside the journal."""
-        self._keep(name, name, "text", "md", markdown)
+        self._keep(name, name, "text", "md", self._redactor.text(markdown))
 
     def generation(self, generation: Generation) -> None:
         """Append a generated text."""
-        self._append(encode(events.GenerationLogged(self.run, time.time(), **asdict(generation))), now=False)
+        event = events.GenerationLogged(self.run, time.time(), **asdict(generation))
+        self._append(encode(event, self._redactor), now=False)
 
     def progress(self, done: float, total: float | None, unit: str, label: str) -> None:
         """Progress is for the console; it is not recorded."""
+
+    def _keep_record(self, name: str, title: str, content: events.Kind, record: object) -> None:
+        hidden = self._redactor.strings(record)
+        self._keep(name, title, content, "json", json.dumps(hidden, default=_plain, ensure_ascii=False))
 
     def _keep(self, name: str, title: str, content: events.Kind, suffix: str, text: str) -> None:
         # Kinds apart, so that a chart and a table may share a name.
@@ -192,9 +201,15 @@ def find_interrupted(root: Path, session: str, fingerprint: str) -> Journal | No
     return Journal.create(root, session, run) if run else None
 
 
-def encode(event: AnyEvent) -> bytes:
-    """One line of a journal. NaN and infinities are written as JavaScript writes them."""
-    return _line({"type": type(event).__name__, **asdict(event)})
+def encode(event: AnyEvent, redactor: Redactor | None = None) -> bytes:
+    """One line of a journal, with secrets hidden. NaN and infinities are written as JavaScript writes them."""
+    redactor = redactor or redaction.of_environment()
+    ways: Mapping[str, Callable[[Any], Any]] = {"config": redactor.tree, "lock": redactor.tree, "command": redactor.command}
+    record: dict[str, Any] = {"type": type(event).__name__}
+    for name, value in asdict(event).items():
+        hide: Callable[[Any], Any] = ways.get(name, redactor.strings)
+        record[name] = hide(value)
+    return _line(record)
 
 
 def read_events(

@@ -18,7 +18,7 @@ from typing import Literal
 
 import yaml
 
-from workbench import digests, events, provenance, revision, standing
+from workbench import digests, events, provenance, redaction, revision, standing
 from workbench.events import AnyEvent
 from workbench.feed import CLOSED, OBSERVED, OPENED, observed
 from workbench.journal import encode, read_events
@@ -193,7 +193,7 @@ class Observer:
             return
         copy = self._folder / _LATEST / "dvc.lock"
         copy.parent.mkdir(exist_ok=True)
-        copy.with_suffix(".scratch").write_bytes(content)
+        copy.with_suffix(".scratch").write_bytes(redaction.file(lock.name, content))
         os.utime(copy.with_suffix(".scratch"), ns=(modified, modified))
         copy.with_suffix(".scratch").replace(copy)
         self._lock_time = modified
@@ -224,9 +224,10 @@ class Observer:
         """
         kept = self._folder / FILES_FOLDER
         with suppress(FileNotFoundError):
-            shutil.copy2(directory / "plugins.lock.json", kept)
+            lock = (directory / "plugins.lock.json").read_bytes()
+            (kept / "plugins.lock.json").write_bytes(redaction.file("plugins.lock.json", lock))
         if made is not None:
-            (kept / DIFF).write_text(revision.diff(directory, made), encoding="utf-8", errors="surrogateescape")
+            (kept / DIFF).write_bytes(revision.diff(directory, made).encode("utf-8", "surrogateescape"))
         provenance.capture(directory, kept)
         return {file.name: str(file) for file in sorted(kept.iterdir())}
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import shutil
 import signal
 import sys
 import threading
@@ -15,6 +14,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import psutil
+
+from workbench import redaction
 
 JOURNAL_FOLDER = Path(".workbench/journal")
 STATE_FILE = "state.json"
@@ -72,7 +73,7 @@ def current_session(directory: Path) -> Session:
         process_started=process_start(owner),
         time=time.time(),
         directory=str(directory.resolve()),
-        command=command,
+        command=redaction.of_environment().command(command),
         by_dvc=dvc is not None,
         experiment=os.environ.get("DVC_EXP_NAME", ""),
     )
@@ -128,7 +129,7 @@ def save(root: Path, session: Session) -> None:
     kept.mkdir(parents=True, exist_ok=True)
     for name in _FILES:
         if (Path(session.directory) / name).is_file():
-            shutil.copy2(Path(session.directory) / name, kept / name)
+            (kept / name).write_bytes(redaction.file(name, (Path(session.directory) / name).read_bytes()))
     scratch = file.with_suffix(f".{os.getpid()}")
     scratch.write_text(json.dumps(asdict(session)), encoding="utf-8")
     scratch.rename(file)

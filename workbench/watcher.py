@@ -7,6 +7,7 @@ are drained, or when a tracker's store cannot be reached: then the next watcher,
 from __future__ import annotations
 
 import fcntl
+import io
 import logging
 import os
 import shutil
@@ -18,6 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
+from workbench import redaction
 from workbench import session as sessions
 from workbench.session import JOURNAL_FOLDER, STATE_FILE, Session, folder_of, is_alive
 
@@ -137,6 +139,7 @@ def watch(root: Path, session: str) -> None:
 
 def main(arguments: Sequence[str]) -> None:
     """Entry point of the watcher's process."""
+    sys.stdout = sys.stderr = _Hidden(sys.stderr)  # of all loggers, MLflow's too, and of a last traceback
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     os.nice(_NICE)
     root, session = arguments
@@ -214,6 +217,20 @@ def _finish(root: Path, session: str, observer: Observer, feeds: _Feeds, attempt
         return True
     _log.error("session %s is not whole in every tracker; its journals are, and `workbench sync` tries again", session)
     return False
+
+
+class _Hidden(io.TextIOBase):
+    """A stream that hides secrets."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream, self._redactor = stream, redaction.of_environment()
+
+    def write(self, text: str) -> int:
+        self._stream.write(self._redactor.text(text))
+        return len(text)
+
+    def flush(self) -> None:
+        self._stream.flush()
 
 
 class _Feeds:
