@@ -237,7 +237,7 @@ class Observer:
         if not self._session.by_dvc or not lock.is_file():
             return {}
         texts = {
-            path: file.read_text(encoding="utf-8")
+            path: redaction.file(path, file.read_bytes()).decode()
             for path, digest in digests.recorded(lock.parent).items()
             if (file := Path(self._session.directory) / path).suffix == ".json"
             and file.is_file()
