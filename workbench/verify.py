@@ -165,7 +165,7 @@ class _Check:
             yield Finding("object", "damaged", self.shown(self.object(name)), self.makers.get(name, ""), name, value, fix)
 
     def results(self) -> Iterator[Finding]:
-        """Entries of the run cache that are not what they are named by, or that DVC cannot read."""
+        """Entries of the run cache that DVC cannot read or that are not what they are named by, which is all but their sizes."""
         from dvc.schema import COMPILED_LOCK_FILE_STAGE_SCHEMA
         from dvc.stage.cache import _get_cache_hash  # what the entries are named by
         from dvc.utils.serialize import load_yaml
@@ -344,8 +344,9 @@ class _Repair:
         """The findings with what became of them."""
         moved = [self._move(finding) for finding in findings]
         done = [self._put_back(finding) for finding in moved]
-        records = [asdict(finding) for finding in done]
-        write_text(self._quarantine.folder / REPORT_FILE, json.dumps(records, indent=1) + "\n")
+        if any(finding.moved_to for finding in done):
+            records = [asdict(finding) for finding in done]
+            write_text(self._quarantine.folder / REPORT_FILE, json.dumps(records, indent=1) + "\n")
         return done
 
     def _move(self, finding: Finding) -> Finding:

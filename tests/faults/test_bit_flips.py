@@ -159,8 +159,8 @@ def test_everything_at_once(base: Base, tmp_path: Path) -> None:
     made = _copy(base.whole, tmp_path / "made")
     names = [".dvc/cache/files", ".dvc/cache/runs", *base.unfaulted]
     files = [file for name in names for file in [made.root / name, *(made.root / name).rglob("*")] if file.is_file()]
-    for file in files:
-        flip(file)
+    for file in files:  # what the name of an entry of the run cache says nothing of is its sizes
+        flip(file, file.read_bytes().index(b"md5: ") + 6 if "runs" in file.parts else None)
     found = made.workbench("verify")
     assert found.code == 1
     assert not [file for file in files if file.exists()], "every one of them is in the quarantine"
