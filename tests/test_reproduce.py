@@ -36,7 +36,6 @@ class Store:
     """The MLflow store of a workspace."""
 
     def __init__(self, made: Workspace) -> None:
-        assert made.workbench("sync").code == 0
         self.uri = f"sqlite:///{made.root / '.workbench' / 'mlflow.db'}"
         self.client = MlflowClient(tracking_uri=self.uri)
 
@@ -229,3 +228,29 @@ def test_a_colleague_pulls_reruns_nothing_and_reproduces(made: Workspace, clone:
     done = reproduce(clone, Store(made).session(), "--pipeline", MLFLOW_TRACKING_URI=Store(made).uri)
     assert done.code == 0, done.text
     assert done.out.count("BIT-EXACT") == len(STAGES)
+
+
+def test_one_flipped_weight_is_named(tmp_path: Path) -> None:
+    made = workspace.tokenized().copy(tmp_path / "project")
+    made.repro("pretrain")
+    store = Store(made)
+    original = store.stage("pretrain")
+    weights = made.root / "data" / "models" / "base" / "model.safetensors"
+    header = int.from_bytes(weights.read_bytes()[:8], "little")
+    flip(weights, 8 + header + 2)
+    assert made.dvc("commit", "--force", "pretrain").code == 0
+    digest = made.locked()["pretrain"]["outs"][0]["md5"]
+    store.client.set_tag(original.info.run_id, "workbench.output.data/models/base", digest)
+    done = reproduce(made, original)
+    assert done.code == 1, done.text
+    assert "pretrain: DIVERGED: 1 of 2 outputs differ, first data/models/base/model.safetensors: tensor 'model." in done.out
+    assert "differs in 1 of" in done.out
+    assert "ulp" in done.out
+
+
+def flip(file: Path, position: int) -> None:
+    """Flip the lowest bit of a byte."""
+    content = bytearray(file.read_bytes())
+    content[position] ^= 1
+    file.chmod(0o644)
+    file.write_bytes(content)
