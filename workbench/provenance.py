@@ -14,18 +14,18 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import psutil
 
 from workbench import identity, revision
 from workbench.compute import cpu_facts
-from workbench.host import Installed, registry
+from workbench.contract import CORE_DISTRIBUTION
+from workbench.host import registry
 
 ENVIRONMENT_FILE = "environment.txt"
 PLATFORM_FILE = "platform.json"
@@ -54,8 +54,7 @@ VARIABLES = (
     "TZ",
 )
 """The environment variables that are recorded; no other is, whatever it holds."""
-_EDITABLE = "# editable: "
-_ELSEWHERE = "# from elsewhere: "
+_FROM_FOLDER = "# from a folder: "
 _GPU_QUERY = ("nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader")
 
 
@@ -67,45 +66,39 @@ class Pins:
     """Version of the interpreter, such as 3.11.7."""
     releases: dict[str, str]
     """Distribution → version, local label included, of what an index has."""
-    editable: tuple[str, ...]
-    """Folders of the workspace that are installed editable, relative to it; ``.`` is the core."""
-    elsewhere: dict[str, str]
-    """Distribution → version of what was installed from a folder or file outside the workspace."""
+    folders: dict[str, str]
+    """Distribution → version of what was installed from a folder or file."""
 
 
 def capture(directory: Path, into: Path) -> None:
-    """Write the three kinds of files for a workspace and this interpreter."""
-    (into / ENVIRONMENT_FILE).write_text(render(pins(directory)), encoding="utf-8")
+    """Write these files for a workspace and this interpreter."""
+    (into / ENVIRONMENT_FILE).write_text(render(pins()), encoding="utf-8")
     (into / PLATFORM_FILE).write_text(json.dumps(machine_facts(), indent=1) + "\n", encoding="utf-8")
-    for entry in _from_elsewhere(directory):
-        patch = as_patch(entry)
-        (into / f"{SOURCE_PREFIX}{entry.distribution}.diff").write_text(patch, encoding="utf-8", errors="surrogateescape")
+    inside: dict[str, str] = {}
+    for distribution, module in _distributions(directory).items():
+        if identity.package(module).resolve().is_relative_to(directory.resolve()):
+            inside[distribution] = module
+        elif _is_from_folder(metadata.distribution(distribution)):
+            _write_patch(into / f"{SOURCE_PREFIX}{distribution}.diff", {distribution: module}, with_code=True)
+    if inside:
+        _write_patch(into / f"{SOURCE_PREFIX}workspace.diff", inside, with_code=False)
 
 
-def pins(directory: Path) -> Pins:
-    """What is installed for this interpreter, as seen from a workspace."""
+def pins() -> Pins:
+    """What is installed for this interpreter."""
     releases: dict[str, str] = {}
-    editable: set[str] = set()
-    elsewhere: dict[str, str] = {}
+    folders: dict[str, str] = {}
     for distribution in metadata.distributions():
-        name, version = distribution.metadata["Name"], distribution.version
-        source = _source(distribution)
-        if not name or name in releases or name in elsewhere:
-            continue  # of two with one name, the first is imported
-        if source is None:
-            releases[name] = version
-        elif source.is_relative_to(directory.resolve()):
-            editable.add(source.relative_to(directory.resolve()).as_posix())
-        else:
-            elsewhere[name] = version
-    return Pins(platform.python_version(), dict(sorted(releases.items())), tuple(sorted(editable)), elsewhere)
+        name = distribution.metadata["Name"]
+        if name and name not in releases and name not in folders:  # of two with one name, the first is imported
+            (folders if _is_from_folder(distribution) else releases)[name] = distribution.version
+    return Pins(platform.python_version(), dict(sorted(releases.items())), dict(sorted(folders.items())))
 
 
 def render(found: Pins) -> str:
     """The text of environment.txt."""
     lines = [f"# python {found.python}"]
-    lines += [f"{_EDITABLE}{folder}" for folder in found.editable]
-    lines += [f"{_ELSEWHERE}{name}=={version}" for name, version in found.elsewhere.items()]
+    lines += [f"{_FROM_FOLDER}{name}=={version}" for name, version in found.folders.items()]
     return "\n".join([*lines, *(f"{name}=={version}" for name, version in found.releases.items())]) + "\n"
 
 
@@ -113,12 +106,9 @@ def read_pins(text: str) -> Pins:
     """Read environment.txt back."""
     lines = text.splitlines()
     python = next((line.removeprefix("# python ") for line in lines if line.startswith("# python ")), "")
-    editable = tuple(line.removeprefix(_EDITABLE) for line in lines if line.startswith(_EDITABLE))
-    elsewhere = [line.removeprefix(_ELSEWHERE).partition("==") for line in lines if line.startswith(_ELSEWHERE)]
+    folders = [line.removeprefix(_FROM_FOLDER).partition("==") for line in lines if line.startswith(_FROM_FOLDER)]
     releases = [line.partition("==") for line in lines if line and not line.startswith("#")]
-    return Pins(
-        python, {name: version for name, _, version in releases}, editable, {name: version for name, _, version in elsewhere}
-    )
+    return Pins(python, {name: version for name, _, version in releases}, {name: version for name, _, version in folders})
 
 
 def machine_facts() -> dict[str, Any]:
@@ -154,44 +144,41 @@ def loaded_libraries() -> dict[str, Any]:
     return found
 
 
-def as_patch(entry: Installed) -> str:
-    """A patch that adds a plugin's package and the metadata of its distribution to an empty folder."""
-    package = identity.package(entry.module)
+def _distributions(directory: Path) -> dict[str, str]:
+    """Distribution → import name of the core and of every plugin."""
+    return {CORE_DISTRIBUTION: identity.CORE} | {entry.distribution: entry.module for entry in registry(directory).installed}
+
+
+def _write_patch(file: Path, modules: Mapping[str, str], *, with_code: bool) -> None:
+    """Write a patch that adds distributions to an empty folder: metadata, and the packages where the code is wanted."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        if package.is_dir():
-            ignored = shutil.ignore_patterns(*identity.IGNORED, "*.pyc")
-            shutil.copytree(package, folder / package.name, ignore=ignored)
-        else:
-            shutil.copy2(package, folder)
-        info = folder / f"{entry.distribution.replace('-', '_')}-{entry.version}.dist-info"
-        info.mkdir()
-        found = metadata.distribution(entry.distribution)
-        for part in ("METADATA", "entry_points.txt"):
-            (info / part).write_text(found.read_text(part) or "", encoding="utf-8")
-        return revision.additions(folder)
+        for distribution, module in modules.items():
+            if with_code:
+                _copy_package(identity.package(module), folder)
+            found = metadata.distribution(distribution)
+            info = folder / f"{distribution.replace('-', '_')}-{found.version}.dist-info"
+            info.mkdir()
+            headers = (found.read_text("METADATA") or "").partition("\n\n")[0]  # its body is the README
+            (info / "METADATA").write_text(f"{headers}\n", encoding="utf-8")
+            (info / "entry_points.txt").write_text(found.read_text("entry_points.txt") or "", encoding="utf-8")
+        file.write_text(revision.additions(folder), encoding="utf-8", errors="surrogateescape")
 
 
-def _from_elsewhere(directory: Path) -> Iterator[Installed]:
-    """One plugin of each distribution whose code lies outside the workspace and comes from no index."""
-    seen: set[str] = set()
-    for entry in registry(directory).installed:
-        if entry.distribution in seen:
-            continue
-        seen.add(entry.distribution)
-        inside = identity.package(entry.module).resolve().is_relative_to(directory.resolve())
-        if not inside and _source(metadata.distribution(entry.distribution)) is not None:
-            yield entry
+def _copy_package(package: Path, folder: Path) -> None:
+    if package.is_dir():
+        shutil.copytree(package, folder / package.name, ignore=shutil.ignore_patterns(*identity.IGNORED, "*.pyc"))
+    else:
+        shutil.copy2(package, folder)
 
 
-def _source(distribution: metadata.Distribution) -> Path | None:
-    """The folder or file that a distribution was installed from; None for a release of an index."""
+def _is_from_folder(distribution: metadata.Distribution) -> bool:
+    """Whether it was installed from a folder or file of this machine, where no index can give it again."""
     try:
         url = json.loads(distribution.read_text("direct_url.json") or "{}").get("url", "")
     except ValueError:
-        return None
-    parts = urlsplit(url)
-    return Path(unquote(parts.path)).resolve() if parts.scheme == "file" else Path(url) if url else None
+        return False
+    return bool(url.startswith("file:"))
 
 
 def _gpus() -> list[str]:

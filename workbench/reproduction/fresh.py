@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import platform
-import subprocess
 import sys
 import tempfile
 import venv
@@ -22,10 +21,10 @@ _WHOLE = "whole.txt"
 """File of a finished environment, written last."""
 
 
-def make(main: Path, root: Path, record: Record) -> Path:
+def make(main: Path, record: Record) -> Path:
     """Make the recorded environment, or take the one that was made of the same pins; returns its interpreter.
 
-    Releases come from the package index; the core and the plugins of the workspace are those of ``root``.
+    It holds what an index has; the code of the workspace and of plugins from folders is in the record.
 
     Raises:
         CannotRun: there are no pins, they are of another Python, or a pin cannot be had.
@@ -41,10 +40,9 @@ def make(main: Path, root: Path, record: Record) -> Path:
     python = folder / "bin" / "python"
     if not (folder / _WHOLE).is_file():
         remove(folder)
-        venv.EnvBuilder(with_pip=True, symlinks=True).create(folder)
+        venv.EnvBuilder(with_pip=False, symlinks=True).create(folder)
         _install_releases(python, pins)
         write_text(folder / _WHOLE, file.read_text(encoding="utf-8"))
-    _install_workspace(python, root, pins)
     return python
 
 
@@ -68,15 +66,3 @@ def _install_releases(python: Path, pins: Pins) -> None:
         )
     if error:
         raise CannotRun(f"its environment cannot be made: {error}", provenance.ENVIRONMENT_FILE)
-
-
-def _install_workspace(python: Path, root: Path, pins: Pins) -> None:
-    """Install the core and the plugins of the rebuilt workspace, editable as they were."""
-    folders = [word for folder in pins.editable for word in ("--editable", str(root / folder))]
-    if not folders:
-        return
-    command = [str(python), "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index", *folders]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        said = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or done.stderr.splitlines()[-1:]
-        raise CannotRun(f"the workspace's own distributions cannot be installed: {' '.join(said)}", str(root))

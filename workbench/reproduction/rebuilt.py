@@ -105,7 +105,7 @@ def rebuilt(main: Path, record: Record, folder: Path, variables: Mapping[str, st
         if fresh:
             from workbench.reproduction import fresh as environments
 
-            python = environments.make(main, root, record)
+            python = environments.make(main, record)
             search = os.pathsep.join([str(python.parent), os.environ.get("PATH", os.defpath)])
             known |= {"PATH": search, "VIRTUAL_ENV": str(python.parent.parent), "PYTHONNOUSERSITE": "1"}
             known.pop("PYTHONPATH", None)
@@ -136,7 +136,7 @@ def _check_out(main: Path, record: Record, tree: Path) -> None:
 
 
 def _restore_sources(record: Record, folder: Path) -> Path | None:
-    """Unpack the recorded code of plugins from outside the repository; None where there is none."""
+    """Unpack the recorded metadata of distributions, and the code of those from outside the repository; None without any."""
     patches = sorted(record.files.glob(f"{provenance.SOURCE_PREFIX}*.diff*"))
     if not patches:
         return None
