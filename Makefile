@@ -11,11 +11,12 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export HF_HUB_DISABLE_TELEMETRY := 1
 export DO_NOT_TRACK := 1
 
-.PHONY: help setup repro test faults lint ui claim bench bench-training bench-grpo screenshots docs clean
+.PHONY: help setup repro test slow faults lint ui claim bench bench-training bench-grpo screenshots docs clean
 
 help:
 	@echo "make repro        set up and run the pipeline (dvc repro)"
 	@echo "make test         set up and run the tests"
+	@echo "make slow         the tests that make test leaves out"
 	@echo "make faults       inject every fault, and print how many ended right"
 	@echo "make ui           open the MLflow UI on http://127.0.0.1:5000"
 	@echo "make lint         ruff and mypy"
@@ -49,6 +50,9 @@ test: setup
 
 faults: setup
 	HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 pytest tests/faults -m fault -n auto --dist loadfile
+
+slow: setup
+	HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 pytest -m "slow and not fault" -n auto --dist loadfile
 
 lint: setup
 	ruff check . && ruff format --check . && mypy workbench plugins/*/workbench_*

@@ -23,7 +23,11 @@ from workspace import Workspace
 from workbench.contract import CORE_DISTRIBUTION, KINDS, RELEASES
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
-PAGES = ["plugins", *(f"plugins/{kind}" for kind in KINDS)]
+TRAINED = ("pretrain", "sft", "align")
+PAGES = [
+    "plugins",
+    *(pytest.param(f"plugins/{kind}", marks=[pytest.mark.slow] if kind in TRAINED else []) for kind in KINDS),
+]
 FENCE = re.compile(r'^```(?P<language>\w+)(?: title="(?P<title>[^"]+)")?\n(?P<text>.*?)^```$', re.MULTILINE | re.DOTALL)
 PARAMS = ("params.yaml", "compute.yaml")
 LONG = ("dvc", "make")

@@ -80,6 +80,7 @@ def test_without_its_plugins_it_says_which_to_install(recipe: Workspace) -> None
     assert "source 'mixture'" in done.text
 
 
+@pytest.mark.slow
 def test_it_runs_whole_and_then_has_nothing_to_do(recipe: Workspace) -> None:
     recipe.edit("params.yaml", make_smaller)
     recipe.repro()

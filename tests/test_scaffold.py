@@ -29,6 +29,7 @@ from workbench.errors import PluginError
 from workbench.testing import __all__ as conformance_classes
 
 NAMES = st.from_regex(scaffold.NAME, fullmatch=True).filter(lambda name: len(name) <= 40 and yaml.safe_load(name) == name)
+TRAINED = ("pretrain", "sft", "align")
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def test_every_kind_has_a_template() -> None:
     assert {f"{kind.capitalize()}Conformance" for kind in KINDS} <= set(conformance_classes)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [pytest.param(kind, marks=[pytest.mark.slow] if kind in TRAINED else []) for kind in KINDS])
 def test_the_new_plugin_passes_its_conformance_tests(written: Written, kind: str) -> None:
     done = written.environment.call("pytest", "--verbose", f"plugins/{kind}-demo", cwd=written.made.root)
     assert done.returncode == 0, done.stdout + done.stderr
