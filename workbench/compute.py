@@ -21,6 +21,7 @@ from workbench.errors import ComputeError
 COMPUTE_FILE = Path("compute.yaml")
 Precision = Literal["fp32", "bf16"]
 Determinism = Literal["machine", "portable"]
+Attention = Literal["auto", "eager", "sdpa"]
 PORTABLE_ARCHITECTURE = "x86-64-v3"
 PORTABLE_FLAGS = ("abm", "avx2", "bmi1", "bmi2", "f16c", "fma", "movbe")
 """What /proc/cpuinfo says of a processor of that level (System V ABI for AMD64, section 3.1.1)."""
@@ -62,6 +63,8 @@ class ComputeConfig(BaseModel):
     """CPU threads of a stage; ``auto`` takes all cores."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Arithmetic of training; ``auto`` takes bf16 where the hardware multiplies in it."""
+    attention: Attention = "auto"
+    """Kernel of attention in training; ``auto`` takes eager on a CPU, and on a GPU what transformers takes for the model."""
     determinism: Determinism = "machine"
     """``machine``: the same bits again on this machine; ``portable``: on every x86-64-v3 processor, on one thread in fp32."""
     trackers: tuple[str, ...] = ("mlflow",)
@@ -76,6 +79,12 @@ class Compute:
     threads: int
     precision: Precision
     determinism: Determinism = "machine"
+    attention: Attention = "auto"
+
+    @property
+    def attn_implementation(self) -> str | None:
+        """What transformers is told when a model is made for training; None leaves it the choice."""
+        return None if self.attention == "auto" else self.attention
 
 
 def load_config(root: Path) -> ComputeConfig:
@@ -115,12 +124,13 @@ def choose(config: ComputeConfig, *, own_environment: bool = False) -> Compute:
     if threads < 1:
         raise ComputeError(f"threads is {threads}", f"{COMPUTE_FILE}, key threads", "use 1 or more, or `auto`")
     precision: Precision = config.precision if config.precision != "auto" else _best_precision(device)
-    return Compute(device, threads, precision)
+    attention: Attention = "eager" if device == "cpu" and config.attention == "auto" else config.attention
+    return Compute(device, threads, precision, attention=attention)
 
 
 def _choose_portable(config: ComputeConfig) -> Compute:
-    chosen = Compute("cpu", 1, "fp32", "portable")
-    for key in ("device", "threads", "precision"):
+    chosen = Compute("cpu", 1, "fp32", "portable", "eager")
+    for key in ("device", "threads", "precision", "attention"):
         asked, portable = getattr(config, key), getattr(chosen, key)
         if asked not in ("auto", portable):
             what = f"{key} is {asked}, and `determinism: portable` needs {portable}"

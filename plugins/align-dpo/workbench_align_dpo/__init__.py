@@ -75,7 +75,8 @@ class Dpo(AlignStage[DpoConfig]):
             rows = list(islice(examples.read(data, "train"), self.config.total_examples))
         run.metric("steps", self.config.steps)
         run.metric("pairs", len(rows))
-        start = AutoModelForCausalLM.from_pretrained(model, local_files_only=True)
+        attention = run.compute.attn_implementation
+        start = AutoModelForCausalLM.from_pretrained(model, local_files_only=True, attn_implementation=attention)
         trainer = self._trainer(start, tokenizer, shared.in_memory(rows, ["prompt", "chosen", "rejected"]), run)
         shared.train(trainer, run)
         shared.save(trainer, tokenizer, out)

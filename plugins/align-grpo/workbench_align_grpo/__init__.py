@@ -137,7 +137,8 @@ class Grpo(AlignStage[GrpoConfig]):
         tokenizer = AutoTokenizer.from_pretrained(model, local_files_only=True)
         number = self.config.rounds * self.config.problems_per_step
         rows = shared.in_memory(draw(problems, number, run.seed), ["prompt", "answer", "verifier"])
-        start = AutoModelForCausalLM.from_pretrained(model, local_files_only=True)
+        attention = run.compute.attn_implementation
+        start = AutoModelForCausalLM.from_pretrained(model, local_files_only=True, attn_implementation=attention)
         trainer = self._trainer(start, tokenizer, rows, scorers, run)
         shared.train(trainer, run)
         shared.save(trainer, tokenizer, out)

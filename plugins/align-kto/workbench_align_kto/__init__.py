@@ -75,7 +75,8 @@ class Kto(AlignStage[KtoConfig]):
         pairs = self._pairs(data, tokenizer, run)
         run.metric("steps", self.config.steps)
         run.metric("pairs", len(pairs))
-        start = AutoModelForCausalLM.from_pretrained(model, local_files_only=True)
+        attention = run.compute.attn_implementation
+        start = AutoModelForCausalLM.from_pretrained(model, local_files_only=True, attn_implementation=attention)
         judged = shared.in_memory(_parted(pairs, self.config.batch_size), ["prompt", "completion", "label"])
         trainer = self._trainer(start, tokenizer, judged, run)
         shared.train(trainer, run)

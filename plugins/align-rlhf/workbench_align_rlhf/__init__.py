@@ -186,7 +186,8 @@ class Rlhf(AlignStage[RlhfConfig]):
             beta=config.beta,
             shuffle_dataset=False,  # the prompts are drawn in their order
         )
-        policy = AutoModelForCausalLM.from_pretrained(model, local_files_only=True)
+        attention = run.compute.attn_implementation
+        policy = AutoModelForCausalLM.from_pretrained(model, local_files_only=True, attn_implementation=attention)
         trainer_class = LabelledRLOOTrainer if run.compute.device == "cpu" else RLOOTrainer
         return trainer_class(
             model=policy,

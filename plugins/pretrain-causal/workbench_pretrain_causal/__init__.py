@@ -113,7 +113,7 @@ class Causal(PretrainStage[CausalConfig]):
         run.metric("steps", self.config.steps)
         run.metric("sequences", len(sequences))
         run.metric("epochs", self.config.tokens / sequences.tokens.size)
-        model = build(self.config, loaded)
+        model = build(self.config, loaded, run.compute.attn_implementation)
         run.metric("parameters", sum(parameter.numel() for parameter in model.parameters()))
         trainer = self._trainer(model, sequences, run)
         shared.train(trainer, run)
@@ -142,7 +142,7 @@ class Causal(PretrainStage[CausalConfig]):
         )
 
 
-def build(config: CausalConfig, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
+def build(config: CausalConfig, tokenizer: PreTrainedTokenizerBase, attention: str | None) -> PreTrainedModel:
     """A model with fresh weights.
 
     Raises:
@@ -160,7 +160,7 @@ def build(config: CausalConfig, tokenizer: PreTrainedTokenizerBase) -> PreTraine
     }
     try:
         architecture = AutoConfig.for_model(config.architecture["model_type"], **{**filled, **fields})
-        model: PreTrainedModel = AutoModelForCausalLM.from_config(architecture)
+        model: PreTrainedModel = AutoModelForCausalLM.from_config(architecture, attn_implementation=attention)
     except (ValueError, TypeError) as error:
         fix = "use a causal model_type of transformers and fields that its configuration has"
         raise ParamsError(str(error).splitlines()[0], "params.yaml, key pretrain.with.architecture", fix) from error

@@ -93,7 +93,8 @@ class Trl(SftStage[TrlConfig]):
         rows = examples.sample(conversations, "train", self.config.total_examples, run.seed)
         run.metric("steps", self.config.steps)
         run.metric("conversations", len(rows))
-        start = AutoModelForCausalLM.from_pretrained(model, local_files_only=True)
+        attention = run.compute.attn_implementation
+        start = AutoModelForCausalLM.from_pretrained(model, local_files_only=True, attn_implementation=attention)
         if self.config.peft:
             from workbench_sft_trl import adapters
 
