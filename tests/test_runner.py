@@ -145,7 +145,7 @@ def await_file(path: Path) -> None:
 
 
 def stage_process(made: Workspace) -> psutil.Process:
-    return psutil.Process(int((made.root / ".workbench" / "locks" / "curate@corpus.lock").read_text()))
+    return psutil.Process(int((made.root / ".workbench" / "locks" / "data+corpus.lock").read_text()))
 
 
 @pytest.fixture
@@ -250,7 +250,7 @@ def test_second_writer_names_the_first(made: Workspace, held: subprocess.Popen[s
     first = stage_process(made)
     done = made.workbench("run", "curate.corpus", *FLOWS, DVC_STAGE="curate@corpus")
     assert done.code == 1
-    assert f"process {first.pid} is running this stage" in done.err
+    assert f"process {first.pid} is writing data/corpus" in done.err
     (made.root / "hold").unlink()
     assert held.wait(SECONDS) == 0
     assert json.loads((made.root / "data" / "corpus.json").read_text())["kept"] == 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import shutil
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 def write_text(path: Path, text: str) -> None:
     """Replace a file's content atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_left_over(path)
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
     with scratch.open("w", encoding="utf-8") as file:
         file.write(text)
@@ -20,16 +22,24 @@ def write_text(path: Path, text: str) -> None:
 
 
 def move_into_place(scratch: Path, path: Path) -> None:
-    """Sync a finished file or folder to disk and rename it to ``path``, in place of what was there."""
+    """Sync a finished file or folder to disk and rename it to ``path``, in place of what was there.
+
+    A kill leaves the old content, nothing, or the new: never a part, for which the old content is first renamed away, since
+    a folder is not removed in one step.
+    """
     for file in sorted(scratch.rglob("*")) if scratch.is_dir() else [scratch]:
         if file.is_file():
             _sync(file)
     for folder in sorted((p for p in scratch.rglob("*") if p.is_dir()), reverse=True) if scratch.is_dir() else []:
         sync_folder(folder)
     path.parent.mkdir(parents=True, exist_ok=True)
-    remove(path)
+    old = scratch.with_name(f"{scratch.name}.old")
+    remove(old)
+    if path.exists() or path.is_symlink():
+        path.replace(old)
     scratch.replace(path)
     sync_folder(path.parent)
+    remove(old)
 
 
 def remove(path: Path) -> None:
@@ -43,6 +53,24 @@ def remove(path: Path) -> None:
 def sync_folder(folder: Path) -> None:
     """Make renames inside a folder durable."""
     _sync(folder)
+
+
+def _remove_left_over(path: Path) -> None:
+    """Remove what processes that were killed while they wrote this file have left beside it."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*"):
+        pid = left.name.rpartition(".")[2]
+        if pid.isdecimal() and not _is_running(int(pid)):
+            left.unlink(missing_ok=True)
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _sync(path: Path) -> None:

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from workbench.errors import ComputeError
 
@@ -69,6 +69,20 @@ class ComputeConfig(BaseModel):
     """``machine``: the same bits again on this machine; ``portable``: on every x86-64-v3 processor, on one thread in fp32."""
     trackers: tuple[str, ...] = ("mlflow",)
     """Trackers that receive every run."""
+    time_limit_minutes: Mapping[str, Annotated[float, Field(gt=0)]] = {}
+    """Entry of params.yaml, or section of it, such as ``align`` → minutes after which such a stage is ended as failed."""
+    stall_minutes: float | None = Field(None, gt=0)
+    """Minutes without a sign of progress after which any stage is ended as failed; null for never."""
+
+    def time_limit(self, address: str) -> float | None:
+        """Seconds that the stage of an entry may run; its own limit goes before that of its section."""
+        minutes = self.time_limit_minutes.get(address, self.time_limit_minutes.get(address.split(".")[0]))
+        return None if minutes is None else 60 * minutes
+
+    @property
+    def stall_limit(self) -> float | None:
+        """Seconds without a sign of progress after which a stage is ended."""
+        return None if self.stall_minutes is None else 60 * self.stall_minutes
 
 
 @dataclass(frozen=True)

@@ -68,6 +68,9 @@ class StageStarted(Event):
     """The checkpoint that training continues from, if any."""
     reproduces: str = ""
     """The tracker's name of the run that this one repeats, if any."""
+    guard: int = 0
+    """The process that records the end of ``pid`` if that cannot; 0 where there is none."""
+    guard_started: float = -1.0
 
 
 @dataclass(frozen=True)

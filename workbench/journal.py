@@ -201,6 +201,11 @@ def find_interrupted(root: Path, session: str, fingerprint: str) -> Journal | No
     return Journal.create(root, session, run) if run else None
 
 
+def forget_interrupted(root: Path, fingerprint: str) -> None:
+    """Let no later run continue the one that began on this result."""
+    (root / JOURNAL_FOLDER / _OPEN_FOLDER / _file_name(fingerprint)).unlink(missing_ok=True)
+
+
 def encode(event: AnyEvent, redactor: Redactor | None = None) -> bytes:
     """One line of a journal, with secrets hidden. NaN and infinities are written as JavaScript writes them."""
     redactor = redactor or redaction.of_environment()

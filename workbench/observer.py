@@ -146,7 +146,7 @@ class Observer:
         if run.status == "RUNNING":
             if is_alive(started.pid, started.process_started):
                 self._sample(run, started)
-            else:
+            elif not is_alive(started.guard, started.guard_started):
                 self._record_death(run, started)
         elif run.status == "FINISHED" and not run.hashed:
             self._record_hashes(run, started)

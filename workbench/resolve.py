@@ -22,6 +22,10 @@ def check(root: Path) -> tuple[list[Resolved], list[StageCall]]:
     load_trackers(root, config.trackers)
     content = params.load(root)
     resolved = [lock.resolve_entry(entry, registry(root)) for entry in params.entries(content)]
+    addresses = [item.entry.address for item in resolved]
+    for key in config.time_limit_minutes:
+        known = [*addresses, *dict.fromkeys(address.split(".")[0] for address in addresses)]
+        params.require_known(key, known, f"{compute.COMPUTE_FILE}, key time_limit_minutes")
     for item in resolved:
         _ = item.external  # refuses what is missing
     calls = pipeline.load(root, content)

@@ -1,29 +1,43 @@
-"""Runs one stage: checks, scratch space, the plugin's work, validation, commit, and the journal of it all."""
+"""Runs one stage: checks, locks, scratch space, the plugin's work, validation, commit, and the journal of it all."""
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import json
 import os
 import resource
 import shlex
+import signal
 import sys
 import time
-import traceback
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from workbench import compute, digests, environment, events, intake, lock, machine, params, pipeline, provenance
+from workbench import (
+    compute,
+    digests,
+    environment,
+    events,
+    failure,
+    guard,
+    intake,
+    lock,
+    locks,
+    machine,
+    params,
+    pipeline,
+    provenance,
+    strays,
+    untouched,
+)
 from workbench.artifacts.formats import FORMATS, rows_and_columns
 from workbench.checkpoints import newest_complete
-from workbench.commit import move_into_place, remove, write_text
+from workbench.commit import move_into_place, remove
 from workbench.console import Console
-from workbench.errors import ArtifactError, ComputeError, PipelineError, PluginError, WorkbenchError
+from workbench.errors import ArtifactError, PipelineError, PluginError
 from workbench.host import registry
 from workbench.integrity import Stages, require_unaltered
 from workbench.journal import Journal, find_interrupted
@@ -31,8 +45,9 @@ from workbench.lock import Locked, Resolved
 from workbench.params import SECTIONS, Choice, Entry
 from workbench.planning import forecast
 from workbench.planning.calibration import SECONDS_METRIC, STARTUP_METRIC
+from workbench.pulse import Pulse
 from workbench.run import Cell, Chart, Generation, Run, Value
-from workbench.session import Session, current_session, end_with, main_root, process_start, reproduction
+from workbench.session import Session, current_session, guard_above, main_root, process_start, reproduction
 from workbench.watcher import ensure_watcher, wait_for_link
 
 STATE_FOLDER = Path(".workbench")
@@ -45,18 +60,25 @@ def run_stage(address: str, flows: Mapping[str, str]) -> None:
         WorkbenchError: the stage cannot run or failed; nothing was committed.
     """
     root = Path.cwd()
-    apart = environment.is_inside(main_root(root) / environment.FOLDER)
-    chosen = compute.choose(compute.load_config(root), own_environment=apart)
-    compute.prepare_process(chosen)
+    main = main_root(root)
+    config = compute.load_config(root)
     session = current_session(root)
-    end_with(session)
+    if not guard_above():
+        ensure_watcher(main, session)  # by the main environment, which has the trackers
+    stage = os.environ.get("DVC_STAGE", address)
+    limits = guard.Limits(config.time_limit(address), config.stall_limit)
+    pulse = guard.enter(main, session, stage, limits)  # from here on in a process of its own
+    apart = environment.is_inside(main / environment.FOLDER)
+    chosen = compute.choose(config, own_environment=apart)
+    compute.prepare_process(chosen)
     resolved, locked = _restore(root, address)
-    if not apart:
-        ensure_watcher(main_root(root), session)  # by the main environment, which has the trackers
-    environment.enter(root, resolved.used, os.environ.get("DVC_STAGE", address))
-    plan = _plan(root, resolved, locked, flows, chosen)
-    with _only_writer(root, plan.name), Console(plan.name) as console:
-        _execute(root, plan, session, console)
+    environment.enter(root, resolved.used, stage)
+    plan = _plan(root, stage, resolved, locked, flows, chosen)
+    with ExitStack() as stack:
+        console = stack.enter_context(Console(stage))
+        stack.enter_context(locks.only_writer(root, stage, plan.written))
+        stack.enter_context(locks.only_maker(main, plan.fingerprint, console.say))
+        _execute(root, plan, session, console, pulse)
 
 
 @dataclass(frozen=True)
@@ -66,6 +88,7 @@ class Plan:
     name: str
     """DVC's name of the stage."""
     resolved: Resolved
+    locked: Locked
     record: Mapping[str, Any]
     """Its entry in plugins.lock.json, with ``moved`` where the code that runs is not the code of the entry."""
     inputs: Mapping[str, Path]
@@ -77,6 +100,11 @@ class Plan:
     """The inputs with their digests."""
     fingerprint: str
     """Identifies the result: lock entry, input digests and, where it matters, the machine."""
+
+    @property
+    def written(self) -> Sequence[Path]:
+        """The paths that only this stage may write: its outputs and its metrics."""
+        return sorted([*self.outputs.values(), *([] if self.metrics is None else [self.metrics])])
 
     def predicted(self, main: Path) -> float | None:
         """Seconds that the newest `workbench plan` foretold; None where it foretold none."""
@@ -106,7 +134,7 @@ def _restore(root: Path, address: str) -> tuple[Resolved, Locked]:
     return resolved, locked
 
 
-def _plan(root: Path, resolved: Resolved, locked: Locked, flows: Mapping[str, str], chosen: compute.Compute) -> Plan:
+def _plan(root: Path, name: str, resolved: Resolved, locked: Locked, flows: Mapping[str, str], chosen: compute.Compute) -> Plan:
     stage = resolved.stage
     record = {**locked.record, "moved": locked.moved} if locked.moved else locked.record
     unknown = set(flows) - {*stage.inputs, *stage.outputs, "metrics"}
@@ -116,7 +144,6 @@ def _plan(root: Path, resolved: Resolved, locked: Locked, flows: Mapping[str, st
     outputs = {flow: Path(flows[flow]) for flow in stage.outputs if flow in flows}
     for flow in {*stage.inputs, *stage.outputs} - {*inputs, *outputs} - stage.optional:
         raise PipelineError(f"--{flow} PATH is missing", f"stage {resolved.entry.address}", "`workbench check` explains")
-    name = os.environ.get("DVC_STAGE", resolved.entry.address)
     recorded = digests.locked_stages(root)
     artifacts = [_input(root, name, flow, stage.inputs[flow], path, recorded) for flow, path in inputs.items()]
     here = machine.fingerprint(chosen)
@@ -125,7 +152,7 @@ def _plan(root: Path, resolved: Resolved, locked: Locked, flows: Mapping[str, st
     if (repeated := reproduction())[0]:
         identity.append(repeated)  # it goes on from nothing that another run has left
     metrics = Path(flows["metrics"]) if "metrics" in flows else None
-    return Plan(name, resolved, record, inputs, outputs, metrics, chosen, here, artifacts, machine.digest(identity))
+    return Plan(name, resolved, locked, record, inputs, outputs, metrics, chosen, here, artifacts, machine.digest(identity))
 
 
 def _input(root: Path, stage: str, flow: str, format_name: str, path: Path, recorded: Stages) -> events.Artifact:
@@ -139,28 +166,38 @@ def _input(root: Path, stage: str, flow: str, format_name: str, path: Path, reco
     return events.Artifact(flow, path.as_posix(), format_name, digests.combined(files), rows, digests.size_of(path), columns)
 
 
-def _execute(root: Path, plan: Plan, session: Session, console: Console) -> None:
+def _execute(root: Path, plan: Plan, session: Session, console: Console, pulse: Pulse) -> None:
     main = main_root(root)
     interrupted = find_interrupted(main, session.id, plan.fingerprint)
     journal = interrupted or Journal.create(main, session.id, uuid.uuid4().hex[:16])
     started = time.time()
-    scratch = root / STATE_FOLDER / "scratch" / plan.name
+    scratch = root / STATE_FOLDER / "scratch" / plan.written[0].as_posix().replace("/", "+")
     remove(scratch)
     (scratch / "work").mkdir(parents=True)
     checkpoints = main / STATE_FOLDER / "checkpoints" / plan.fingerprint
+    before = untouched.look(root, plan.name, plan.resolved.entry.address, plan.locked, plan.artifacts, plan.written, started)
     journal.write(_started(plan, journal.run, session.id, root, started, newest_complete(checkpoints)))
-    listeners = _Listeners(journal, console)
+    pulse.begin(journal.run, plan.fingerprint, failure.plugins_of(plan.resolved))
+    listeners = _Listeners(journal, console, pulse)
     try:
         run = _make_run(plan, listeners, scratch / "work", checkpoints)
         compute.use_temporary_folder(run.scratch)
         run.log(forecast.metrics(plan.resolved.stage, plan.inputs, plan.predicted(main)))
         written = {flow: scratch / flow for flow in plan.outputs}
         plan.resolved.stage.execute(_readable(root, plan, scratch), written, run)
+        strays.require_closed(plan.name, written.values())
         _validate(plan, written)
-        _commit(plan, written, run, journal)
+        before.require()
+        _commit(plan, written, run, scratch / "metrics", journal)
     except BaseException as error:
-        _record_failure(error, journal)
-        raise _explained(plan, error) from error
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not cut the record short
+        failed = failure.explain(error, plan.name, plan.resolved)
+        journal.write(events.StageFailed(journal.run, time.time(), failed.status, failed.record, failed.traceback))
+        journal.close()
+        pulse.end(failed.code)
+        if failed.error is error:
+            raise
+        raise failed.error from error
     finally:
         remove(scratch)
     remove(checkpoints)
@@ -170,6 +207,7 @@ def _execute(root: Path, plan: Plan, session: Session, console: Console) -> None
     results = {name: float(value) for name, value in run.summary.items()}
     journal.write(events.StageFinished(journal.run, time.time(), results, seconds, peak, provenance.loaded_libraries()))
     journal.close()
+    pulse.end(0)
     console.say(f"done in {seconds:.1f} s; {wait_for_link(main, session, journal.run)}")
 
 
@@ -212,6 +250,8 @@ def _started(plan: Plan, run: str, session: str, root: Path, now: float, checkpo
         seed=plan.resolved.entry.seed,
         pid=os.getpid(),
         process_started=process_start(os.getpid()),
+        guard=guard_above(),
+        guard_started=process_start(guard_above()),
         config=dict(plan.record["config"]),
         lock=dict(plan.record),
         inputs=list(plan.artifacts),
@@ -242,77 +282,51 @@ def _format(plan: Plan, flow: str) -> str:
     return str(getattr(plan.resolved.stage, "produces", declared)) if declared == "*" else declared
 
 
-def _commit(plan: Plan, written: Mapping[str, Path], run: Run, journal: Journal) -> None:
+def _commit(plan: Plan, written: Mapping[str, Path], run: Run, metrics: Path, journal: Journal) -> None:
+    """Whatever may fail comes first, so that all outputs are renamed into place or none."""
+    artifacts = []
+    for flow, path in plan.outputs.items():
+        rows, columns = rows_and_columns(written[flow], _format(plan, flow))
+        size = digests.size_of(written[flow])
+        artifacts.append(events.Artifact(flow, path.as_posix(), _format(plan, flow), "", rows, size, columns))
+    metrics.write_text(json.dumps(run.summary, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     for flow, path in plan.outputs.items():
         move_into_place(written[flow], path)
-        rows, columns = rows_and_columns(path, _format(plan, flow))
-        artifact = events.Artifact(flow, path.as_posix(), _format(plan, flow), "", rows, digests.size_of(path), columns)
-        journal.write(events.ArtifactCommitted(run=journal.run, time=time.time(), artifact=artifact))
     if plan.metrics is not None:
-        write_text(plan.metrics, json.dumps(run.summary, indent=1, allow_nan=False) + "\n")
-
-
-def _record_failure(error: BaseException, journal: Journal) -> None:
-    status = "KILLED" if isinstance(error, KeyboardInterrupt | SystemExit) else "FAILED"
-    text = str(error) or type(error).__name__
-    trace = "" if isinstance(error, WorkbenchError) else traceback.format_exc()
-    journal.write(events.StageFailed(journal.run, time.time(), status, text, trace))  # type: ignore[arg-type]
-    journal.close()
-
-
-def _explained(plan: Plan, error: BaseException) -> BaseException:
-    """The error as the user should see it: what a plugin raises by itself keeps its traceback."""
-    where = f"stage {plan.name}"
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return ComputeError(
-            f"the disk is full: {error}", where, "free room (`dvc gc -w` drops unused cache), run `dvc repro` again"
-        )
-    if isinstance(error, MemoryError):
-        return ComputeError("out of memory", where, "lower the batch size or the context length in params.yaml")
-    return error
-
-
-@contextmanager
-def _only_writer(root: Path, name: str) -> Iterator[None]:
-    folder = root / STATE_FOLDER / "locks"
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / f"{name}.lock").open("a+", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            file.seek(0)
-            raise ComputeError(
-                f"process {file.read().strip()} is running this stage", f"stage {name}", "wait for it or end it"
-            ) from error
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        yield
+        move_into_place(metrics, plan.metrics)
+    for artifact in artifacts:
+        journal.write(events.ArtifactCommitted(run=journal.run, time=time.time(), artifact=artifact))
 
 
 class _Listeners:
-    """Passes what a run tells to the journal, and its progress to the console."""
+    """Passes what a run tells to the journal, and its progress to the console; all of it is a sign of life."""
 
-    def __init__(self, journal: Journal, console: Console) -> None:
-        self._journal, self._console = journal, console
+    def __init__(self, journal: Journal, console: Console, pulse: Pulse) -> None:
+        self._journal, self._console, self._pulse = journal, console, pulse
         self.first_progress: float | None = None
         """When the stage had done its first unit of work."""
 
     def metrics(self, values: Mapping[str, Value], step: int | None) -> None:
+        self._pulse.beat()
         self._journal.metrics(values, step)
 
     def table(self, name: str, title: str, rows: Sequence[Mapping[str, Cell]]) -> None:
+        self._pulse.beat()
         self._journal.table(name, title, rows)
 
     def chart(self, chart: Chart) -> None:
+        self._pulse.beat()
         self._journal.chart(chart)
 
     def text(self, name: str, markdown: str) -> None:
+        self._pulse.beat()
         self._journal.text(name, markdown)
 
     def generation(self, generation: Generation) -> None:
+        self._pulse.beat()
         self._journal.generation(generation)
 
     def progress(self, done: float, total: float | None, unit: str, label: str) -> None:
+        self._pulse.beat()
         self.first_progress = self.first_progress or time.time()
         self._console.progress(done, total, unit, label)

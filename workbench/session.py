@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import signal
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -23,11 +21,11 @@ STATE_FILE = "state.json"
 FILES_FOLDER = "files"
 """Folder, below a session's, of what it began with: a temporary workspace may be gone before anyone looks."""
 _FILES = ("params.yaml", "compute.yaml", "dvc.yaml", "dvc.lock")
+GUARD_VARIABLE = "WORKBENCH_GUARD"
+"""Environment variable by which a stage's process knows its guard."""
 _SESSION_FILE = "session.json"
 REPRODUCTION = "WORKBENCH_REPRODUCTION"
 """Variable by which `workbench reproduce` tells the stages that it runs its process and the run that they repeat: PID:RUN."""
-_LOOK = 0.25
-"""Seconds between two looks for the DVC process."""
 _RUNNERS = frozenset({"repro", "exec-run"})
 _PROC = Path("/proc/self/stat")
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -42,7 +40,7 @@ class Session:
     id: str
     """Names the folder of its journals; the same for every process of one session."""
     pid: int
-    """The DVC process, or the stage's own process when it was started by hand."""
+    """The DVC process, or the guard of a stage that was started by hand."""
     process_started: float
     """See :func:`process_start`."""
     time: float
@@ -66,7 +64,7 @@ def current_session(directory: Path) -> Session:
     """The session that this process belongs to: that of the nearest DVC process above it, or one of its own."""
     reproducer, _ = reproduction()
     dvc = None if reproducer else _find_dvc()
-    owner, command = dvc or (reproducer or os.getpid(), shlex.join(["python", "-m", "workbench", *sys.argv[1:]]))
+    owner, command = dvc or (reproducer or guard_above() or os.getpid(), shlex.join(["python", "-m", "workbench", *sys.argv[1:]]))
     return Session(
         id=_identify(owner),
         pid=owner,
@@ -105,14 +103,10 @@ def is_alive(pid: int, started: float) -> bool:
     return started >= 0 and abs(process_start(pid) - started) < 0.005
 
 
-def end_with(session: Session) -> None:
-    """End this process when the DVC or the reproduction above it is gone, so that no orphan writes beside its successor.
-
-    The kernel can tell of a parent alone (``PR_SET_PDEATHSIG``), and DVC may start its commands through a shell that
-    stays between the two.
-    """
-    if session.pid != os.getpid():
-        threading.Thread(target=_end_after, args=(session,), daemon=True).start()
+def guard_above() -> int:
+    """Process id of the guard (:mod:`workbench.guard`) that watches over this process; 0 when there is none."""
+    guard = int(os.environ.get(GUARD_VARIABLE) or 0)
+    return guard if guard == os.getppid() else 0
 
 
 def folder_of(root: Path, session: str) -> Path:
@@ -147,12 +141,6 @@ def load(root: Path, session: str) -> Session:
         FileNotFoundError: no such session.
     """
     return Session(**json.loads((folder_of(root, session) / _SESSION_FILE).read_text(encoding="utf-8")))
-
-
-def _end_after(session: Session) -> None:
-    while is_alive(session.pid, session.process_started):
-        time.sleep(_LOOK)
-    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _identify(pid: int) -> str:

@@ -1,0 +1,92 @@
+"""Locks that keep two processes from writing one result. The kernel frees them when their process ends, however it ends.
+
+.workbench/locks/OUTPUT.lock             in the workspace: whoever writes the output holds it; its time says when one did
+.workbench/locks/FINGERPRINT.result      in the main workspace, which those of ``dvc exp run --temp`` share checkpoints with
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TextIO
+
+from workbench.errors import ComputeError
+
+FOLDER = Path(".workbench/locks")
+PATIENCE_SECONDS = 1.0
+"""For a stage whose dvc was killed: it ends within a fraction of that."""
+
+
+@contextmanager
+def only_writer(root: Path, stage: str, outputs: Iterable[Path]) -> Iterator[None]:
+    """Hold every output of a stage, whatever the stage is called and whoever starts it.
+
+    Raises:
+        ComputeError: another process holds one of them; names it.
+    """
+    (root / FOLDER).mkdir(parents=True, exist_ok=True)
+    with ExitStack() as held:
+        for output in sorted(outputs):
+            file = held.enter_context(_output_lock(root, output).open("a+", encoding="utf-8"))
+            if not _take(file, PATIENCE_SECONDS):
+                file.seek(0)
+                what = f"process {file.read().strip()} is writing {output}"
+                raise ComputeError(what, f"stage {stage}", "wait until it has ended, or end it")
+            file.truncate(0)
+            file.write(str(os.getpid()))
+            file.flush()
+        yield
+
+
+def written_since(root: Path, output: Path, began: float) -> bool:
+    """Whether a stage has begun to write this output after that time (seconds since the epoch)."""
+    file = _output_lock(root, output)
+    return file.exists() and file.stat().st_mtime >= began
+
+
+@contextmanager
+def only_maker(main: Path, fingerprint: str, say: Callable[[str], None]) -> Iterator[None]:
+    """Hold a result by all that decides it, since its checkpoints and its record are one; waits while another holds it."""
+    file = main / FOLDER / f"{fingerprint}.result"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        with file.open("a+", encoding="utf-8") as held:
+            if not _take(held, 0.0):
+                held.seek(0)
+                say(f"waiting for process {held.read().strip()}, which makes the same result in another workspace")
+                fcntl.flock(held, fcntl.LOCK_EX)
+            if not _is_at(held, file):
+                continue  # its holder has removed it
+            held.truncate(0)
+            held.write(str(os.getpid()))
+            held.flush()
+            try:
+                yield
+            finally:
+                file.unlink(missing_ok=True)
+            return
+
+
+def _output_lock(root: Path, output: Path) -> Path:
+    return root / FOLDER / f"{output.as_posix().replace('/', '+')}.lock"
+
+
+def _take(file: TextIO, patience: float) -> bool:
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(0.05)
+        else:
+            return True
+
+
+def _is_at(held: TextIO, file: Path) -> bool:
+    return file.exists() and os.path.samestat(os.fstat(held.fileno()), file.stat())
