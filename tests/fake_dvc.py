@@ -31,7 +31,8 @@ from pathlib import Path
 from workbench import digests, events
 from workbench.journal import Journal, find_interrupted
 from workbench.run import Chart, Generation
-from workbench.session import current_session, main_root, process_start
+from workbench.processes import process_start
+from workbench.session import current_session, main_root
 from workbench.watcher import ensure_watcher
 
 step = json.loads(sys.argv[1])

@@ -17,9 +17,10 @@ from typing import Any
 import fault_oracle
 import light_pipeline
 import plugin_project
-import psutil
 import workspace
 from workspace import Done, Workspace
+
+from workbench import processes
 
 FAULT = "fault.py"
 """File, in the workspace, of the code that the plugin runs; it knows ``inputs``, ``outputs`` and ``run``."""
@@ -151,6 +152,6 @@ def await_file(path: Path) -> None:
 def await_end(pid: int) -> None:
     """Wait until a process, which need not be a child, is gone."""
     deadline = time.monotonic() + SECONDS
-    while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+    while processes.is_running(pid):
         assert time.monotonic() < deadline, f"process {pid} is still there"
         time.sleep(0.02)

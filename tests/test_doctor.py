@@ -9,7 +9,8 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -17,13 +18,13 @@ from pathlib import Path
 
 import light_pipeline
 import plugin_project
-import psutil
 import pytest
 import yaml
+import zombies
 from workbench_tracker_mlflow import MlflowTracker
 from workspace import Workspace
 
-from workbench import dvc_locks, session
+from workbench import dvc_locks, processes, session
 from workbench.doctor import checkup, machine, packages, project
 from workbench.doctor.checkup import Check
 
@@ -49,12 +50,14 @@ def worst(checks: Iterator[Check]) -> Check:
 
 
 def wait_for(path: Path) -> None:
-    deadline = threading.Event()
-    for _ in range(WAIT * 20):
-        if path.exists():
-            return
-        deadline.wait(0.05)
-    raise AssertionError(f"{path} never came")
+    wait_until(path.exists)
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + WAIT
+    while not condition():
+        assert time.monotonic() < deadline, "it never happened"
+        time.sleep(0.05)
 
 
 @contextmanager
@@ -72,7 +75,7 @@ def process(*words: str, cwd: Path) -> Iterator[subprocess.Popen[str]]:
 def dead_pid() -> int:
     with subprocess.Popen([sys.executable, "-c", ""]) as ended:
         ended.wait()
-    assert not psutil.pid_exists(ended.pid)
+    assert not processes.is_running(ended.pid)
     return ended.pid
 
 
@@ -179,6 +182,13 @@ def test_dead_and_reused_numbers_in_dvcs_lock(bare: Workspace) -> None:
         blocked = bare.dvc("repro")
         assert blocked.code != 0, "it would wait for the stranger"
         assert "busy" in blocked.err
+    with zombies.one() as pid:
+        write_rwlock(bare.root, pid)
+        check = worst(project.locks(bare.root))
+        assert check.status == "fail"
+        assert f"process {pid} took a lock" in check.what
+        assert "zombie" in check.what
+        assert dvc_locks.writers(bare.root / dvc_locks.FOLDER) == []
     file.write_text('{"write": ')
     assert next(check for check in checkup._guarded("dvc locks", project.locks, bare.root)).status == "fail"
     assert bare.dvc("repro").code != 0
@@ -221,7 +231,7 @@ def test_stage_locks(bare: Workspace) -> None:
     assert check.status == "fail"
     assert check.fix == f"kill {child}"
     os.kill(child, signal.SIGKILL)
-    psutil.wait_procs([psutil.Process(child)] if psutil.pid_exists(child) else [], timeout=WAIT)
+    wait_until(lambda: not processes.is_running(child))  # it is an orphan, which PID 1 need not take in
     assert worst(project.stage_locks(bare.root)).what == "no stage runs"
 
 

@@ -19,7 +19,7 @@ import workspace
 import yaml
 from workspace import Done, Workspace
 
-from workbench import session
+from workbench import processes
 
 PLUGIN = '''"""A source for tests that does what it is told."""
 
@@ -272,10 +272,10 @@ def test_killed_stage_leaves_no_half_output_and_the_next_run_is_right(made: Work
 def test_stage_dies_with_a_dvc_that_is_killed(made: Workspace, held: subprocess.Popen[str]) -> None:
     """Through a shell that gives its place to the stage, and through one (dash) that stays and outlives DVC."""
     pid = stage_process(made).pid
-    started = session.process_start(pid)
+    started = processes.process_start(pid)
     os.kill(held.pid, signal.SIGKILL)
     deadline = time.monotonic() + 20
-    while session.is_alive(pid, started):
+    while processes.is_alive(pid, started):
         assert time.monotonic() < deadline, "the stage outlived the dvc that started it"
         time.sleep(0.05)
     assert not (made.root / "data" / "corpus").exists()

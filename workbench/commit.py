@@ -7,6 +7,8 @@ import os
 import shutil
 from pathlib import Path
 
+from workbench.processes import is_running
+
 
 def write_text(path: Path, text: str) -> None:
     """Replace a file's content atomically."""
@@ -59,18 +61,8 @@ def _remove_left_over(path: Path) -> None:
     """Remove what processes that were killed while they wrote this file have left beside it."""
     for left in path.parent.glob(f".{glob.escape(path.name)}.*"):
         pid = left.name.rpartition(".")[2]
-        if pid.isdecimal() and not _is_running(int(pid)):
+        if pid.isdecimal() and not is_running(int(pid)):
             left.unlink(missing_ok=True)
-
-
-def _is_running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def _sync(path: Path) -> None:

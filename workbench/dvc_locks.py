@@ -11,6 +11,7 @@ from typing import Any, Literal
 import psutil
 
 from workbench.errors import PipelineError
+from workbench.processes import is_running
 
 FOLDER = Path(".dvc/tmp")
 RWLOCK_FILE = "rwlock"
@@ -26,8 +27,8 @@ class Owner:
     path: str
     mode: Literal["read", "write"]
 
-    def is_alive(self) -> bool:
-        """Whether there is a process of that number, which is all that DVC asks; it takes back the lock of one that is gone."""
+    def holds(self) -> bool:
+        """Whether there is a process of that number, be it a zombie: all that DVC asks before it takes back the lock."""
         return psutil.pid_exists(self.pid)
 
     def is_dvc(self) -> bool:
@@ -57,8 +58,8 @@ def owners(folder: Path) -> list[Owner]:
 
 
 def writers(folder: Path) -> list[Owner]:
-    """The owners that write and that DVC takes to be running."""
-    return [owner for owner in owners(folder) if owner.mode == "write" and owner.is_alive()]
+    """The owners that write, or whose number at least some process has."""
+    return [owner for owner in owners(folder) if owner.mode == "write" and is_running(owner.pid)]
 
 
 def _entries(content: dict[str, Any]) -> Iterator[Owner]:
@@ -84,4 +85,4 @@ def _runs_dvc(process: psutil.Process, root: Path) -> bool:
 
 
 def _is_dvc(process: psutil.Process) -> bool:
-    return process.status() != psutil.STATUS_ZOMBIE and any(Path(word).name == "dvc" for word in process.cmdline())
+    return is_running(process.pid) and any(Path(word).name == "dvc" for word in process.cmdline())

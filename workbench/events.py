@@ -51,7 +51,7 @@ class StageStarted(Event):
     seed: int
     pid: int
     process_started: float
-    """:func:`workbench.session.process_start` of ``pid``, so that a reused pid is not taken for it."""
+    """:func:`workbench.processes.process_start` of ``pid``, so that a reused pid is not taken for it."""
     config: dict[str, object]
     lock: dict[str, object]
     """The stage's entry in plugins.lock.json."""

@@ -21,8 +21,9 @@ import psutil
 from workbench import events, pulse, strays
 from workbench.errors import ComputeError, PluginError, WorkbenchError
 from workbench.journal import Journal, forget_interrupted
+from workbench.processes import is_alive, process_start
 from workbench.pulse import Pulse
-from workbench.session import GUARD_VARIABLE, Session, guard_above, is_alive, process_start
+from workbench.session import GUARD_VARIABLE, Session, guard_above
 
 LOOK_SECONDS = 0.25
 """Between two looks at DVC, the limits and the pulse."""
@@ -155,7 +156,7 @@ class _Guard:
         """Again and again, since what is being killed may start more."""
         ended: dict[int, str] = {}
         for _ in range(10):
-            found = strays.below(os.getpid(), self._born)
+            found = strays.below(os.getpid(), self._child.pid, self._born)
             if not found:
                 break
             for process in found:

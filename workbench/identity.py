@@ -24,8 +24,8 @@ from workbench.host import Installed
 CORE = "workbench"
 DISTRIBUTIONS = {"yaml": "PyYAML"}
 """Distributions of the core's imports that have another name; asking importlib.metadata would read every installed file list."""
-IRRELEVANT = {f"{CORE}.errors", f"{CORE}.estimate", f"{CORE}.model_cost"}
-"""Core modules that decide no output: what errors say, what a run will cost."""
+IRRELEVANT = {f"{CORE}.errors", f"{CORE}.estimate", f"{CORE}.model_cost", f"{CORE}.processes"}
+"""Core modules that decide no output: what errors say, what a run will cost, whether a process runs."""
 IGNORED = {"__pycache__", ".mypy_cache", ".pytest_cache", ".ruff_cache"}
 
 

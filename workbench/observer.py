@@ -22,9 +22,10 @@ from workbench import digests, events, provenance, redaction, revision, standing
 from workbench.events import AnyEvent
 from workbench.feed import CLOSED, OBSERVED, OPENED, observed
 from workbench.journal import encode, read_events
+from workbench.processes import is_alive
 from workbench.reproduction.record import DIFF, RESULTS_LOCK, RESULTS_TEXTS
 from workbench.sampler import Sampler
-from workbench.session import FILES_FOLDER, Session, folder_of, is_alive
+from workbench.session import FILES_FOLDER, Session, folder_of
 
 _LATEST = "latest"
 _RESULTS = "results"

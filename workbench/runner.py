@@ -45,9 +45,10 @@ from workbench.lock import Locked, Resolved
 from workbench.params import SECTIONS, Choice, Entry
 from workbench.planning import forecast
 from workbench.planning.calibration import SECONDS_METRIC, STARTUP_METRIC
+from workbench.processes import process_start
 from workbench.pulse import Pulse
 from workbench.run import Cell, Chart, Generation, Run, Value
-from workbench.session import Session, current_session, guard_above, main_root, process_start, reproduction
+from workbench.session import Session, current_session, guard_above, main_root, reproduction
 from workbench.watcher import ensure_watcher, wait_for_link
 
 STATE_FOLDER = Path(".workbench")

@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 
 from workbench import redaction
+from workbench.processes import process_start
 
 JOURNAL_FOLDER = Path(".workbench/journal")
 STATE_FILE = "state.json"
@@ -27,10 +28,7 @@ _SESSION_FILE = "session.json"
 REPRODUCTION = "WORKBENCH_REPRODUCTION"
 """Variable by which `workbench reproduce` tells the stages that it runs its process and the run that they repeat: PID:RUN."""
 _RUNNERS = frozenset({"repro", "exec-run"})
-_PROC = Path("/proc/self/stat")
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-_START_FIELD = 19
-"""Position of the start time in /proc/PID/stat, counted from the state (proc(5), field 22)."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,7 @@ class Session:
     pid: int
     """The DVC process, or the guard of a stage that was started by hand."""
     process_started: float
-    """See :func:`process_start`."""
+    """See :func:`workbench.processes.process_start`."""
     time: float
     """When its first process asked, in seconds since the epoch."""
     directory: str
@@ -81,26 +79,6 @@ def reproduction() -> tuple[int, str]:
     """The process of the `workbench reproduce` that runs this stage and the run that it repeats; 0 and nothing without one."""
     pid, _, run = os.environ.get(REPRODUCTION, "0:").partition(":")
     return int(pid), run
-
-
-def process_start(pid: int) -> float:
-    """Start time of a process, such that the pair (pid, start) is never used twice between two boots.
-
-    On Linux it counts seconds since boot, which a clock that is set does not move; elsewhere seconds since the
-    epoch. -1.0 when there is no such process or it is a zombie.
-    """
-    if _PROC.exists():
-        return _linux_start(pid)
-    try:
-        process = psutil.Process(pid)
-        return -1.0 if process.status() == psutil.STATUS_ZOMBIE else process.create_time()
-    except psutil.Error:
-        return -1.0
-
-
-def is_alive(pid: int, started: float) -> bool:
-    """Whether the process that had this pid at that start time still runs."""
-    return started >= 0 and abs(process_start(pid) - started) < 0.005
 
 
 def guard_above() -> int:
@@ -146,17 +124,6 @@ def load(root: Path, session: str) -> Session:
 def _identify(pid: int) -> str:
     boot = _BOOT_ID.read_text(encoding="ascii")[:8] if _BOOT_ID.exists() else "0"
     return f"{pid}-{round(process_start(pid) * 100)}-{boot}"
-
-
-def _linux_start(pid: int) -> float:
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return -1.0
-    fields = stat[stat.rindex(")") + 2 :].split()  # the name before it may hold spaces and brackets
-    if fields[0] in "ZX":
-        return -1.0
-    return int(fields[_START_FIELD]) / os.sysconf("SC_CLK_TCK")
 
 
 def _find_dvc() -> tuple[int, str] | None:

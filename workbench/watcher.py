@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from workbench import redaction
 from workbench import session as sessions
-from workbench.session import JOURNAL_FOLDER, STATE_FILE, Session, folder_of, is_alive
+from workbench.processes import is_alive
+from workbench.session import JOURNAL_FOLDER, STATE_FILE, Session, folder_of
 
 if TYPE_CHECKING:
     from workbench.feed import Feed

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import psutil
 import pytest
 from faulty_pipeline import OUTPUTS, PLUGIN, Begun, begin, failure, records
 from workspace import Done
+
+from workbench import processes
 
 pytestmark = pytest.mark.fault(9)
 slow = pytest.mark.slow
@@ -115,7 +116,7 @@ def test_leaves_children_behind(begun: Begun, code: str) -> None:
     done = begun.made.repro("dedup")
     pid = (begun.made.root / "child.pid").read_text()
     assert f"ended what the stage had left running: {pid}" in done.err
-    assert not psutil.pid_exists(int(pid))
+    assert not processes.is_running(int(pid))
     begun.recovers()
 
 

@@ -15,6 +15,7 @@ from workbench import compute, digests, dvc_locks, environment
 from workbench import quarantine as quarantines
 from workbench.contract import CORE_DISTRIBUTION
 from workbench.doctor.checkup import Check
+from workbench.processes import is_alive, is_running, is_zombie
 from workbench.session import JOURNAL_FOLDER, main_root
 
 if TYPE_CHECKING:
@@ -76,8 +77,9 @@ def locks(root: Path) -> Iterator[Check]:
     for owner in owners.values():
         if owner.is_dvc():
             yield Check("dvc locks", "ok", f"process {owner.pid} ({owner.command}) is at work")
-        elif owner.is_alive():
-            what = f"process {owner.pid} took a lock for `{owner.command}` and is no DVC process; DVC would wait for it for good"
+        elif owner.holds():
+            state = "has ended, but its parent does not take note (a zombie)" if is_zombie(owner.pid) else "is no DVC process"
+            what = f"process {owner.pid} took a lock for `{owner.command}` and {state}; DVC would wait for it for good"
             yield Check("dvc locks", "fail", what, f"see that no DVC runs here, then `rm {file}`")
         else:
             what = f"process {owner.pid} (`{owner.command}`) is gone and has left its lock on {owner.path}"
@@ -96,7 +98,7 @@ def stage_locks(root: Path) -> Iterator[Check]:
         if not _is_locked(file):
             continue  # its process is gone, and a lock with it
         text = file.read_text(encoding="utf-8").strip()
-        if text.isdigit() and psutil.pid_exists(int(text)):
+        if text.isdigit() and is_running(int(text)):
             running.append(f"{file.stem} (process {text})")
             continue
         holders = ", ".join(str(pid) for pid in _holders(file)) or "unknown"
@@ -119,7 +121,7 @@ def journal(root: Path) -> Iterator[Check]:
         except (ValueError, TypeError):
             damaged.append(name)
             continue
-        if not session.is_alive(record.pid, record.process_started) and watcher.wait_for_watcher(main, name, 0.0):
+        if not is_alive(record.pid, record.process_started) and watcher.wait_for_watcher(main, name, 0.0):
             left.append(name)
     for name in damaged:
         file = session.folder_of(main, name) / "session.json"

@@ -26,6 +26,7 @@ from workbench.host import load_trackers, registry
 from workbench.journal import Journal, read_events
 from workbench.kinds.tracker import Tracker
 from workbench.params import SECTIONS
+from workbench.processes import process_start
 from workbench.reproduction import stored, verdict
 from workbench.reproduction.rebuilt import Rebuilt, rebuilt
 from workbench.reproduction.record import RESULTS_LOCK, RESULTS_TEXTS, Record, RecordedStage
@@ -218,7 +219,7 @@ class _Reproduction:
             plugin=str(stage.lock.get("use", "")),
             seed=int(stage.lock.get("seed", 0)),
             pid=os.getpid(),
-            process_started=sessions.process_start(os.getpid()),
+            process_started=process_start(os.getpid()),
             config=dict(stage.lock.get("config", {})),
             lock=dict(stage.lock),
             inputs=[],
