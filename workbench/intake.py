@@ -36,8 +36,7 @@ def _require_examples(path: Path, format_name: str) -> None:
 
 
 def _require_benchmark(path: Path) -> None:
-    if not (path / benchmark.TASK_FILE).is_file():
-        raise ArtifactError(f"{benchmark.TASK_FILE} is missing", str(path), "rerun the stage that makes it")
+    benchmark.description(path)
     table.require_columns(path, benchmark.COLUMNS, prefix="test")
     _require_row(path, "test", "question")
 

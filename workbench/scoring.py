@@ -95,8 +95,10 @@ def load(directory: Path, device: str) -> CausalModel:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     model_types.register(directory)
-    tokenizer = AutoTokenizer.from_pretrained(str(directory), local_files_only=True)
-    model = AutoModelForCausalLM.from_pretrained(str(directory), local_files_only=True, use_safetensors=True, dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(str(directory), local_files_only=True, trust_remote_code=False)
+    model = AutoModelForCausalLM.from_pretrained(
+        str(directory), local_files_only=True, trust_remote_code=False, use_safetensors=True, dtype=torch.float32
+    )
     start = tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
     if start is None:
         raise ArtifactError("the tokenizer has neither bos nor eos token", str(directory), "set `eos_token` before saving")

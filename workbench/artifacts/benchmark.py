@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,38 @@ COLUMNS: Columns = {
 }
 TASK_FILE = "task.yaml"
 DATA_FILE = "test-00000.parquet"
+NAME = re.compile(r"[A-Za-z0-9][\w.-]*", re.ASCII)
+TASK_KEYS = frozenset(
+    [
+        "task",
+        "task_alias",
+        "dataset_path",
+        "dataset_name",
+        "dataset_kwargs",
+        "training_split",
+        "validation_split",
+        "test_split",
+        "fewshot_split",
+        "doc_to_text",
+        "doc_to_choice",
+        "doc_to_target",
+        "description",
+        "target_delimiter",
+        "fewshot_delimiter",
+        "gen_prefix",
+        "output_type",
+        "metric_list",
+        "generation_kwargs",
+        "repeats",
+        "filter_list",
+        "num_fewshot",
+        "fewshot_config",
+        "should_decontaminate",
+        "doc_to_decontamination_query",
+        "metadata",
+    ]
+)
+"""What a task description may say: the harness's keys but those that load code, other files or other tasks."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +89,7 @@ def write(directory: Path, questions: Iterable[Question], task: str) -> int:
 
     rows = ({"id": table.content_id(question.record()), **question.record()} for question in questions)
     number = table.write_rows(directory, rows, COLUMNS, prefix="test")
-    description = {
+    content = {
         "task": task,
         "dataset_path": "parquet",
         "dataset_kwargs": {"data_files": {"test": DATA_FILE}},
@@ -69,7 +102,7 @@ def write(directory: Path, questions: Iterable[Question], task: str) -> int:
         "metric_list": [{"metric": "acc"}, {"metric": "acc_mutual_info"}],
         "metadata": {"version": 1.0},
     }
-    (directory / TASK_FILE).write_text(yaml.safe_dump(description, sort_keys=False), encoding="utf-8")
+    (directory / TASK_FILE).write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
     return number
 
 
@@ -80,9 +113,33 @@ def read(directory: Path) -> Iterator[dict[str, Any]]:
 
 def task_name(directory: Path) -> str:
     """The name under which the harness knows the task."""
+    return str(description(directory)["task"])
+
+
+def description(directory: Path) -> dict[str, Any]:
+    """The harness's task description, of plain values.
+
+    Raises:
+        ArtifactError: it is missing or not YAML, has a tag such as ``!function``, which runs code, or a key or name of no task.
+    """
     import yaml
 
-    return str(yaml.safe_load((directory / TASK_FILE).read_text(encoding="utf-8"))["task"])
+    file = directory / TASK_FILE
+    if not file.is_file():
+        raise ArtifactError(f"{TASK_FILE} is missing", str(directory), "write the harness's task description beside the data")
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        fix = "write plain values; a tag such as !function would run code"
+        raise ArtifactError(f"not plain YAML: {error}", str(file), fix) from error
+    if not isinstance(content, dict):
+        raise ArtifactError("it holds no keys", str(file), "write the harness's task description")
+    for key in content:
+        if key not in TASK_KEYS:
+            raise ArtifactError(f"key {key!r} is not allowed", str(file), f"the keys are: {', '.join(sorted(TASK_KEYS))}")
+    if not NAME.fullmatch(str(content.get("task"))):
+        raise ArtifactError(f"task is {content.get('task')!r}", str(file), "name it with letters, digits, -, _ and .")
+    return content
 
 
 def validate(directory: Path) -> None:
@@ -91,8 +148,7 @@ def validate(directory: Path) -> None:
     Raises:
         ArtifactError: says the row and the fix.
     """
-    if not (directory / TASK_FILE).is_file():
-        raise ArtifactError(f"{TASK_FILE} is missing", str(directory), "write the harness's task description beside the data")
+    description(directory)
     table.require_columns(directory, COLUMNS, prefix="test")
     table.require_unique(directory, prefix="test")
     for number, row in enumerate(read(directory)):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from workbench.errors import ArtifactError
 
-FORBIDDEN_SUFFIXES = {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".py"}
+FORBIDDEN_SUFFIXES = {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".py", ".pyc", ".so"}
+FORBIDDEN_STARTS = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"PK\x03\x04")
+"""First bytes of a pickle by its protocol, and of the archives in which torch writes pickles; whatever the file is called."""
 TRAINING_LOG = "training_log.csv"
 """One row per logged step: ``step,tokens,loss,learning_rate,grad_norm``, written by the training kinds."""
 
@@ -66,13 +69,40 @@ def _is_float(dtype: str) -> bool:
 
 def _refuse_code(directory: Path) -> None:
     for file in sorted(directory.rglob("*")):
-        if file.suffix in FORBIDDEN_SUFFIXES:
+        if file.suffix.lower() in FORBIDDEN_SUFFIXES or (file.is_file() and _starts(file, FORBIDDEN_STARTS)):
             raise ArtifactError(f"{file.name} may run code when loaded", str(directory), "save weights as safetensors")
-    for name in ("config.json", "tokenizer_config.json"):
-        if (directory / name).is_file() and "auto_map" in _read_json(directory / name):
-            raise ArtifactError(
-                f"{name} has an auto_map, which runs code", str(directory), "remove auto_map; install the code as a plugin"
-            )
+    for file in sorted(directory.glob("*config*.json")):
+        for key, value in _walk(_read_json(file)):
+            _refuse_key(file, key, value)
+    if (directory / "adapter_config.json").is_file():
+        raise ArtifactError(
+            "adapter_config.json makes transformers load another model", str(directory), "merge the adapter into the weights"
+        )
+
+
+def _refuse_key(file: Path, key: str, value: Any) -> None:
+    """Refuse what tells transformers to fetch or run code that is no part of it."""
+    if key == "auto_map":
+        fix = "remove auto_map; install the code as a plugin"
+        raise ArtifactError(f"{file.name} has an auto_map, which runs code", str(file.parent), fix)
+    # attn_implementation: owner/name would be fetched from the Hub and run
+    if "_implementation" in key and "/" in str(value):
+        raise ArtifactError(f"{file.name} has {key}: {value!r}, code of the Hub", str(file.parent), f"remove {key}")
+
+
+def _walk(content: Any) -> Iterator[tuple[str, Any]]:
+    """Every key of nested JSON with its value."""
+    if isinstance(content, dict):
+        yield from content.items()
+        content = list(content.values())
+    if isinstance(content, list):
+        for value in content:
+            yield from _walk(value)
+
+
+def _starts(file: Path, starts: tuple[bytes, ...]) -> bool:
+    with file.open("rb") as stream:
+        return stream.read(max(map(len, starts))).startswith(starts)
 
 
 def _require_file(directory: Path, name: str) -> None:

@@ -68,7 +68,7 @@ class Dpo(AlignStage[DpoConfig]):
 
         shared.set_up_torch(run)
         model_types.register(model)
-        tokenizer = AutoTokenizer.from_pretrained(model, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(model, local_files_only=True, trust_remote_code=False)
         if self.config.order == "shuffled":
             rows = examples.sample(data, "train", self.config.total_examples, run.seed)
         else:
@@ -76,7 +76,9 @@ class Dpo(AlignStage[DpoConfig]):
         run.metric("steps", self.config.steps)
         run.metric("pairs", len(rows))
         attention = run.compute.attn_implementation
-        start = AutoModelForCausalLM.from_pretrained(model, local_files_only=True, attn_implementation=attention)
+        start = AutoModelForCausalLM.from_pretrained(
+            model, local_files_only=True, trust_remote_code=False, use_safetensors=True, attn_implementation=attention
+        )
         trainer = self._trainer(start, tokenizer, shared.in_memory(rows, ["prompt", "chosen", "rejected"]), run)
         shared.train(trainer, run)
         shared.save(trainer, tokenizer, out)

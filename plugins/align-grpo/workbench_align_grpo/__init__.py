@@ -134,11 +134,13 @@ class Grpo(AlignStage[GrpoConfig]):
         heldout = self._heldout(data)
         self._require_room(model, problems, run)
         before = self._answer(model, heldout, run)
-        tokenizer = AutoTokenizer.from_pretrained(model, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(model, local_files_only=True, trust_remote_code=False)
         number = self.config.rounds * self.config.problems_per_step
         rows = shared.in_memory(draw(problems, number, run.seed), ["prompt", "answer", "verifier"])
         attention = run.compute.attn_implementation
-        start = AutoModelForCausalLM.from_pretrained(model, local_files_only=True, attn_implementation=attention)
+        start = AutoModelForCausalLM.from_pretrained(
+            model, local_files_only=True, trust_remote_code=False, use_safetensors=True, attn_implementation=attention
+        )
         trainer = self._trainer(start, tokenizer, rows, scorers, run)
         shared.train(trainer, run)
         shared.save(trainer, tokenizer, out)

@@ -71,12 +71,14 @@ class Kto(AlignStage[KtoConfig]):
 
         shared.set_up_torch(run)
         model_types.register(model)
-        tokenizer = AutoTokenizer.from_pretrained(model, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(model, local_files_only=True, trust_remote_code=False)
         pairs = self._pairs(data, tokenizer, run)
         run.metric("steps", self.config.steps)
         run.metric("pairs", len(pairs))
         attention = run.compute.attn_implementation
-        start = AutoModelForCausalLM.from_pretrained(model, local_files_only=True, attn_implementation=attention)
+        start = AutoModelForCausalLM.from_pretrained(
+            model, local_files_only=True, trust_remote_code=False, use_safetensors=True, attn_implementation=attention
+        )
         judged = shared.in_memory(_parted(pairs, self.config.batch_size), ["prompt", "completion", "label"])
         trainer = self._trainer(start, tokenizer, judged, run)
         shared.train(trainer, run)

@@ -130,7 +130,7 @@ class Rlhf(AlignStage[RlhfConfig]):
 
         shared.set_up_torch(run)
         model_types.register(model)
-        tokenizer = AutoTokenizer.from_pretrained(model, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(model, local_files_only=True, trust_remote_code=False)
         reward_model = rewards.obtain(model, tokenizer, list(examples.read(data, "train")), self.config, run)
         heldout = self._heldout(data)
         self._rank(reward_model, tokenizer, heldout, run)
@@ -187,7 +187,9 @@ class Rlhf(AlignStage[RlhfConfig]):
             shuffle_dataset=False,  # the prompts are drawn in their order
         )
         attention = run.compute.attn_implementation
-        policy = AutoModelForCausalLM.from_pretrained(model, local_files_only=True, attn_implementation=attention)
+        policy = AutoModelForCausalLM.from_pretrained(
+            model, local_files_only=True, trust_remote_code=False, use_safetensors=True, attn_implementation=attention
+        )
         trainer_class = LabelledRLOOTrainer if run.compute.device == "cpu" else RLOOTrainer
         return trainer_class(
             model=policy,

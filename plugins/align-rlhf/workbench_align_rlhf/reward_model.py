@@ -57,7 +57,12 @@ def obtain(model: Path, tokenizer: PreTrainedTokenizerBase, rows: Sequence[Any],
 def _load(directory: Path, tokenizer: PreTrainedTokenizerBase) -> Any:
     with suppress_seqcls_warning():  # the new head of a language model is no surprise
         return AutoModelForSequenceClassification.from_pretrained(
-            directory, num_labels=1, local_files_only=True, pad_token_id=tokenizer.pad_token_id
+            directory,
+            num_labels=1,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+            pad_token_id=tokenizer.pad_token_id,
         )
 
 

@@ -76,8 +76,10 @@ class Encoder:
         disable_progress_bar()  # the stage shows its own
         try:
             model_types.register(directory)
-            self._tokenizer = AutoTokenizer.from_pretrained(str(directory), local_files_only=True)
-            model = AutoModel.from_pretrained(str(directory), local_files_only=True, use_safetensors=True, dtype=torch.float32)
+            self._tokenizer = AutoTokenizer.from_pretrained(str(directory), local_files_only=True, trust_remote_code=False)
+            model = AutoModel.from_pretrained(
+                str(directory), local_files_only=True, trust_remote_code=False, use_safetensors=True, dtype=torch.float32
+            )
         except (OSError, ValueError) as error:
             fix = "give a Hugging Face model directory with its tokenizer and weights in safetensors"
             raise ArtifactError(f"no model can be loaded: {error}", str(directory), fix) from error

@@ -5,11 +5,11 @@ from __future__ import annotations
 import random
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
-import yaml
 from pydantic import Field
 
 from workbench import hookimpl, model_cost, scoring
@@ -73,8 +73,9 @@ class LmEval(EvalStage[LmEvalConfig]):
 
     def evaluate(self, model: Path, data: HeldOut, run: Run) -> Evaluation:
         """Let the harness ask, then turn its samples into scored examples."""
-        tasks = self._load_tasks(data.benchmark, run)
-        results = self._ask(model, tasks, run)
+        with sandboxed_templates():
+            tasks = self._load_tasks(data.benchmark, run)
+            results = self._ask(model, tasks, run)
         examples = [
             _example(task, sample, self.config.metric)
             for task in sorted(tasks)
@@ -154,19 +155,63 @@ def benchmark_spec(folder: Path, cache: Path) -> dict[str, Any]:
     """The benchmark's task description with its data files made absolute and cached below ``cache``.
 
     Raises:
-        ArtifactError: there is no benchmark, or its task reads anything but the Parquet files beside it.
+        ArtifactError: there is no benchmark, or its task reads or runs anything but the Parquet files beside it.
     """
     file = folder / benchmark.TASK_FILE
     if not file.is_file():
         raise ArtifactError("there is no benchmark", str(folder), "add the data set `benchmark`, or name the harness's `tasks:`")
-    spec: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
-    files = spec.get("dataset_kwargs", {}).get("data_files", {})
-    if spec.get("dataset_path") != "parquet" or not files:
+    spec = benchmark.description(folder)
+    arguments = spec.get("dataset_kwargs")
+    files = arguments.get("data_files") if isinstance(arguments, dict) else None
+    if spec.get("dataset_path") != "parquet" or not isinstance(files, dict) or not files:
         raise ArtifactError(
             "the task does not read Parquet files", str(file), "set dataset_path: parquet and dataset_kwargs.data_files"
         )
-    absolute = {split: str((folder / name).resolve()) for split, name in files.items()}
+    _require_metrics_of_the_harness(spec, file)
+    beside = {path.name: str(path.resolve()) for path in folder.glob("*.parquet")}
+    for split, name in files.items():
+        if name not in beside:
+            fix = f"name a file that lies beside it: {', '.join(sorted(beside)) or 'there is none'}"
+            raise ArtifactError(f"data_files.{split} is {name!r}", str(file), fix)
+    absolute = {split: beside[name] for split, name in files.items()}
     return spec | {"dataset_kwargs": {"data_files": absolute, "cache_dir": str(cache / "datasets")}}
+
+
+def _require_metrics_of_the_harness(spec: Mapping[str, Any], file: Path) -> None:
+    """Refuse a metric that the harness would load from elsewhere: it runs the code of a folder or of the Hub."""
+    from lm_eval.api import metrics  # noqa: F401  # fills the registry
+    from lm_eval.api.registry import METRIC_REGISTRY
+
+    for entry in spec.get("metric_list") or ():
+        name = entry.get("metric") if isinstance(entry, dict) else entry
+        if name not in METRIC_REGISTRY or (isinstance(entry, dict) and entry.get("hf_evaluate")):
+            raise ArtifactError(f"metric {name!r} is none of the harness's own", str(file), "take one that lm-eval comes with")
+
+
+@contextmanager
+def sandboxed_templates() -> Iterator[None]:
+    """Let the harness render the templates of tasks as transformers does those of chats, where they reach no code.
+
+    Its own environment would run ``{{ cycler.__init__.__globals__.os.system(...) }}``, and a task is data.
+
+    Raises:
+        ArtifactError: a template asked for more than data.
+    """
+    from jinja2.exceptions import SecurityError
+    from jinja2.sandbox import SandboxedEnvironment
+    from lm_eval import utils
+
+    ordinary = utils.env
+    sandbox = SandboxedEnvironment(undefined=ordinary.undefined, keep_trailing_newline=ordinary.keep_trailing_newline)
+    sandbox.filters.update(ordinary.filters)
+    utils.env = sandbox
+    try:
+        yield
+    except SecurityError as error:
+        fix = "let its templates use the columns of the questions only"
+        raise ArtifactError(f"a template of the task reaches for code: {error}", "tasks", fix) from error
+    finally:
+        utils.env = ordinary
 
 
 def _require_safe(name: str, entry: Any) -> None:

@@ -108,7 +108,7 @@ class Causal(PretrainStage[CausalConfig]):
         from workbench_pretrain_causal.packing import pack
 
         shared.set_up_torch(run)
-        loaded = AutoTokenizer.from_pretrained(tokenizer, local_files_only=True)
+        loaded = AutoTokenizer.from_pretrained(tokenizer, local_files_only=True, trust_remote_code=False)
         sequences = pack(corpus, tokenizer, loaded.eos_token_id, self.config.context_length)
         run.metric("steps", self.config.steps)
         run.metric("sequences", len(sequences))

@@ -58,7 +58,7 @@ class Ngram(PretrainStage[NgramStageConfig]):
         from workbench_pretrain_ngram.counting import count
 
         disable_progress_bar()
-        loaded = AutoTokenizer.from_pretrained(tokenizer, local_files_only=True)
+        loaded = AutoTokenizer.from_pretrained(tokenizer, local_files_only=True, trust_remote_code=False)
         boundary = loaded.bos_token_id if loaded.bos_token_id is not None else loaded.eos_token_id
         trie = count(_encoded(corpus, tokenizer, run), self.config.order, len(loaded), boundary)
         if not len(corpus):

@@ -89,12 +89,14 @@ class Trl(SftStage[TrlConfig]):
 
         shared.set_up_torch(run)
         model_types.register(model)
-        tokenizer = AutoTokenizer.from_pretrained(model, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(model, local_files_only=True, trust_remote_code=False)
         rows = examples.sample(conversations, "train", self.config.total_examples, run.seed)
         run.metric("steps", self.config.steps)
         run.metric("conversations", len(rows))
         attention = run.compute.attn_implementation
-        start = AutoModelForCausalLM.from_pretrained(model, local_files_only=True, attn_implementation=attention)
+        start = AutoModelForCausalLM.from_pretrained(
+            model, local_files_only=True, trust_remote_code=False, use_safetensors=True, attn_implementation=attention
+        )
         if self.config.peft:
             from workbench_sft_trl import adapters
 

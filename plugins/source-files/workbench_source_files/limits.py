@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TextIO
@@ -97,3 +97,21 @@ def lines(stream: TextIO, limit: int) -> Iterator[tuple[int, str | None]]:
         while piece and not piece.endswith("\n"):
             piece = stream.readline(limit + 1)
         yield number, None
+
+
+def decoded_bytes(arrays: Iterable[pa.Array]) -> int:
+    """Bytes that the values take once each is written out, which dictionaries and slices hide; nothing is written for it."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    size = 0
+    for array in arrays:
+        if pa.types.is_struct(array.type) or pa.types.is_list(array.type) or pa.types.is_large_list(array.type):
+            inner = array.flatten()
+            size += decoded_bytes(inner if isinstance(inner, list) else [inner])
+        elif pa.types.is_dictionary(array.type):
+            lengths = pc.binary_length(array.dictionary).cast("int64")
+            size += pc.sum(lengths.take(array.indices)).as_py() or 0
+        else:
+            size += array.nbytes
+    return size

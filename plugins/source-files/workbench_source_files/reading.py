@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from workbench.errors import ArtifactError
 from workbench.kinds.rows import BadRow, Row, needed_columns, require_columns
-from workbench_source_files.limits import Limits, lines, open_text
+from workbench_source_files.limits import Limits, decoded_bytes, lines, open_text
 from workbench_source_files.paragraphs import packed, paragraphs
 
 if TYPE_CHECKING:
@@ -168,11 +168,21 @@ def _read_parquet(name: str, file: Path, config: FilesConfig, limits: Limits) ->
     with pq.ParquetFile(file) as table:
         require_columns(table.schema_arrow.names, config, name)
         _require_bounded(name, table, limits)
-        number = 0
+        texts = _text_columns(table, needed)
+    number = decoded = 0
+    # A page's dictionary stays one: written out, a value of a few megabytes that many rows share would fill the memory.
+    with pq.ParquetFile(file, read_dictionary=texts) as table:
         for batch in table.iter_batches(_ROWS_PER_BATCH, columns=needed):
+            size = decoded_bytes(batch.columns)
+            decoded += size
+            limits.require(decoded, file.stat().st_size, name)
             for row in range(batch.num_rows):
                 number += 1
-                yield _arrow_row(f"{name}#{number}", source, batch, row)
+                origin = f"{name}#{number}"
+                if size > limits.record_bytes and decoded_bytes(batch.slice(row, 1).columns) > limits.record_bytes:
+                    yield BadRow(origin, "too-long", f"more than max_record_bytes {limits.record_bytes}")
+                else:
+                    yield _arrow_row(origin, source, batch, row)
 
 
 def _require_bounded(name: str, table: pa.parquet.ParquetFile, limits: Limits) -> None:
@@ -182,6 +192,13 @@ def _require_bounded(name: str, table: pa.parquet.ParquetFile, limits: Limits) -
     limits.require(
         sum(chunk.total_uncompressed_size for chunk in chunks), sum(chunk.total_compressed_size for chunk in chunks), name
     )
+
+
+def _text_columns(table: pa.parquet.ParquetFile, needed: Sequence[str]) -> list[str]:
+    """Paths of the columns of bytes or text at or below those that are needed."""
+    columns = [table.schema.column(place) for place in range(len(table.schema))]
+    found = [column.path for column in columns if column.physical_type == "BYTE_ARRAY"]
+    return [path for path in found if path.split(".")[0] in needed or path in needed]
 
 
 def _arrow_row(origin: str, source: str, batch: pa.RecordBatch, row: int) -> Row | BadRow:
