@@ -137,8 +137,9 @@ def description(directory: Path) -> dict[str, Any]:
     for key in content:
         if key not in TASK_KEYS:
             raise ArtifactError(f"key {key!r} is not allowed", str(file), f"the keys are: {', '.join(sorted(TASK_KEYS))}")
-    if not NAME.fullmatch(str(content.get("task"))):
-        raise ArtifactError(f"task is {content.get('task')!r}", str(file), "name it with letters, digits, -, _ and .")
+    name = content.get("task")
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        raise ArtifactError(f"task is {name!r}", str(file), "name it with letters, digits, -, _ and .")
     return content
 
 

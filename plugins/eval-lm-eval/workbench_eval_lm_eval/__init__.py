@@ -170,7 +170,7 @@ def benchmark_spec(folder: Path, cache: Path) -> dict[str, Any]:
     _require_metrics_of_the_harness(spec, file)
     beside = {path.name: str(path.resolve()) for path in folder.glob("*.parquet")}
     for split, name in files.items():
-        if name not in beside:
+        if str(name) not in beside:
             fix = f"name a file that lies beside it: {', '.join(sorted(beside)) or 'there is none'}"
             raise ArtifactError(f"data_files.{split} is {name!r}", str(file), fix)
     absolute = {split: beside[name] for split, name in files.items()}
@@ -184,7 +184,7 @@ def _require_metrics_of_the_harness(spec: Mapping[str, Any], file: Path) -> None
 
     for entry in spec.get("metric_list") or ():
         name = entry.get("metric") if isinstance(entry, dict) else entry
-        if name not in METRIC_REGISTRY or (isinstance(entry, dict) and entry.get("hf_evaluate")):
+        if str(name) not in METRIC_REGISTRY or (isinstance(entry, dict) and entry.get("hf_evaluate")):
             raise ArtifactError(f"metric {name!r} is none of the harness's own", str(file), "take one that lm-eval comes with")
 
 
