@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -145,20 +148,22 @@ def test_another_pin_is_another_environment_made_anew_if_its_first_maker_is_kill
     dvc = made.start("dvc", "repro", STAGE)
     pip = _wait(lambda: _isolated(made, "install --no-deps"))
     os.killpg(dvc.pid, signal.SIGSTOP)
-    for parent in pip.parents():  # the stage and its guard, which would end pip
-        if "curate.corpus" in " ".join(parent.cmdline()):
-            parent.kill()
-    dvc.kill()
-    dvc.communicate()
+    kept = [pip, *pip.parents()[:1]]  # pip runs itself with the other interpreter; the guard of the stage would end both
+    for process in psutil.process_iter():
+        with suppress(OSError, psutil.Error):
+            if process not in kept and os.getpgid(process.pid) == dvc.pid:
+                process.kill()
+    dvc.wait(60)
     again = made.start("dvc", "repro", STAGE)
-    assert again.stderr is not None
+    said = _Said(again)
     try:
-        assert any("waiting for another process" in line for line in again.stderr)  # pip has the lock of the stage it outlives
+        _wait(lambda: "waiting for another process" in said.text)  # pip has the lock of the stage it outlives
     finally:
-        for process in (pip, *pip.parents()[:1]):
+        for process in kept:
             process.send_signal(signal.SIGCONT)
-    out, err = again.communicate(timeout=120)
-    assert again.returncode == 0, out + err
+    again.wait(300)
+    err = said.all()
+    assert again.returncode == 0, err
     assert "making the environment" in err
     assert "pinning" not in err
     assert reasons(made) == {"entropy:below 3.0 bits by NumPy 1.26.3"}
@@ -203,6 +208,26 @@ def test_a_plugin_of_the_shared_environment_has_none(own: Callable[..., Installe
     environment.lock([entry])
     assert not Path("environments").exists()
     assert environment.versions([entry])("numpy") == identity.installed_version("numpy")
+
+
+class _Said:
+    """What a process prints to its stderr, read while it runs."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        assert process.stderr is not None
+        self._lines = process.stderr
+        self.text = ""
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def _read(self) -> None:
+        for line in self._lines:
+            self.text += line
+
+    def all(self) -> str:
+        """Once it has ended."""
+        self._thread.join(60)
+        return self.text
 
 
 def _started(made: Workspace) -> int:
