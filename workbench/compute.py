@@ -73,6 +73,9 @@ class ComputeConfig(BaseModel):
     """Entry of params.yaml, or section of it, such as ``align`` → minutes after which such a stage is ended as failed."""
     stall_minutes: float | None = Field(None, gt=0)
     """Minutes without a sign of progress after which any stage is ended as failed; null for never."""
+    loss_spike: float | None = Field(10.0, gt=0)
+    """Training ends as failed where the loss of a step is above the median of the last steps by more than so many of their
+    standard deviations, and by more than 1; null for never."""
 
     def time_limit(self, address: str) -> float | None:
         """Seconds that the stage of an entry may run; its own limit goes before that of its section."""
@@ -87,13 +90,15 @@ class ComputeConfig(BaseModel):
 
 @dataclass(frozen=True)
 class Compute:
-    """The resolved choice. All of it may change bits, so all of it is part of the machine's fingerprint."""
+    """The resolved choice. What of it may change bits is part of the machine's fingerprint."""
 
     device: Literal["cpu", "cuda"]
     threads: int
     precision: Precision
     determinism: Determinism = "machine"
     attention: Attention = "auto"
+    loss_spike: float | None = 10.0
+    """It decides whether a training ends, never what it ends with."""
 
     @property
     def attn_implementation(self) -> str | None:
@@ -139,11 +144,11 @@ def choose(config: ComputeConfig, *, own_environment: bool = False) -> Compute:
         raise ComputeError(f"threads is {threads}", f"{COMPUTE_FILE}, key threads", "use 1 or more, or `auto`")
     precision: Precision = config.precision if config.precision != "auto" else _best_precision(device)
     attention: Attention = "eager" if device == "cpu" and config.attention == "auto" else config.attention
-    return Compute(device, threads, precision, attention=attention)
+    return Compute(device, threads, precision, attention=attention, loss_spike=config.loss_spike)
 
 
 def _choose_portable(config: ComputeConfig) -> Compute:
-    chosen = Compute("cpu", 1, "fp32", "portable", "eager")
+    chosen = Compute("cpu", 1, "fp32", "portable", "eager", config.loss_spike)
     for key in ("device", "threads", "precision", "attention"):
         asked, portable = getattr(config, key), getattr(chosen, key)
         if asked not in ("auto", portable):

@@ -66,6 +66,8 @@ class StageStarted(Event):
     """DVC's experiment name, if any."""
     resumed_from: str = ""
     """The checkpoint that training continues from, if any."""
+    passed_over: list[str] = field(default_factory=list)
+    """Newer checkpoints, each with what is wrong with it."""
     reproduces: str = ""
     """The tracker's name of the run that this one repeats, if any."""
     guard: int = 0

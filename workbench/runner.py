@@ -34,7 +34,7 @@ from workbench import (
     untouched,
 )
 from workbench.artifacts.formats import FORMATS, rows_and_columns
-from workbench.checkpoints import newest_complete
+from workbench.checkpoints import look
 from workbench.commit import move_into_place, remove
 from workbench.console import Console
 from workbench.errors import ArtifactError, PipelineError, PluginError
@@ -177,7 +177,7 @@ def _execute(root: Path, plan: Plan, session: Session, console: Console, pulse: 
     (scratch / "work").mkdir(parents=True)
     checkpoints = main / STATE_FOLDER / "checkpoints" / plan.fingerprint
     before = untouched.look(root, plan.name, plan.resolved.entry.address, plan.locked, plan.artifacts, plan.written, started)
-    journal.write(_started(plan, journal.run, session.id, root, started, newest_complete(checkpoints)))
+    journal.write(_started(plan, journal.run, session.id, root, started, checkpoints))
     pulse.begin(journal.run, plan.fingerprint, failure.plugins_of(plan.resolved))
     listeners = _Listeners(journal, console, pulse)
     try:
@@ -239,7 +239,9 @@ def _make_run(plan: Plan, listeners: _Listeners, scratch: Path, checkpoints: Pat
     return Run(plan.name, plan.resolved.entry.seed, plan.compute, scratch, checkpoints, listeners)
 
 
-def _started(plan: Plan, run: str, session: str, root: Path, now: float, checkpoint: Path | None) -> events.StageStarted:
+def _started(plan: Plan, run: str, session: str, root: Path, now: float, checkpoints: Path) -> events.StageStarted:
+    found = look(checkpoints)
+    parts = sorted({path.parent for path in checkpoints.rglob("checkpoint-*")} - {checkpoints})  # of a stage that trains twice
     return events.StageStarted(
         run=run,
         time=now,
@@ -261,7 +263,8 @@ def _started(plan: Plan, run: str, session: str, root: Path, now: float, checkpo
         command=shlex.join(["python", "-m", "workbench", *sys.argv[1:]]),
         directory=str(root),
         experiment=os.environ.get("DVC_EXP_NAME", ""),
-        resumed_from=checkpoint.name if checkpoint else "",
+        resumed_from=found.newest.name if found.newest else "",
+        passed_over=[*found.passed_over, *(f"{part.name}/{problem}" for part in parts for problem in look(part).passed_over)],
         reproduces=reproduction()[1],
     )
 

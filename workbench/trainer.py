@@ -1,11 +1,10 @@
-"""What every training plugin built on transformers' Trainer shares: settings, log, checkpoints, and a stop at NaN.
+"""What every training plugin built on transformers' Trainer shares: settings, log, checkpoints, and a watch on its numbers.
 
 Importing this module imports torch and transformers; plugins import it inside their domain method.
 """
 
 from __future__ import annotations
 
-import math
 import resource
 import time
 from collections.abc import Mapping, Sequence
@@ -25,9 +24,10 @@ from transformers import (
 )
 from transformers.utils.logging import disable_progress_bar
 
-from workbench.checkpoints import newest_complete, seal
-from workbench.errors import ParamsError, TrainingError
+from workbench.checkpoints import drop_newer, keep_newest, newest_complete, seal
+from workbench.errors import ParamsError
 from workbench.kinds.training import write_training_log
+from workbench.vitals import FILE, Vitals
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -38,6 +38,11 @@ if TYPE_CHECKING:
 RATES = {"epoch", "num_tokens", "total_flos", "step_time"}
 """Numbers that trainers log and that are no results; TRL counts ``num_tokens`` from zero in a resumed run."""
 MEBIBYTE = 1 << 20
+STATE_FILE = "trainer_state.json"
+NEEDED = (STATE_FILE, "*.safetensors", "optimizer.pt", "scheduler.pt", "rng_state*.pth", FILE)
+"""Files without which the Trainer would go on from a checkpoint all the same, as if they were new."""
+KEPT = 2
+"""Checkpoints: the newest, and the one before in case the newest is damaged."""
 
 
 def common_arguments(run: Run, *, steps: int, logging_steps: int, save_steps: int) -> dict[str, Any]:
@@ -63,7 +68,6 @@ def common_arguments(run: Run, *, steps: int, logging_steps: int, save_steps: in
         "logging_nan_inf_filter": False,  # it would log a NaN loss as 0.0
         "save_strategy": "steps",
         "save_steps": save_steps,
-        "save_total_limit": 2,
         "report_to": [],
         "disable_tqdm": True,
         "dataloader_num_workers": 0,
@@ -99,7 +103,7 @@ def set_up_torch(run: Run) -> None:
 
 
 def in_memory(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> Dataset:
-    """The given columns of the rows as a dataset that leaves nothing on disk.
+    """The given columns of the rows, and their ``id``, as a dataset that leaves nothing on disk.
 
     A cache that was made with another tokenizer would go unnoticed.
     """
@@ -107,18 +111,39 @@ def in_memory(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> Data
 
     datasets.disable_caching()
     datasets.disable_progress_bars()
-    return datasets.Dataset.from_list([{name: row[name] for name in columns} for row in rows])
+    return datasets.Dataset.from_list([{name: row[name] for name in ("id", *columns) if name in row} for row in rows])
 
 
 def train(trainer: Trainer, run: Run) -> None:
     """Train to the last step, from the newest complete checkpoint where a killed run left one.
 
+    Args:
+        trainer: as its constructor has left it, a :class:`Reporter` among its callbacks. What its data set says of its rows in
+            the column ``id``, or by ``ids_at`` (:class:`workbench.vitals.Sourced`), stands in errors.
+        run: the stage's.
+
     Raises:
-        TrainingError: the loss is not finite.
+        TrainingError: the loss, a gradient or a weight is not finite, or the loss has shot up.
     """
     trainer.remove_callback(PrinterCallback)  # the run tells what there is to tell
-    checkpoint = newest_complete(run.checkpoints)
+    checkpoint = newest_complete(run.checkpoints, NEEDED)
+    drop_newer(run.checkpoints, checkpoint)
+    if checkpoint and _read_state(checkpoint).global_step >= trainer.args.max_steps:
+        _take(trainer, checkpoint)  # the Trainer would train one step more
+        return
+    trainer.add_callback(Sealer(Vitals(trainer, run, checkpoint)))
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+
+
+def _read_state(checkpoint: Path) -> TrainerState:
+    return TrainerState.load_from_json(str(checkpoint / STATE_FILE))
+
+
+def _take(trainer: Trainer, checkpoint: Path) -> None:
+    """Put a trainer where it was when it had written its last checkpoint."""
+    trainer.state = _read_state(checkpoint)
+    trainer._load_from_checkpoint(str(checkpoint))  # noqa: SLF001 - there is no public way that trains no step
+    trainer._load_rng_state(str(checkpoint))  # noqa: SLF001
 
 
 def save(trainer: Trainer, tokenizer: PreTrainedTokenizerBase, out: Path, tokens_per_step: int | None = None) -> None:
@@ -146,7 +171,7 @@ def training_rows(state: TrainerState, tokens_per_step: int | None) -> list[dict
 
 
 class Reporter(TrainerCallback):
-    """Tells a run the progress and the numbers of each logged step, seals checkpoints, and stops at a loss that is not finite."""
+    """Tells a run the progress and the numbers of each logged step."""
 
     def __init__(self, run: Run, label: str, tokens_per_step: int | None = None) -> None:
         self._run, self._label, self._tokens_per_step = run, label, tokens_per_step
@@ -158,10 +183,8 @@ class Reporter(TrainerCallback):
         self._clock, self._step = time.monotonic(), state.global_step
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
-        """Report progress. The last step is not checkpointed: its model is the output."""
+        """Report progress."""
         self._run.progress(state.global_step, state.max_steps, "steps", self._label)
-        if state.global_step >= state.max_steps:
-            control.should_save = False
 
     def on_log(
         self,
@@ -174,12 +197,6 @@ class Reporter(TrainerCallback):
         """Pass on the logged numbers, with throughput and memory, which vary from run to run."""
         # TRL logs None for a reward that scored no answer.
         values = {name: float(value) for name, value in (logs or {}).items() if name not in RATES and value is not None}
-        if not all(math.isfinite(values.get(name, 0.0)) for name in ("loss", "grad_norm")):
-            raise TrainingError(
-                f"the loss is {values.get('loss')} and the gradient norm {values.get('grad_norm')} at step {state.global_step}",
-                f"stage {self._run.stage}",
-                "lower learning_rate or raise warmup in params.yaml; the newest finite checkpoint is kept",
-            )
         if "loss" not in values:
             return
         seconds, steps = time.monotonic() - self._clock, state.global_step - self._step
@@ -191,6 +208,17 @@ class Reporter(TrainerCallback):
         values["peak_memory_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / MEBIBYTE
         self._run.log(values, state.global_step)
 
+
+class Sealer(TrainerCallback):
+    """Makes a checkpoint one that can be resumed from, and only then removes older ones."""
+
+    def __init__(self, vitals: Vitals) -> None:
+        self._vitals = vitals
+
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
-        """Write the manifest, which makes the checkpoint one that can be resumed from."""
-        seal(Path(args.output_dir) / f"checkpoint-{state.global_step}")
+        """Complete the checkpoint and write its manifest."""
+        folder = Path(args.output_dir)
+        checkpoint = folder / f"checkpoint-{state.global_step}"
+        self._vitals.save(checkpoint)
+        seal(checkpoint)
+        keep_newest(folder, KEPT)

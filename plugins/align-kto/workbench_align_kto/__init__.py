@@ -130,8 +130,8 @@ def _parted(pairs: Rows, batch_size: int) -> list[dict[str, Any]]:
     parted = []
     for start in range(0, len(pairs), batch_size):
         batch = pairs[start : start + batch_size]
-        parted += [{"prompt": pair["prompt"], "completion": pair["chosen"], "label": True} for pair in batch]
-        parted += [{"prompt": pair["prompt"], "completion": pair["rejected"], "label": False} for pair in batch]
+        for side, label in (("chosen", True), ("rejected", False)):
+            parted += [{"id": pair["id"], "prompt": pair["prompt"], "completion": pair[side], "label": label} for pair in batch]
     return parted
 
 

@@ -16,7 +16,7 @@ from trl import RewardConfig, RewardTrainer
 from trl.trainer.reward_trainer import suppress_seqcls_warning
 
 from workbench import trainer as shared
-from workbench.checkpoints import newest_complete, seal
+from workbench.checkpoints import newest_complete
 from workbench.optimizers import build
 from workbench.run import Run, Value
 
@@ -47,8 +47,6 @@ def obtain(model: Path, tokenizer: PreTrainedTokenizerBase, rows: Sequence[Any],
         part = RewardModelRun(run.stage, run.seed, run.compute, run.scratch, folder, run.listener, run.summary)
         trainer = _trainer(_load(model, tokenizer), tokenizer, rows, config, part)
         shared.train(trainer, part)
-        trainer.model.save_pretrained(finished)
-        seal(finished)
     reward_model = _load(finished, tokenizer)
     reward_model.config.name_or_path = NAME  # what TRL calls it, wherever it was loaded from
     return reward_model.to(run.compute.device).eval()

@@ -20,8 +20,9 @@ TEXTS_PER_BATCH = 1_000
 class Sequences(Dataset[dict[str, torch.Tensor]]):
     """Training sequences; item i has ``input_ids`` and ``labels``, both (context_length,), labels not shifted."""
 
-    def __init__(self, tokens: np.ndarray) -> None:
+    def __init__(self, tokens: np.ndarray, starts: np.ndarray, corpus: Corpus) -> None:
         self.tokens = tokens  # (sequences, context_length)
+        self._starts, self._corpus = starts, corpus  # (documents,): where each begins in the stream, in tokens
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -29,6 +30,13 @@ class Sequences(Dataset[dict[str, torch.Tensor]]):
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
         ids = torch.from_numpy(self.tokens[index].astype(np.int64))
         return {"input_ids": ids, "labels": ids}
+
+    def ids_at(self, position: int) -> list[str]:
+        """Ids of the documents that a sequence has tokens of."""
+        begin = position * self.tokens.shape[1]
+        first = np.searchsorted(self._starts, begin, side="right") - 1
+        end = np.searchsorted(self._starts, begin + self.tokens.shape[1], side="left")
+        return list(islice((row["id"] for row in self._corpus.rows(["id"])), first, end))
 
 
 def pack(corpus: Corpus, tokenizer: Path, separator: int, context_length: int) -> Sequences:
@@ -47,7 +55,8 @@ def pack(corpus: Corpus, tokenizer: Path, separator: int, context_length: int) -
             str(corpus.path),
             "lower pretrain.with.context_length, or train on more text",
         )
-    return Sequences(stream[: count * context_length].reshape(count, context_length))
+    starts = np.cumsum([0, *(len(piece) for piece in pieces[:-1])])
+    return Sequences(stream[: count * context_length].reshape(count, context_length), starts, corpus)
 
 
 def _encoded(corpus: Corpus, tokenizer: Tokenizer) -> Iterator[list[int]]:

@@ -497,6 +497,7 @@ def _stage_tags(event: events.StageStarted, session: Run | None) -> dict[str, An
         tags.STARTED: repr(event.time),
         tags.EXPERIMENT: event.experiment,
         tags.RESUMED_FROM: event.resumed_from,
+        tags.PASSED_OVER: "; ".join(event.passed_over),
         tags.REPRODUCES: event.reproduces,
         tags.INPUTS: description.as_records([asdict(artifact) for artifact in event.inputs]),
         **{tags.input_digest(artifact.path): artifact.digest for artifact in event.inputs},

@@ -223,6 +223,7 @@ def _facts(event: events.StageStarted) -> list[Mapping[str, object]]:
         "session": event.session,
         "experiment": event.experiment,
         "continued from": event.resumed_from,
+        "checkpoints": "; ".join(event.passed_over),
     }
     return [{"": name, " ": value} for name, value in facts.items() if value != ""]
 
