@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -65,10 +66,25 @@ def check(root: Path, calls: Sequence[StageCall], resolved: Sequence[Resolved]) 
         if call.entry not in stages:
             fix = f"add the section to params.yaml or remove the stage; there is {', '.join(stages)}"
             raise PipelineError(f"it runs {call.entry!r}, which params.yaml lacks", _where(call), fix)
+        require_inside(root, call.outs, _where(call))
         _check_flows(call, stages[call.entry])
         _check_lists(call, stages[call.entry])
     _check_origins(root, calls)
     _check_formats(calls, stages)
+
+
+def require_inside(root: Path, outs: Iterable[str | Path], where: str) -> None:
+    """Refuse outputs outside the workspace, or the workspace itself: DVC would remove what is there, and keep nothing of it.
+
+    Links are not followed: a folder of the workspace may lie on another disk.
+
+    Raises:
+        PipelineError: names the path.
+    """
+    top = Path(os.path.abspath(root))  # noqa: PTH100 - resolve() would follow the links
+    for out in outs:
+        if top not in Path(os.path.abspath(top / out)).parents:  # noqa: PTH100
+            raise PipelineError(f"it writes {out}, outside the workspace", where, f"give a path below {PIPELINE_FILE}'s folder")
 
 
 def _check_origins(root: Path, calls: Sequence[StageCall]) -> None:

@@ -145,6 +145,8 @@ def _plan(root: Path, name: str, resolved: Resolved, locked: Locked, flows: Mapp
     outputs = {flow: Path(flows[flow]) for flow in stage.outputs if flow in flows}
     for flow in {*stage.inputs, *stage.outputs} - {*inputs, *outputs} - stage.optional:
         raise PipelineError(f"--{flow} PATH is missing", f"stage {resolved.entry.address}", "`workbench check` explains")
+    metrics = Path(flows["metrics"]) if "metrics" in flows else None
+    pipeline.require_inside(root, [*outputs.values(), *([metrics] if metrics else [])], f"stage {resolved.entry.address}")
     recorded = digests.locked_stages(root)
     artifacts = [_input(root, name, flow, stage.inputs[flow], path, recorded) for flow, path in inputs.items()]
     here = machine.fingerprint(chosen)
@@ -152,7 +154,6 @@ def _plan(root: Path, name: str, resolved: Resolved, locked: Locked, flows: Mapp
     identity.append(here if stage.machine_dependent else None)
     if (repeated := reproduction())[0]:
         identity.append(repeated)  # it goes on from nothing that another run has left
-    metrics = Path(flows["metrics"]) if "metrics" in flows else None
     return Plan(name, resolved, locked, record, inputs, outputs, metrics, chosen, here, artifacts, machine.digest(identity))
 
 
