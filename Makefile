@@ -11,7 +11,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export HF_HUB_DISABLE_TELEMETRY := 1
 export DO_NOT_TRACK := 1
 
-.PHONY: help setup repro test slow faults lint ui claim bench bench-training bench-grpo screenshots docs clean
+.PHONY: help setup repro test slow faults lint ui claim bench bench-training bench-tracking bench-grpo screenshots docs clean
 
 help:
 	@echo "make repro        set up and run the pipeline (dvc repro)"
@@ -22,6 +22,7 @@ help:
 	@echo "make lint         ruff and mypy"
 	@echo "make bench        print what each stage took, and the workbench's own cost (after make repro)"
 	@echo "make bench-training  compare training speed with peers"
+	@echo "make bench-tracking  what tracking costs a training, with MLflow's server up and down, in ten minutes"
 	@echo "make bench-grpo   show that GRPO teaches arithmetic, in some minutes"
 	@echo "make docs         write docs/reference.md from the code"
 	@echo "make screenshots  take the pictures of the docs with a real browser"
@@ -65,6 +66,9 @@ bench: setup
 
 bench-training: setup
 	python benchmarks/training.py
+
+bench-tracking: setup
+	python benchmarks/tracking.py
 
 bench-grpo: setup
 	PYTHONPATH=plugins/align-grpo:plugins/reward-exact-answer python benchmarks/grpo.py

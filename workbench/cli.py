@@ -39,7 +39,7 @@ def resolve() -> None:
     """Check params.yaml, compute.yaml, dvc.yaml and all plugins; write plugins.lock.json."""
     from workbench.resolve import resolve as resolve_all
     from workbench.session import current_session, main_root
-    from workbench.watcher import ensure_watcher
+    from workbench.watcher import ensure_watcher, left_behind
 
     content = resolve_all(Path.cwd())
     for address, moved in content.get("moved", {}).items():
@@ -47,6 +47,8 @@ def resolve() -> None:
             named = ", ".join(moved["plugins"])
             typer.echo(f"warning: {address}: the code of {named} has moved, and `rerun: warn` keeps the result", err=True)
     root = main_root(Path.cwd())
+    for warning in left_behind(root):
+        typer.echo(f"earlier sessions: {warning}", err=True)
     ensure_watcher(root, current_session(Path.cwd()))
 
 

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import pluggy
 
-from workbench import events
+from workbench import events, redaction
 from workbench.events import AnyEvent
 from workbench.hookspecs import TrackerHooks
 from workbench.journal import read_events
@@ -21,6 +21,8 @@ from workbench.session import STATE_FILE
 
 OPENED = "_opened.jsonl"
 CLOSED = "_closed.jsonl"
+TROUBLE_FILE = "trouble.json"
+"""File, in a session's folder, of why a tracker does not take its journals; gone once it does."""
 OBSERVED = ".observed.jsonl"
 """Suffix of the journal that the watcher keeps beside a run's own."""
 ATTEMPTS = 3
@@ -57,6 +59,7 @@ class Feed:
         self._journals: Sequence[Path] = ()
         self._opened = False
         self._failures = 0
+        self._took = False
         self._retry_at = 0.0
 
     def deliver(self, journals: Sequence[Path]) -> bool:
@@ -76,8 +79,11 @@ class Feed:
             self._retry_at = time.monotonic() + min(2.0**self._failures, 60.0)
             log = _log.error if self._failures > 1 else _log.exception
             log("tracker %s: %s: %s; it is tried again", self._tracker.name, type(error).__name__, error)
+            save_trouble(self._folder, self._tracker.name, error)
             return False
-        self._failures = 0
+        if self._failures or not self._took:
+            forget_trouble(self._folder, self._tracker.name)
+        self._failures, self._took = 0, True
         return True
 
     def retry_now(self) -> None:
@@ -181,6 +187,30 @@ def links_of(folder: Path, run: str) -> dict[str, str]:
 
 def _save_link(folder: Path, run: str, tracker: str, link: str) -> None:
     _write_json(folder / f"{run}.links.json", {**links_of(folder, run), tracker: link})
+
+
+def save_trouble(folder: Path, tracker: str, error: Exception) -> None:
+    """Keep why a tracker does not take a session, for the stages to say; without secrets, since it is shown."""
+    _write_json(folder / TROUBLE_FILE, {**troubles_of(folder), tracker: redaction.text(str(error) or type(error).__name__)})
+
+
+def forget_trouble(folder: Path, tracker: str) -> None:
+    """Note that a tracker takes a session again."""
+    found = troubles_of(folder)
+    if found.pop(tracker, None) is not None:
+        _write_json(folder / TROUBLE_FILE, found)
+
+
+def troubles_of(folder: Path) -> dict[str, str]:
+    """Tracker → why it did not take the session's journals when it was last tried."""
+    return _read_json(folder / TROUBLE_FILE)
+
+
+def seconds_behind(folder: Path, run: str, tracker: str) -> float:
+    """How long the oldest event of a run's journal has waited that the tracker has not got; 0 when it has got all."""
+    journal = folder / f"{run}.jsonl"
+    found, _ = read_events(journal, _load_offsets(folder).get(tracker, {}).get(journal.name, 0), limit=1)
+    return time.time() - cast("events.Event", found[0]).time if found else 0.0
 
 
 def hooks_of(tracker: Tracker[Any]) -> Any:

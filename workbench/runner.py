@@ -49,7 +49,7 @@ from workbench.processes import process_start
 from workbench.pulse import Pulse
 from workbench.run import Cell, Chart, Generation, Run, Value
 from workbench.session import Session, current_session, guard_above, main_root, reproduction
-from workbench.watcher import ensure_watcher, wait_for_link
+from workbench.watcher import ensure_watcher, wait_for_link, warnings
 
 STATE_FOLDER = Path(".workbench")
 
@@ -211,6 +211,8 @@ def _execute(root: Path, plan: Plan, session: Session, console: Console, pulse: 
     journal.close()
     pulse.end(0)
     console.say(f"done in {seconds:.1f} s; {wait_for_link(main, session, journal.run)}")
+    for warning in warnings(main, session.id, journal.run):
+        console.say(warning)
 
 
 def _readable(root: Path, plan: Plan, scratch: Path) -> dict[str, Path]:

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, cast
@@ -32,12 +33,18 @@ if TYPE_CHECKING:
 POLL_SECONDS = 0.4
 FINAL_ATTEMPTS = 3
 LINK_SECONDS = 2.0
+BEHIND_SECONDS = 10.0
+"""By which a tracker may be behind a stage that ends before that is said."""
+_LONGEST_LINE = 300
+"""Characters of a tracker's error that a stage shows; the log has all."""
 _PENDING = ".pending"
 _LOCK_FILE = "watcher.lock"
 _LOG_FILE = "watcher.log"
 _NICE = 5
 _PATIENCE = 2.0
 """Seconds in which a starting watcher outlasts those that only ask whether there is one."""
+_ANY = "of any name"
+"""Stands for a tracker where none can be loaded."""
 _log = logging.getLogger("workbench.watcher")
 
 
@@ -81,16 +88,42 @@ def wait_for_watcher(root: Path, session: str, timeout: float) -> bool:
 def wait_for_link(root: Path, session: Session, run: str, timeout: float = LINK_SECONDS) -> str:
     """What the trackers call a run, or how to bring it to them when none has taken it in time."""
     from workbench import compute
-    from workbench.feed import links_of
+    from workbench.feed import links_of, troubles_of
 
     names = compute.load_config(root).trackers
     folder = folder_of(root, session.id)
     deadline = time.monotonic() + timeout
-    while len(links := links_of(folder, run)) < len(names) and time.monotonic() < deadline and _is_watched(folder):
+    while not links_of(folder, run).keys() | troubles_of(folder).keys() >= set(names):
+        if time.monotonic() > deadline or not _is_watched(folder):
+            break
         time.sleep(0.05)
-    if links or not names:
-        return ", ".join(links.values()) or "no tracker is configured"
-    return f"run {run}; the tracker has not taken it yet (`workbench sync` makes sure)"
+    if not names:
+        return "no tracker is configured"
+    return (
+        ", ".join(links_of(folder, run).values()) or f"run {run}; the tracker has not taken it yet (`workbench sync` makes sure)"
+    )
+
+
+def warnings(root: Path, session: str, run: str = "") -> list[str]:
+    """What keeps the trackers from taking a session, and a run of it, each with where to look and how to mend it."""
+    from workbench import compute
+    from workbench.errors import WorkbenchError
+    from workbench.feed import seconds_behind, troubles_of
+
+    folder = folder_of(root, session)
+    said = {name: f"does not take the record: {_first_line(why)}" for name, why in troubles_of(folder).items()}
+    for name in compute.load_config(root).trackers if run else ():
+        if name not in said and (seconds := seconds_behind(folder, run, name)) > BEHIND_SECONDS:
+            said[name] = f"is {seconds:,.0f} s behind with the record"
+    where = f"compute.yaml, key trackers; {folder / _LOG_FILE}"
+    fix = "nothing is lost, the journal has all of it: see that the store can be reached, then run `workbench sync`"
+    return [f"warning: {WorkbenchError(f'tracker {name} {what}', where, fix)}" for name, what in said.items()]
+
+
+def left_behind(root: Path) -> list[str]:
+    """Warnings of the sessions that have ended and that a tracker does not take, the newest of each kind of trouble."""
+    found = {text.splitlines()[0]: text for name in pending(root) if not _is_running(root, name) for text in warnings(root, name)}
+    return [*found.values()]
 
 
 def sync(root: Path, wait: float = 60.0) -> int:
@@ -131,10 +164,6 @@ def watch(root: Path, session: str) -> None:
     with _exclusive(folder_of(root, session), patience=_PATIENCE) as free:
         if not free:
             return
-        others = [name for name in pending(root) if name != session and not _is_running(root, name)]
-        if others:
-            _log.info("completing %d earlier sessions", len(others))
-            _catch_up(root, others, wait=0.0)
         _follow(root, session)
 
 
@@ -145,6 +174,13 @@ def main(arguments: Sequence[str]) -> None:
     os.nice(_NICE)
     root, session = arguments
     watch(Path(root), session)
+
+
+def _complete_others(root: Path, session: str) -> None:
+    others = [name for name in pending(root) if name != session and not _is_running(root, name)]
+    if others:
+        _log.info("completing %d earlier sessions", len(others))
+        _catch_up(root, others, wait=0.0)
 
 
 def _catch_up(root: Path, names: Iterable[str], wait: float) -> int:
@@ -180,13 +216,17 @@ def _follow(root: Path, session: str) -> None:
 
     observer = Observer(root, sessions.load(root, session))
     feeds = _Feeds(root, folder_of(root, session))
-    while True:
-        observer.look()
-        if observer.is_over():
-            break
-        if observer.is_open():
-            feeds.deliver(observer.journals())
-        time.sleep(POLL_SECONDS)
+    with ThreadPoolExecutor(1) as courier:  # a store that keeps us waiting must not keep us from looking
+        delivery: Future[object] = courier.submit(_complete_others, root, session)
+        while True:
+            observer.look()
+            if observer.is_over():
+                break
+            if observer.is_open() and delivery.done():
+                delivery.result()
+                delivery = courier.submit(feeds.deliver, observer.journals())
+            time.sleep(POLL_SECONDS)
+        delivery.result()
     _finish(root, session, observer, feeds, FINAL_ATTEMPTS)
 
 
@@ -264,15 +304,17 @@ class _Feeds:
     def _load(self) -> None:
         from workbench import compute, host
         from workbench.errors import WorkbenchError
-        from workbench.feed import Feed
+        from workbench.feed import Feed, forget_trouble, save_trouble
 
         self._loaded = True
         try:
             trackers = host.load_trackers(self._root, compute.load_config(self._root).trackers)
-        except WorkbenchError:
+        except WorkbenchError as error:
             self._broken = True
             _log.exception("no tracker can be loaded")
+            save_trouble(self._folder, _ANY, error)
             return
+        forget_trouble(self._folder, _ANY)
         self._feeds = [Feed(self._root, self._folder, cast("Tracker[Any]", tracker)) for tracker in trackers]
 
 
@@ -281,6 +323,11 @@ def _is_running(root: Path, session: str) -> bool:
         return False
     record = sessions.load(root, session)
     return is_alive(record.pid, record.process_started)
+
+
+def _first_line(text: str) -> str:
+    line = text.strip().partition("\n")[0]
+    return line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]}…"
 
 
 def _pending_file(root: Path, session: str) -> Path:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from fake_dvc import Step, Workspace
+from workbench_tracker_mlflow.store import Store
 from workbench_tracker_mlflow.tracker import MlflowTracker
 
 from workbench import digests, watcher
@@ -222,3 +223,19 @@ def test_the_ui_is_served_on_loopback_and_opens_the_runs(workspace: Workspace, s
     tags = store.client.get_experiment(store.experiment).tags
     assert "tags.`results`" in json.loads(tags["mlflow.sharedViewState.workbench"])["selectedColumns"]
     assert store.run("pretrain").data.tags["results"] == "loss 2"
+
+
+def test_of_a_run_that_a_resent_request_has_made_twice_the_one_in_use_stays(
+    workspace: Workspace, store: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "")  # MLflow sets it, and this takes it back
+    opened = Store(workspace.root, "workbench-default")
+    wanted = {"workbench.run": "r-twice"}
+    used, *others = (store.client.create_run(store.experiment, 0, wanted).info.run_id for _ in range(3))
+    store.client.set_tag(used, "mlflow.note.content", "begun")
+    for _ in range(2):
+        found = opened.one(wanted)
+        assert found is not None
+        assert found.info.run_id == used
+    assert {store.client.get_run(run).info.lifecycle_stage for run in others} == {"deleted"}
+    store.client.delete_run(used)  # the other tests know nothing of it

@@ -7,14 +7,13 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 from urllib.error import HTTPError, URLError
-from urllib.parse import urlsplit
 from urllib.request import urlopen
 
+from workbench_tracker_mlflow.outage import SQLITE, shown
 from workbench_tracker_mlflow.store import tracking_uri
 
 TIMEOUT = 2.0
 """Seconds that a server or a lock on the database may take."""
-_SQLITE = "sqlite:///"
 _LARGE = 1 << 28
 """Bytes of a database from which reading all of it takes longer than a check may."""
 
@@ -26,13 +25,11 @@ def check(workspace: Path) -> str:
         ConnectionError: it takes no runs.
     """
     uri = tracking_uri(workspace)
-    if uri.startswith(_SQLITE):
-        return _check_file(Path(uri.removeprefix(_SQLITE)))
-    parts = urlsplit(uri)
-    shown = f"{parts.scheme}://{parts.hostname}{f':{parts.port}' if parts.port else ''}"  # without credentials
-    if parts.scheme in ("http", "https"):
-        return _check_server(uri, shown)
-    return f"{shown}, which only MLflow itself could ask; `workbench sync` does"
+    if uri.startswith(SQLITE):
+        return _check_file(Path(uri.removeprefix(SQLITE)))
+    if uri.startswith(("http://", "https://")):
+        return _check_server(uri, shown(uri))
+    return f"{shown(uri)}, which only MLflow itself could ask; `workbench sync` does"
 
 
 def _check_file(file: Path) -> str:
@@ -51,13 +48,13 @@ def _check_file(file: Path) -> str:
     return f"{file}, {runs} runs"
 
 
-def _check_server(uri: str, shown: str) -> str:
+def _check_server(uri: str, address: str) -> str:
     try:
         with urlopen(f"{uri.rstrip('/')}/health", timeout=TIMEOUT):  # noqa: S310 - http or https, as was looked
-            return f"{shown} answers"
+            return f"{address} answers"
     except HTTPError as error:
         if error.code < 500:
-            return f"{shown} answers, with status {error.code}"
-        raise ConnectionError(f"{shown} answers with status {error.code}") from error
+            return f"{address} answers, with status {error.code}"
+        raise ConnectionError(f"{address} answers with status {error.code}") from error
     except (URLError, OSError) as error:
-        raise ConnectionError(f"{shown} does not answer: {getattr(error, 'reason', error)}") from error
+        raise ConnectionError(f"{address} does not answer: {getattr(error, 'reason', error)}") from error

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from workbench_tracker_mlflow import tags
+from workbench_tracker_mlflow import outage, tags
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric, Param, Run
@@ -32,6 +32,7 @@ _SETTINGS = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
 }
+_log = logging.getLogger(__name__)
 _LAST_WRITE = "workbench.last_write"
 VIEW = "workbench"
 """Name of the saved view of the table of runs; a UI's address asks for it with ``viewStateShareKey``."""
@@ -52,11 +53,12 @@ class Store:
     def __init__(self, workspace: Path, experiment: str) -> None:
         for name, value in _SETTINGS.items():
             os.environ.setdefault(name, value)
+        self.uri = tracking_uri(workspace)
+        outage.require_listening(self.uri)
         from mlflow import set_tracking_uri
         from mlflow.tracking import MlflowClient
 
         logging.getLogger("alembic").setLevel(logging.WARNING)
-        self.uri = tracking_uri(workspace)
         set_tracking_uri(self.uri)  # some of MLflow's own parts ask for the process's store and would look for ./mlruns
         with _alone(workspace):  # processes that create the schema at the same time fail
             self.client: MlflowClient = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
@@ -77,6 +79,24 @@ class Store:
         text = " and ".join(f"tags.`{name}` = '{_quoted(value)}'" for name, value in wanted.items())
         order = ["attributes.start_time DESC"]
         return list(self.client.search_runs([self.experiment], text, max_results=limit, order_by=order))
+
+    def one(self, wanted: Mapping[str, str]) -> Run | None:
+        """The run that has these tags, where no two should; None where there is none.
+
+        MLflow sends a request again that a slow server has not answered, and the server may then carry out both. Of the runs
+        that this has made, all but the one that is in use are deleted.
+        """
+        found = self.find(wanted, limit=10)
+        if not found:
+            return None
+        used = next((run for run in found if tags.NOTE in run.data.tags), found[0])
+        for run in found:
+            if run is not used:
+                _log.warning(
+                    "run %s is deleted: a request that was sent twice has made it beside %s", run.info.run_id, used.info.run_id
+                )
+                self.client.delete_run(run.info.run_id)
+        return used
 
     def set_tags(self, run: str, values: Mapping[str, str]) -> None:
         """Set many tags with few calls."""
@@ -108,13 +128,14 @@ class Store:
     def guarded(self) -> Iterator[None]:
         """Turn an error that comes from the store, not from what is written, into ConnectionError.
 
-        MLflow raises the same exceptions for a server that is down, a full disk and a bad value; a small write tells.
+        MLflow raises many exceptions for a server that is down, a full disk and a bad value; where it is not plain which, a
+        small write tells.
         """
         try:
             yield
         except Exception as error:
-            if not self._takes_writes():
-                raise ConnectionError(f"{self.uri} takes no writes: {error}") from error
+            if outage.is_outage(error) or not self._takes_writes():
+                raise ConnectionError(f"{outage.shown(self.uri)} takes no writes: {error}") from error
             raise
 
     def _takes_writes(self) -> bool:

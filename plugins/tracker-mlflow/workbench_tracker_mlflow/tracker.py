@@ -117,8 +117,7 @@ class MlflowTracker(Tracker[MlflowConfig]):
         from workbench_tracker_mlflow import datasets, files, models, params
 
         session = self._session(event.session)
-        found = self.store.find({tags.RUN: event.run})
-        before = found[0] if found else None
+        before = self.store.one({tags.RUN: event.run})
         if before is not None and float(before.data.tags[tags.STARTED]) > event.time:
             self._hand_over(session, before)  # a later attempt is in the store already
             return f"MLflow run {before.info.run_id}"
@@ -310,15 +309,14 @@ class MlflowTracker(Tracker[MlflowConfig]):
             LookupError: its start was never written.
         """
         if run not in self._runs:
-            found = self.store.find({tags.RUN: run})
-            if not found:
+            found = self.store.one({tags.RUN: run})
+            if found is None:
                 raise LookupError(f"run {run} is not in {self.store.uri}")
-            self._runs[run] = found[0].info.run_id
+            self._runs[run] = found.info.run_id
         return self._runs[run]
 
     def _session(self, session: str) -> Run | None:
-        found = self.store.find({tags.SESSION: session, tags.ROLE: "session"})
-        return found[0] if found else None
+        return self.store.one({tags.SESSION: session, tags.ROLE: "session"})
 
     def _children(self, session_run: str) -> list[Run]:
         return self.store.find({tags.PARENT: session_run}, limit=1000)[::-1]
@@ -356,8 +354,9 @@ class MlflowTracker(Tracker[MlflowConfig]):
     def _close(self, run: str, status: str, time: float) -> None:
         self.store.client.set_terminated(run, status, int(time * 1000))
         self._describe_stage(run)
-        session = self.store.client.get_run(run).data.tags.get(tags.PARENT)
-        if session:
+        known = self.store.client.get_run(run).data.tags
+        self.store.one({tags.RUN: known[tags.RUN]})  # the last chance to see that there are two
+        if session := known.get(tags.PARENT):
             self._describe_session(session)
 
     def _log_results(self, run: str, values: Mapping[str, float], time: float) -> None:
