@@ -11,13 +11,14 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export HF_HUB_DISABLE_TELEMETRY := 1
 export DO_NOT_TRACK := 1
 
-.PHONY: help setup repro test slow faults lint ui claim bench bench-training bench-tracking bench-grpo screenshots docs clean
+.PHONY: help setup repro test slow faults container-check lint ui claim bench bench-training bench-tracking bench-grpo screenshots docs clean
 
 help:
 	@echo "make repro        set up and run the pipeline (dvc repro)"
 	@echo "make test         set up and run the tests"
 	@echo "make slow         the tests that make test leaves out"
 	@echo "make faults       inject every fault, and print how many ended right"
+	@echo "make container-check  carry out the Containerfile and environment.yml in a Debian root (as root, on Debian)"
 	@echo "make ui           open the MLflow UI on http://127.0.0.1:5000"
 	@echo "make lint         ruff and mypy"
 	@echo "make bench        print what each stage took, and the workbench's own cost (after make repro)"
@@ -54,6 +55,10 @@ faults: setup
 
 slow: setup
 	HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 pytest -m "slow and not fault" -n auto --dist loadfile
+
+# A mount namespace of its own, so that no mount outlives it.
+container-check: setup
+	unshare --mount python tests/container_check.py
 
 lint: setup
 	ruff check . && ruff format --check . && mypy workbench plugins/*/workbench_*

@@ -320,6 +320,15 @@ def test_environments_and_quarantine(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert worst(project.quarantine(tmp_path)).what.startswith("2.0 MB")
 
 
+def test_an_interpreter_that_can_be_thrown_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert worst(packages.python()).status == "ok"
+    for prefix in ("prefix", "base_prefix"):
+        monkeypatch.setattr(sys, prefix, str(tmp_path))
+    assert "`make setup`" in worst(packages.python()).fix
+    (tmp_path / "conda-meta").mkdir()
+    assert worst(packages.python()).status == "ok"
+
+
 def test_versions_against_the_constraints(tmp_path: Path) -> None:
     assert worst(packages.pins(tmp_path)).status == "ok"
     file = tmp_path / packages.CONSTRAINTS_FILE

@@ -34,7 +34,7 @@ def python() -> Iterator[Check]:
     version = platform.python_version()
     if not SpecifierSet(needed).contains(version, prereleases=True):
         yield Check("python", "fail", f"Python {version} does not meet {needed}", "`rm -r .venv`, then `make setup PYTHON=…`")
-    elif sys.prefix == sys.base_prefix:
+    elif sys.prefix == sys.base_prefix and not Path(sys.prefix, "conda-meta").is_dir():
         yield Check("python", "warn", f"Python {version} of the system, not of a virtual environment", "`make setup` makes one")
     else:
         yield Check("python", "ok", f"Python {version} in {sys.prefix}")
