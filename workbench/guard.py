@@ -29,6 +29,8 @@ LOOK_SECONDS = 0.25
 """Between two looks at DVC, the limits and the pulse."""
 GRACE_SECONDS = 10.0
 """For a process that has nothing more to do, or was told to end."""
+PARTING_SECONDS = 1.0
+"""For what the stage has left running, before it is killed."""
 SILENCE_SECONDS = 300.0
 """Without a sign of life before the guard says so, for the first time."""
 _SET_PARENT_DEATH_SIGNAL, _SET_CHILD_SUBREAPER = 1, 36
@@ -153,7 +155,8 @@ class _Guard:
             os.kill(self._child.pid, number)
 
     def _end_strays(self) -> None:
-        """Again and again, since what is being killed may start more."""
+        """Again and again, since what is being killed may start more; helpers of libraries end by themselves in a moment."""
+        psutil.wait_procs(strays.below(os.getpid(), self._child.pid, self._born), timeout=PARTING_SECONDS)
         ended: dict[int, str] = {}
         for _ in range(10):
             found = strays.below(os.getpid(), self._child.pid, self._born)
