@@ -53,7 +53,7 @@ def test_numeric_variables_are_in_the_fingerprint(monkeypatch: pytest.MonkeyPatc
 
 def test_portable_leaves_out_of_the_fingerprint_what_it_takes_out_of_play(monkeypatch: pytest.MonkeyPatch) -> None:
     chosen = compute.choose(compute.ComputeConfig(determinism="portable"))
-    assert chosen == compute.Compute("cpu", 1, "fp32", "portable")
+    assert chosen == compute.Compute("cpu", 1, "fp32", "portable", "eager")
     here = machine.fingerprint(chosen)
     facts = {**compute.cpu_facts(), "vendor_id": "Another", "model": "1", "flags": " ".join(compute.PORTABLE_FLAGS)}
     monkeypatch.setattr(compute, "cpu_facts", lambda: facts)

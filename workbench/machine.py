@@ -24,7 +24,7 @@ def fingerprint(compute: Compute) -> dict[str, object]:
     record: dict[str, object] = {
         "python": ".".join(platform.python_version_tuple()[:2]),
         "builds": {name: metadata.version(name) for name in NUMERIC_PACKAGES if find_spec(name)},
-        "compute": {"device": compute.device, "threads": compute.threads, "precision": compute.precision},
+        "compute": {key: getattr(compute, key) for key in ("device", "threads", "precision", "attention")},
     }
     if compute.determinism == "portable":
         libc = " ".join(platform.libc_ver())  # its exp and log differ between releases
