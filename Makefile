@@ -56,9 +56,9 @@ faults: setup
 slow: setup
 	HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 pytest -m "slow and not fault" -n auto --dist loadfile
 
-# A mount namespace of its own, so that no mount outlives it.
+# Namespaces of its own, so that no mount and no process outlives it.
 container-check: setup
-	unshare --mount python tests/container_check.py
+	unshare --mount --pid --fork --kill-child --mount-proc python tests/container_check.py
 
 lint: setup
 	ruff check . && ruff format --check . && mypy workbench plugins/*/workbench_*

@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import yaml
@@ -240,8 +240,8 @@ def _mirror(codename: str) -> list[str]:
 
 
 def _need_programs() -> None:
-    if os.geteuid() != 0:
-        sys.exit("container-check: debootstrap and chroot need root; run `sudo make container-check`")
+    if os.geteuid() != 0 or os.getpid() != 1:
+        sys.exit("container-check: it needs root and a process namespace of its own; run `sudo make container-check`")
     missing = [program for program in ("debootstrap", "buildah") if shutil.which(program) is None]
     if missing:
         _run("apt-get", "update", "-q")
@@ -250,12 +250,14 @@ def _need_programs() -> None:
 
 @contextmanager
 def _folder() -> Iterator[Path]:
-    """A temporary folder; what is mounted below it goes first, since removing a mounted folder would empty its source."""
+    """A temporary folder. Before it go the processes that use it, and what is mounted below: removal would empty its source."""
     folder = Path(tempfile.mkdtemp(prefix="container-check-")).resolve()
     folder.chmod(0o755)
     try:
         yield folder
     finally:
+        with suppress(ProcessLookupError):
+            os.kill(-1, signal.SIGKILL)  # all of the namespace but this process, its first
         mounted = [line.split()[1] for line in Path("/proc/self/mounts").read_text(encoding="utf-8").splitlines()]
         for place in sorted((place for place in mounted if place.startswith(f"{folder}/")), reverse=True):
             subprocess.run(["umount", "--lazy", place], check=True)
