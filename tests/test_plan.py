@@ -366,7 +366,6 @@ def test_plan_learns_from_a_run_and_the_next_run_shows_prediction_beside_time(tr
     metrics = run_of(tracked, "curate@corpus").data.metrics
     assert metrics["cost/predicted_seconds"] == pytest.approx(found["seconds"])
     assert metrics["cost/seconds"] > 15 * 0.4
-    assert 0.5 < metrics["cost/predicted_seconds"] / metrics["cost/seconds"] < 2
     assert 0 < metrics["cost/startup_seconds"] < metrics["cost/seconds"]
 
 

@@ -73,7 +73,7 @@ def _layout(made: Workspace) -> None:
 
 
 def _core_that_decides_nothing(made: Workspace) -> None:
-    made.replace("workbench/cli.py", 'typer.echo(f"error: {error}", err=True)', 'typer.echo(f"error! {error}", err=True)')
+    made.replace("workbench/cli.py", '[f"error: {error}",', '[f"error! {error}",')
 
 
 def _default_left_out(made: Workspace) -> None:

@@ -46,6 +46,7 @@ def test_dvc_alone_is_killed_and_repeated_at_once(begun: Begun, number: signal.S
     first = start(begun.made, "repro", SHELL=shell)
     stage, guard = held(begun)
     os.kill(first.pid, number)
+    first.wait(SECONDS)  # as a shell does: DVC takes the locks of a zombie for held
     let_go(begun)
     begun.recovers()
     said = finish(first).err
