@@ -214,6 +214,24 @@ def reproduce(
 
 
 @app.command()
+def compare(
+    before: Annotated[str, typer.Argument(help="A run's id, a git revision, a DVC experiment, or `workspace`.")] = "HEAD",
+    after: Annotated[str, typer.Argument(help="The same.")] = "workspace",
+    as_json: AsJson = False,
+    page: Annotated[Path | None, typer.Option("--html", help="Write it as an HTML page, too.")] = None,
+) -> None:
+    """Say what differs between two results, and whether one is better: with the paired 95 % interval over the same examples."""
+    from workbench.comparison import compare as comparisons
+    from workbench.comparison import page as pages
+    from workbench.session import main_root
+
+    found = comparisons.compare(main_root(Path.cwd()), before, after)
+    typer.echo(json.dumps(pages.record(found), indent=1) if as_json else "\n".join(pages.lines(found)))
+    if page:
+        page.write_text(pages.as_html(found), encoding="utf-8")
+
+
+@app.command()
 def doctor(as_json: AsJson = False) -> None:
     """Look at git, DVC, locks, store, disks, packages and machine; say what is wrong and how to mend it.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from workbench.planning.replay import Answer, Change
@@ -48,6 +48,17 @@ def differences(before: Mapping[str, Any], after: Mapping[str, Any], parts: Part
             yield from _members(key, before.get(key) or [], after.get(key) or [])
     yield from _versions(before.get("external") or {}, after.get("external") or {})
     yield from _identities(before.get("plugins") or {}, after.get("plugins") or {}, parts)
+
+
+def parts_of(locks: Iterable[Mapping[str, Any]]) -> Parts:
+    """What these contents of plugins.lock.json say of the code that was installed when they were written."""
+    return {
+        identity: content["installed"][name]
+        for content in locks
+        for address, record in _records(content["stages"])
+        for name, identity in {**record["plugins"], **content.get("moved", {}).get(address, {}).get("plugins", {})}.items()
+        if "code" in content["installed"][name]
+    }
 
 
 def _own(change: Change, parts: Parts) -> Iterator[str]:
@@ -161,3 +172,12 @@ def _outputs(changes: Sequence[Change]) -> list[str]:
 def _value(value: Any) -> str:
     text = value if isinstance(value, str) else f"{value:g}" if isinstance(value, float) else json.dumps(value)
     return text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 1]}…"
+
+
+def _records(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Address → compared record."""
+    for key, value in tree.items():
+        if "use" in value and "plugins" in value:
+            yield f"{prefix}{key}", value
+        else:
+            yield from _records(value, f"{prefix}{key}.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -88,7 +88,7 @@ class _Situation:
             {item.entry.address: item for item in resolved},
             {call.address: call for call in calls},
             content,
-            _parts([*_former_locks(root), content]),
+            causes.parts_of([*_former_locks(root), content]),
             {name: stage.get("cmd", "") for name, stage in digests.locked_stages(root).items()},
         )
 
@@ -132,26 +132,6 @@ def _former_locks(root: Path) -> Iterator[dict[str, Any]]:
     for file in (*newest, root / LOCK_FILE):
         with suppress(FileNotFoundError, ValueError):
             yield json.loads(file.read_text(encoding="utf-8"))
-
-
-def _parts(locks: Iterable[Mapping[str, Any]]) -> causes.Parts:
-    """Identity → what it was made of, for the code that was installed when these contents were written."""
-    return {
-        identity: content["installed"][name]
-        for content in locks
-        for address, record in _records(content["stages"])
-        for name, identity in {**record["plugins"], **content.get("moved", {}).get(address, {}).get("plugins", {})}.items()
-        if "code" in content["installed"][name]
-    }
-
-
-def _records(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Address → compared record."""
-    for key, value in tree.items():
-        if "use" in value and "plugins" in value:
-            yield f"{prefix}{key}", value
-        else:
-            yield from _records(value, f"{prefix}{key}.")
 
 
 class _Costs:

@@ -1,0 +1,134 @@
+"""One of the two things that are compared: a run of the store, a git revision, a DVC experiment or the workspace."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, cast
+
+import yaml
+
+from workbench import compute, digests, feed, provenance
+from workbench.errors import WorkbenchError
+from workbench.host import load_trackers
+from workbench.kinds.tracker import Tracker
+from workbench.lock import LOCK_FILE
+from workbench.planning import causes
+from workbench.reproduction.record import Record, RecordedStage
+
+WORKSPACE = "workspace"
+"""Names the files as they are now."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """What is known of one of the two."""
+
+    name: str
+    """As people know it."""
+    stages: Mapping[str, RecordedStage]
+    """By DVC's name, in the pipeline's order."""
+    parts: causes.Parts = field(default_factory=dict)
+    pins: Mapping[str, str] = field(default_factory=dict)
+    """Distribution → version; empty where no session recorded them."""
+
+
+def find(main: Path, word: str, into: Path) -> Side:
+    """What a word names: ``workspace``, what git or DVC knows under it, or a run of the store.
+
+    Args:
+        main: the workspace.
+        word: as the user wrote it.
+        into: new folder for the files of a run.
+
+    Raises:
+        WorkbenchError: nothing is known under that name.
+    """
+    if word == WORKSPACE:
+        return replace(_of_files(word, _Disk(main)), pins=provenance.pins().releases)
+    commit = _resolve(main, word)
+    if commit:
+        return _of_files(word if commit.startswith(word) else f"{word} ({commit[:7]})", _Commit(main, commit))
+    return _of_run(main, word, into)
+
+
+@dataclass(frozen=True)
+class _Disk:
+    """Files of the workspace."""
+
+    root: Path
+
+    def read(self, path: str) -> str:
+        file = self.root / path
+        return file.read_text(encoding="utf-8") if file.is_file() else ""
+
+
+@dataclass(frozen=True)
+class _Commit:
+    """Files of a commit."""
+
+    root: Path
+    commit: str
+
+    def read(self, path: str) -> str:
+        command = ["git", "-C", str(self.root), "show", f"{self.commit}:./{path}"]
+        done = subprocess.run(command, capture_output=True, check=False)
+        return done.stdout.decode("utf-8") if done.returncode == 0 else ""
+
+
+def _resolve(main: Path, word: str) -> str:
+    """The commit that git, or DVC for an experiment, knows under that name; empty for none."""
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+    from dvc.scm import RevError, resolve_rev
+
+    with Repo(str(main)) as repo:
+        try:
+            return str(resolve_rev(repo.scm, word))
+        except (RevError, DvcException):
+            return ""
+
+
+def _of_files(name: str, files: _Disk | _Commit) -> Side:
+    locked: dict[str, Any] = (yaml.safe_load(files.read(str(digests.DVC_LOCK))) or {}).get("stages", {})
+    if not locked:
+        fix = "run `dvc repro` there first, or name another revision"
+        raise WorkbenchError("there is no result to compare", f"{name}, {digests.DVC_LOCK}", fix)
+    stages = {}
+    for stage, record in locked.items():
+        entries = record.get("params", {}).get(str(LOCK_FILE), {})
+        if len(entries) == 1:
+            (entry,) = entries.values()
+            found = RecordedStage(stage, record["cmd"], entry, _hashes(record, "deps"), _hashes(record, "outs"))
+            text = files.read(found.metrics_file) if found.metrics_file else ""
+            stages[stage] = replace(found, metrics=json.loads(text)) if text else found
+    return Side(name, stages, _parts(files.read(str(LOCK_FILE))))
+
+
+def _of_run(main: Path, word: str, into: Path) -> Side:
+    names = compute.load_config(main).trackers
+    into.mkdir(parents=True)
+    for tracker in cast("list[Tracker[Any]]", load_trackers(main, names)):
+        found: Record | None = feed.hooks_of(tracker).recorded(workspace=main, run=word, into=into)
+        if found is not None:
+            lock, pins = (_read(found.file(name)) for name in (str(LOCK_FILE), provenance.ENVIRONMENT_FILE))
+            stages = {stage.stage: stage for stage in found.stages}
+            return Side(f"{found.name} ({word[:8]})", stages, _parts(lock), provenance.read_pins(pins).releases)
+    what = f"{word!r} is no revision of git, no experiment of DVC, and no run of {', '.join(names) or 'any tracker'}"
+    fix = "`git log`, `dvc exp show` and `workbench ui` list them; the files as they are now are `workspace`"
+    raise WorkbenchError(what, "workbench compare", fix)
+
+
+def _read(file: Path | None) -> str:
+    return file.read_text(encoding="utf-8") if file else ""
+
+
+def _hashes(record: Mapping[str, Any], key: str) -> dict[str, str]:
+    return {item["path"]: item["md5"] for item in record.get(key, ()) if "md5" in item}
+
+
+def _parts(content: str) -> causes.Parts:
+    return causes.parts_of([json.loads(content)] if content else [])
