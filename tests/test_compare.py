@@ -1,0 +1,133 @@
+"""``workbench compare``: of revisions, the workspace and runs of the store, with intervals where there are examples."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import light_pipeline
+import plugin_project
+import pytest
+import workspace
+from test_reproduce import Store, in_git
+from workspace import Workspace
+
+from workbench.artifacts import evaluation
+from workbench.artifacts.evaluation import Evaluation
+from workbench.comparison import scores
+from workbench.comparison.scores import ScoreChange
+
+LINE = """scored = [{"id": row["id"], "group": "all", "score": self.config.scale * len(row["text"]) + bias} for row in rows]"""
+WORDS = """words = [(i, word) for row in rows for i, word in enumerate(row["text"].split())]
+        scored = [{"id": str(i), "group": str(i), "score": self.config.scale * len(word) + bias} for i, word in words]"""
+EVAL = light_pipeline.EVAL.replace(LINE, WORDS)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A commit whose results are known, and a workspace with a greater scale and another seed."""
+    assert EVAL != light_pipeline.EVAL
+    made = in_git(tmp_path_factory.mktemp("compare"))
+    plugin_project.install(made.root.parent / "site", "stranger-count", EVAL)
+    with (made.root / "raw" / "corpus.txt").open("a") as file:
+        file.write("of several words the last line\n")
+    made.repro()
+    workspace.commit(made)
+    made.params(eval__first__with__scale=3.0)
+    made.repro()
+    return made
+
+
+def test_a_revision_and_the_workspace(made: Workspace) -> None:
+    done = made.workbench("compare")
+    assert done.code == 0, done.text
+    assert "A  HEAD (" in done.out
+    assert "eval@first: scale 1 → 3" in done.out
+    assert "the same in both: curate@corpus, curate@other, dedup" in done.out
+    (line,) = [line for line in done.out.splitlines() if line.endswith(" better")]
+    assert line.endswith("6 examples  better")
+    lengths = [len(word) for word in ("of", "several", "words", "the", "last", "line")]
+    assert f"{2 * sum(lengths) / 6:+.4g} [" in line
+
+
+def test_two_runs_of_the_store(made: Workspace) -> None:
+    store = Store(made)
+    new, old = [run.info.run_id for run in store.runs() if run.data.tags.get("workbench.stage") == "eval@first"]
+    done = made.workbench("compare", old, new, "--json")
+    assert done.code == 0, done.text
+    record = json.loads(done.out)
+    (stage,) = record["stages"]
+    assert (stage["stage"], stage["verdict"], stage["config"]) == ("eval@first", "better", ["scale 1 → 3"])
+    assert record["environments_known"]
+    assert record["packages"] == []
+    back = json.loads(made.workbench("compare", new, old, "--json").out)["stages"][0]
+    assert back["verdict"] == "worse"
+    assert back["score"]["difference"]["estimate"] == -stage["score"]["difference"]["estimate"]
+
+
+def test_a_session_and_the_same_again(made: Workspace) -> None:
+    session = Store(made).session().info.run_id
+    done = made.workbench("compare", session, "HEAD")
+    assert done.code == 0, done.text
+    assert "nothing differs" in done.out
+
+
+def test_examples_that_are_gone_are_named(made: Workspace, tmp_path: Path) -> None:
+    cache = made.root / ".dvc" / "cache"
+    cache.rename(tmp_path / "cache")
+    try:
+        done = made.workbench("compare")
+    finally:
+        (tmp_path / "cache").rename(cache)
+    assert done.code == 0, done.text
+    assert "no interval: the examples of before and after are neither in the cache nor at a remote" in done.out
+    assert "eval@first: scale 1 → 3" in done.out
+
+
+def test_the_page_needs_nothing_and_runs_nothing(made: Workspace, tmp_path: Path) -> None:
+    made.git("branch", "a<script>b", "HEAD")
+    done = made.workbench("compare", "a<script>b", "workspace", "--html", str(tmp_path / "page.html"))
+    assert done.code == 0, done.text
+    page = (tmp_path / "page.html").read_text()
+    assert "a&lt;script&gt;b" in page
+    assert "<script" not in page
+    assert "scale 1 → 3" in page
+
+
+@pytest.mark.parametrize("word", ["no-such-thing", "0123456789abcdef0123456789abcdef"])
+def test_an_unknown_name(made: Workspace, word: str) -> None:
+    done = made.workbench("compare", word)
+    assert done.code == 1
+    assert f"{word!r} is no revision of git, no experiment of DVC, and no run of mlflow" in done.err
+    assert "fix:" in done.err
+
+
+def write(folder: Path, values: dict[str, float], score: str = "accuracy") -> Path:
+    rows = [{"id": name, "group": name, "score": value, "bytes": 1.0 + (name == "a")} for name, value in values.items()]
+    evaluation.write(
+        folder, Evaluation({score: 0.0}, score, higher_is_better=False, examples=rows, weight="bytes"), {"bytes": "double"}
+    )
+    return folder
+
+
+def test_only_shared_examples_count_and_weights_do(tmp_path: Path) -> None:
+    before = write(tmp_path / "before", {"a": 3.0, "b": 2.0, "c": 9.0})
+    after = write(tmp_path / "after", {"b": 1.0, "a": 1.0, "d": 0.0})
+    found = scores.compare(before, after)
+    assert isinstance(found, ScoreChange)
+    assert (found.before, found.after) == (8 / 3, 1.0)  # a weighs twice
+    assert found.difference.estimate == pytest.approx(-5 / 3)
+    assert (found.shared, found.unshared, found.verdict) == (
+        2,
+        2,
+        "better" if found.difference.excludes_zero else "no difference shown",
+    )
+
+
+def test_what_cannot_be_compared_is_said(tmp_path: Path) -> None:
+    before = write(tmp_path / "before", {"a": 3.0, "b": 2.0})
+    assert (
+        scores.compare(before, write(tmp_path / "other", {"a": 3.0}, "loss")) == "score is accuracy in one and loss in the other"
+    )
+    said = scores.compare(before, write(tmp_path / "after", {"a": 3.0, "c": 2.0}))
+    assert said == "they share 1 examples of 1 groups, too few for an interval"
