@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import training_pipeline
 from recording import Recorder, make_run
 from tiny_model import build_model, write_conversations
 from workbench_sft_trl import Trl, TrlConfig
@@ -155,3 +156,28 @@ def test_a_training_that_was_killed_before_its_model_was_saved(
     assert steps(recorder) == []
     for name in RESULT:
         assert (tmp_path / "out" / name).read_bytes() == (interrupted.whole / name).read_bytes()
+
+
+@slow
+@pytest.mark.fault(4)
+@pytest.mark.parametrize(
+    ("call", "name"),
+    [*(("write", name) for name in FILES), ("rename", MANIFEST)],
+)
+def test_killed_inside_a_save(call: str, name: str, tmp_path: Path) -> None:
+    """SIGKILL at the first such call for that file of the second checkpoint; the message is on the console and in the record."""
+    prepared = training_pipeline.prepare("sft", tmp_path)
+    if why_not := training_pipeline.why_not_traced():
+        pytest.skip(why_not)
+    file = prepared.checkpoints / "checkpoint-8" / name
+    options = ("-e", f"trace={call}", "-e", f"inject={call}:signal=KILL:when=1", "-P", f"'{file}'")
+    done = prepared.made.dvc("repro", "sft", **training_pipeline.traced(prepared.made, "sft", *options))
+    assert done.code != 0
+    assert "its process was killed (SIGKILL)" in done.err
+    assert (prepared.checkpoints / "checkpoint-8").is_dir()
+    assert not (prepared.checkpoints / "checkpoint-8" / MANIFEST).exists()
+    again = prepared.recovers()
+    assert "checkpoint-8 is not used: it was not finished; training goes on from checkpoint-4" in again.err
+    resumed = prepared.events("StageStarted")[-1]
+    assert resumed["resumed_from"] == "checkpoint-4"
+    assert resumed["passed_over"] == ["checkpoint-8 is not used: it was not finished"]
