@@ -172,7 +172,7 @@ def _execute(root: Path, plan: Plan, session: Session, console: Console, pulse: 
     main = main_root(root)
     interrupted = find_interrupted(main, session.id, plan.fingerprint)
     journal = interrupted or Journal.create(main, session.id, uuid.uuid4().hex[:16])
-    started = time.time()
+    started, clock = time.time(), time.monotonic()  # the one that people set, and the one that only runs
     scratch = root / STATE_FOLDER / "scratch" / plan.written[0].as_posix().replace("/", "+")
     remove(scratch)
     (scratch / "work").mkdir(parents=True)
@@ -203,8 +203,8 @@ def _execute(root: Path, plan: Plan, session: Session, console: Console, pulse: 
     finally:
         remove(scratch)
     remove(checkpoints)
-    seconds = time.time() - started
-    run.log({SECONDS_METRIC: seconds, STARTUP_METRIC: (listeners.first_progress or started) - started})
+    seconds = time.monotonic() - clock
+    run.log({SECONDS_METRIC: seconds, STARTUP_METRIC: (listeners.first_progress or clock) - clock})
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     results = {name: float(value) for name, value in run.summary.items()}
     journal.write(events.StageFinished(journal.run, time.time(), results, seconds, peak, provenance.loaded_libraries()))
@@ -335,5 +335,5 @@ class _Listeners:
 
     def progress(self, done: float, total: float | None, unit: str, label: str) -> None:
         self._pulse.beat()
-        self.first_progress = self.first_progress or time.time()
+        self.first_progress = self.first_progress or time.monotonic()
         self._console.progress(done, total, unit, label)

