@@ -42,15 +42,7 @@ def clock(shift: str, file: Path) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize(
-    ("before", "after"),
-    [
-        pytest.param(
-            "+400d", "-400d", id="back", marks=[slow, pytest.mark.xfail(reason="not yet right when the clock goes back")]
-        ),
-        pytest.param("-400d", "+400d", id="forward"),
-    ],
-)
+@pytest.mark.parametrize(("before", "after"), [("+400d", "-400d"), ("-400d", "+400d")], ids=["back", "forward"])
 def test_the_clock_jumps_within_a_stage(tmp_path: Path, before: str, after: str) -> None:
     jumping = under(begin(tmp_path), clock(before, tmp_path / "clock"))
     jumping.fault(f"from pathlib import Path; Path({str(tmp_path / 'clock')!r}).write_text({after!r})")

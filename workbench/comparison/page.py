@@ -137,7 +137,7 @@ def _words(stage: StageChange) -> list[str]:
 def _interval(score: ScoreChange) -> str:
     found = score.difference
     alone = f", {score.unshared} not shared" if score.unshared else ""
-    return f"{found.estimate:+.4g} [{found.low:+.4g}, {found.high:+.4g}], {score.shared} examples{alone}"
+    return f"{found.estimate:+.4g} [{found.low:+.4g}, {found.high:+.4g}], {found.examples} examples{alone}"
 
 
 def _share(metric: MetricChange) -> str:

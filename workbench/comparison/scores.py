@@ -20,8 +20,6 @@ class ScoreChange:
     """Means over the shared examples."""
     difference: ClusteredMean
     higher_is_better: bool
-    shared: int
-    """Examples that both have."""
     unshared: int
     """Examples that one alone has."""
 
@@ -53,7 +51,6 @@ def compare(before: Path, after: Path) -> ScoreChange | str:
         _mean(later, weights),
         paired_difference(earlier, later, groups, weights=weights),
         bool(record["higher_is_better"]),
-        len(shared),
         len(first) + len(second) - 2 * len(shared),
     )
 
