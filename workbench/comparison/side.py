@@ -17,7 +17,7 @@ from workbench.host import load_trackers
 from workbench.kinds.tracker import Tracker
 from workbench.lock import LOCK_FILE
 from workbench.planning import causes
-from workbench.reproduction.record import Record, RecordedStage
+from workbench.reproduction.record import Record, RecordedStage, hashes
 
 WORKSPACE = "workspace"
 """Names the files as they are now."""
@@ -102,7 +102,7 @@ def _of_files(name: str, files: _Disk | _Commit) -> Side:
         entries = record.get("params", {}).get(str(LOCK_FILE), {})
         if len(entries) == 1:
             (entry,) = entries.values()
-            found = RecordedStage(stage, record["cmd"], entry, _hashes(record, "deps"), _hashes(record, "outs"))
+            found = RecordedStage(stage, record["cmd"], entry, hashes(record, "deps"), hashes(record, "outs"))
             text = files.read(found.metrics_file) if found.metrics_file else ""
             stages[stage] = replace(found, metrics=json.loads(text)) if text else found
     return Side(name, stages, _parts(files.read(str(LOCK_FILE))))
@@ -124,10 +124,6 @@ def _of_run(main: Path, word: str, into: Path) -> Side:
 
 def _read(file: Path | None) -> str:
     return file.read_text(encoding="utf-8") if file else ""
-
-
-def _hashes(record: Mapping[str, Any], key: str) -> dict[str, str]:
-    return {item["path"]: item["md5"] for item in record.get(key, ()) if "md5" in item}
 
 
 def _parts(content: str) -> causes.Parts:

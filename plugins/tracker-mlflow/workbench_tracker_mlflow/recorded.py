@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from workbench.reproduction.record import RESULTS_LOCK, Record, RecordedStage
+from workbench.reproduction.record import RESULTS_LOCK, Record, RecordedStage, hashes
 from workbench_tracker_mlflow import description, tags
 from workbench_tracker_mlflow.store import Store
 
@@ -70,8 +70,8 @@ def _of_run(store: Store, run: Run, locked: Mapping[str, Any] | None = None) -> 
         stage=known[tags.STAGE],
         command=known[tags.COMMAND],
         lock=_json(store, run, "lock_entry.json"),
-        inputs=_hashes(locked, "deps") if locked else inputs,
-        outputs=_hashes(locked, "outs") if locked else outputs,
+        inputs=hashes(locked, "deps") if locked else inputs,
+        outputs=hashes(locked, "outs") if locked else outputs,
         run=run.info.run_id,
         kind=known[tags.KIND],
         metrics=description.results_of(run),
@@ -87,17 +87,13 @@ def _pipeline(store: Store, session: Run, files: Path) -> Iterator[RecordedStage
     order = [name for name in tags.read_json(session.data.tags, tags.PIPELINE, []) if name in locked]
     for name in order:
         stage = locked[name]
-        wanted = {tags.STAGE: name} | {tags.output_digest(path): digest for path, digest in _hashes(stage, "outs").items()}
+        wanted = {tags.STAGE: name} | {tags.output_digest(path): digest for path, digest in hashes(stage, "outs").items()}
         makers = [run for run in store.find(wanted, limit=20) if tags.REPRODUCES not in run.data.tags]
         if makers:
             yield _of_run(store, makers[0], stage)
         else:
             (entry,) = stage["params"]["plugins.lock.json"].values()
-            yield RecordedStage(name, stage["cmd"], entry, _hashes(stage, "deps"), _hashes(stage, "outs"))
-
-
-def _hashes(stage: Mapping[str, Any], key: str) -> dict[str, str]:
-    return {item["path"]: item["md5"] for item in stage.get(key, ()) if "md5" in item}
+            yield RecordedStage(name, stage["cmd"], entry, hashes(stage, "deps"), hashes(stage, "outs"))
 
 
 def _json(store: Store, run: Run, name: str) -> dict[str, Any]:
