@@ -50,6 +50,16 @@ def test_a_revision_and_the_workspace(made: Workspace) -> None:
     assert f"{2 * sum(lengths) / 6:+.4g} [" in line
 
 
+def test_an_experiment_of_dvc(made: Workspace) -> None:
+    saved = made.dvc("exp", "save", "--name", "wider")
+    assert saved.code == 0, saved.text
+    done = made.workbench("compare", "HEAD", "wider")
+    assert done.code == 0, done.text
+    assert "B  wider (" in done.out
+    assert "eval@first: scale 1 → 3" in done.out
+    assert "examples  better" in done.out
+
+
 def test_two_runs_of_the_store(made: Workspace) -> None:
     store = Store(made)
     new, old = [run.info.run_id for run in store.runs() if run.data.tags.get("workbench.stage") == "eval@first"]
