@@ -28,7 +28,7 @@ for step in json.load(open("plan.json")):
 STAGE = """
 import json, os, signal, sys, time
 from pathlib import Path
-from workbench import digests, events
+from workbench import dvc_lock, events
 from workbench.journal import Journal, find_interrupted
 from workbench.run import Chart, Generation
 from workbench.processes import process_start
@@ -45,7 +45,7 @@ run = step["run"]
 journal = find_interrupted(root, session.id, step["fingerprint"]) or Journal.create(root, session.id, run)
 run = journal.run
 now = time.time()
-known = digests.recorded(Path.cwd())
+known = dvc_lock.outputs(Path.cwd())
 columns = {"id": "string", "meta": "struct<a: int64>"}
 inputs = [
     events.Artifact("data", path, "model" if path in known else "corpus", known.get(path, "0" * 32 + ".dir"), 7, 100, columns)
@@ -85,12 +85,12 @@ LOCK = """
 import json, sys
 from pathlib import Path
 import yaml
-from workbench import digests
+from workbench import dvc_lock
 step = json.loads(sys.argv[1])
 if step["name"] == "resolve":
     sys.exit(0)
 file = Path("dvc.lock")
-known = digests.recorded(Path.cwd())
+known = dvc_lock.outputs(Path.cwd())
 lock = yaml.safe_load(file.read_text()) if file.exists() else {"schema": "2.0", "stages": {}}
 lock["stages"][step["name"]] = {
     "cmd": "x",

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from workspace import Done, Workspace
 
-from workbench import digests
+from workbench import digests, dvc_lock
 
 Hashes = Mapping[str, str]
 """Path → DVC hash of every output."""
@@ -14,7 +14,7 @@ Hashes = Mapping[str, str]
 
 def hashes(made: Workspace) -> dict[str, str]:
     """What dvc.lock says of the outputs, each of them hashed anew."""
-    recorded = digests.recorded(made.root)
+    recorded = dvc_lock.outputs(made.root)
     found = {path: digests.of(made.root / path) for path in recorded}
     assert found == recorded, "dvc.lock does not say what is on the disk"
     return found

@@ -16,6 +16,8 @@ from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 from workspace import Done, Workspace
 
+from workbench.planning.begun import NOTHING_CHANGED
+
 RUNS, RESTORED, UP_TO_DATE, IF_CHANGED = "runs", "restored from cache", "up to date", "runs if the bytes before it change"
 ALL = ["resolve", "curate@corpus", "curate@other", "dedup", "eval@first", "report"]
 
@@ -256,6 +258,23 @@ def test_plan_says_what_the_repro_then_does(made: Workspace, edit: Edit) -> None
     for stage, answer in answers.items():
         expected = answer if answer != IF_CHANGED else RUNS if stage in reads_other else UP_TO_DATE
         assert done[stage] == expected, f"{stage}: {answer}, and {done[stage]}"
+    told = _started(made)
+    for stage in [stage for stage, happened in done.items() if happened == RUNS and stage != "resolve"]:
+        if edit.change is cache_object_removed and stage == "dedup":
+            assert told[stage] == [NOTHING_CHANGED]
+        elif answers[stage] == IF_CHANGED:
+            assert [reason for reason in told[stage] if reason.startswith("data/") and reason.endswith(" changed")], stage
+        else:
+            assert told[stage]
+            assert edit.reasons.get(stage, "") in "; ".join(told[stage])
+
+
+def _started(made: Workspace) -> dict[str, list[str]]:
+    """What every stage of the newest session said of why it ran."""
+    newest = max((made.root / ".workbench" / "journal").glob("[!.]*"), key=lambda folder: folder.stat().st_mtime)
+    lines = [line for file in newest.glob("[!_]*.jsonl") for line in file.read_text().splitlines()]
+    started = [event for event in map(json.loads, lines) if event["type"] == "StageStarted"]
+    return {event["stage"]: event["reasons"] for event in started}
 
 
 def _read(made: Workspace) -> dict[str, list[tuple[str, str]]]:

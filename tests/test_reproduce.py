@@ -16,7 +16,7 @@ from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 from workspace import Done, Workspace
 
-from workbench import digests
+from workbench import dvc_lock
 
 STAGES = ("curate@corpus", "curate@other", "dedup", "eval@first", "report")
 CLOCK = plugin_project.FILTER.replace("{name}", "clock").replace('return "long"', "return __import__('time').asctime()")
@@ -241,7 +241,7 @@ def test_one_flipped_weight_is_named(tmp_path: Path) -> None:
     header = int.from_bytes(weights.read_bytes()[:8], "little")
     flip(weights, 8 + header + 2)
     assert made.dvc("commit", "--force", "pretrain").code == 0
-    digest = digests.recorded(made.root)["data/models/base"]
+    digest = dvc_lock.outputs(made.root)["data/models/base"]
     store.client.set_tag(original.info.run_id, "workbench.output.data/models/base", digest)
     done = reproduce(made, original)
     assert done.code == 1, done.text

@@ -9,9 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
-from workbench import compute, digests, machine, params, pipeline
+from workbench import compute, dvc_lock, machine, params, pipeline
 from workbench.commit import write_text
 from workbench.errors import PipelineError
 from workbench.host import registry
@@ -58,7 +56,7 @@ def compare(root: Path) -> list[Comparison]:
         PipelineError: there is no git commit to compare with.
     """
     committed = _committed_stages(root)
-    current = digests.locked_stages(root)
+    current = dvc_lock.stages(root)
     dependent = _machine_dependent(root)
     names = [name for name in current if name != "resolve"] + [name for name in committed if name not in current]
     return [
@@ -117,8 +115,7 @@ def _committed_stages(root: Path) -> dict[str, Any]:
     done = _git(root, "show", "HEAD:./dvc.lock")
     if done.returncode:
         raise PipelineError("no dvc.lock is committed here", str(root), f"commit one with git; git says: {done.stderr.strip()}")
-    stages: dict[str, Any] = yaml.safe_load(done.stdout).get("stages", {})
-    return stages
+    return dvc_lock.parse(done.stdout)
 
 
 def _machine_dependent(root: Path) -> dict[str, bool]:

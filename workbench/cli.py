@@ -232,6 +232,27 @@ def compare(
 
 
 @app.command()
+def promote(
+    version: Annotated[
+        str, typer.Argument(help="Of the registered model; the one with alias `candidate` if none is named.")
+    ] = "",
+    on: Annotated[str, typer.Option(help="The evaluation that decides, by its name in params.yaml.")] = "",
+    rollback: Annotated[bool, typer.Option("--rollback", help="Go back to the champion before.")] = False,
+) -> None:
+    """Make a model the champion, if an evaluation shows with 95 % confidence that it is better and none that it is worse."""
+    from workbench import promotion
+    from workbench.session import main_root
+
+    root = main_root(Path.cwd())
+    if rollback:
+        typer.echo(promotion.roll_back(root))
+        return
+    found = promotion.contest(root, version, on)
+    typer.echo("\n".join(promotion.lines(found)))
+    typer.echo(promotion.promote(root, found))
+
+
+@app.command()
 def doctor(as_json: AsJson = False) -> None:
     """Look at git, DVC, locks, store, disks, packages and machine; say what is wrong and how to mend it.
 

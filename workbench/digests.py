@@ -9,31 +9,11 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
-import yaml
-
-DVC_LOCK = Path("dvc.lock")
 FOLDER_SUFFIX = ".dir"
 """Ends DVC's hash of a folder."""
 _THREADS = os.cpu_count() or 1
 _AHEAD = 64
-
-
-def recorded(root: Path) -> dict[str, str]:
-    """Path → DVC hash of every output in dvc.lock."""
-    return {out["path"]: out["md5"] for stage in locked_stages(root).values() for out in stage.get("outs", ()) if "md5" in out}
-
-
-def locked_stages(root: Path) -> dict[str, dict[str, Any]]:
-    """The stages of dvc.lock; empty where there is no such file yet."""
-    file = root / DVC_LOCK
-    if not file.is_file():
-        return {}
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    content = yaml.load(file.read_text(encoding="utf-8"), Loader=loader) or {}  # noqa: S506 - a safe loader in C
-    stages: dict[str, dict[str, Any]] = content.get("stages", {})
-    return stages
 
 
 def of(path: Path) -> str:

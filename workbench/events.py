@@ -70,6 +70,8 @@ class StageStarted(Event):
     """Newer checkpoints, each with what is wrong with it."""
     reproduces: str = ""
     """The tracker's name of the run that this one repeats, if any."""
+    reasons: list[str] = field(default_factory=list)
+    """What has changed since the result that was there, in words; empty for a run that repeats another."""
     guard: int = 0
     """The process that records the end of ``pid`` if that cannot; 0 where there is none."""
     guard_started: float = -1.0

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from workbench import events
     from workbench.planning.calibration import PastRun
     from workbench.plugin import Plugin
+    from workbench.promotion import Version
     from workbench.reproduction.record import Record
 
 hookspec = pluggy.HookspecMarker("workbench")
@@ -109,4 +110,24 @@ class TrackerHooks:
             workspace: the main workspace.
             run: the store's own name of a stage's run or of a session's.
             into: an empty folder for the session's files.
+        """
+
+    @hookspec(firstresult=True)
+    def model_versions(self, workspace: Path) -> list[Version] | None:
+        """Return the versions of the pipeline's registered model, for ``workbench promote``; None where there is no store yet.
+
+        Called outside the watcher, on a tracker that was not opened.
+        """
+
+    @hookspec
+    def move_champion(self, workspace: Path, to: Version, reason: str, rolled_back: Version | None) -> None:
+        """Give the alias ``champion`` to a version.
+
+        Called outside the watcher, on a tracker that was not opened.
+
+        Args:
+            workspace: the main workspace.
+            to: the version.
+            reason: why, for people.
+            rolled_back: the version that is champion no longer, and does not count as a former one; None in a promotion.
         """

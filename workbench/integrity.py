@@ -10,16 +10,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from workbench import digests
+from workbench import digests, dvc_lock
 from workbench.errors import ArtifactError
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
 
 Stages = Mapping[str, Mapping[str, Any]]
-"""The stages of dvc.lock, see :func:`workbench.digests.locked_stages`."""
+"""The stages of dvc.lock, see :func:`workbench.dvc_lock.stages`."""
 
 
 @dataclass(frozen=True)
@@ -92,8 +92,8 @@ def _below(part: str, files: Mapping[str, str]) -> dict[str, str]:
     return {name.removeprefix(f"{part}/"): found for name, found in files.items() if name.startswith(f"{part}/")}
 
 
-def _hashes(stages: Stages, key: str) -> dict[str, str]:
-    return {item["path"]: item["md5"] for stage in stages.values() for item in stage.get(key, ()) if "md5" in item}
+def _hashes(stages: Stages, key: Literal["deps", "outs"]) -> dict[str, str]:
+    return {path: digest for stage in stages.values() for path, digest in dvc_lock.hashes(stage, key).items()}
 
 
 def _ask_dvc(root: Path, path: Path, files: Mapping[str, str]) -> list[Altered]:

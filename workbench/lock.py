@@ -16,7 +16,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from workbench import digests, environment
+from workbench import dvc_lock, environment
 from workbench.commit import write_text
 from workbench.errors import ParamsError, PluginError
 from workbench.host import Installed, Registry
@@ -196,7 +196,7 @@ def read_entry(root: Path, address: str) -> Locked:
 def _results(root: Path) -> dict[str, dict[str, Any]]:
     """Address → the record that made the newest result, from dvc.lock."""
     found: dict[str, dict[str, Any]] = {}
-    for stage in digests.locked_stages(root).values():
+    for stage in dvc_lock.stages(root).values():
         for key, record in stage.get("params", {}).get(str(LOCK_FILE), {}).items():
             found[key.removeprefix("stages.")] = record
     return found

@@ -18,7 +18,7 @@ from typing import Literal
 
 import yaml
 
-from workbench import digests, events, provenance, redaction, revision, standing
+from workbench import digests, dvc_lock, events, provenance, redaction, revision, standing
 from workbench.events import AnyEvent
 from workbench.feed import CLOSED, OBSERVED, OPENED, observed
 from workbench.journal import encode, read_events
@@ -165,7 +165,7 @@ class Observer:
         lock = self._folder / _LATEST / "dvc.lock"
         if not self._session.by_dvc or not lock.exists() or lock.stat().st_mtime < run.ended - _CLOCK_SLACK:
             return
-        stage = digests.locked_stages(lock.parent).get(started.stage)
+        stage = dvc_lock.stages(lock.parent).get(started.stage)
         if stage is not None:
             run.observe(events.OutputsHashed(started.run, time.time(), standing.outputs_of(stage)))
             run.read()
@@ -201,7 +201,7 @@ class Observer:
 
     def _open(self) -> None:
         directory = Path(self._session.directory)
-        made = [*_MADE, *digests.recorded(self._folder / FILES_FOLDER)]
+        made = [*_MADE, *dvc_lock.outputs(self._folder / FILES_FOLDER)]
         state = revision.read(directory, made)
         event = events.SessionStarted(
             session=self._session.id,
@@ -239,7 +239,7 @@ class Observer:
             return {}
         texts = {
             path: redaction.file(path, file.read_bytes()).decode()
-            for path, digest in digests.recorded(lock.parent).items()
+            for path, digest in dvc_lock.outputs(lock.parent).items()
             if (file := Path(self._session.directory) / path).suffix == ".json"
             and file.is_file()
             and file.stat().st_size <= _LARGEST_TEXT
@@ -259,8 +259,8 @@ class Observer:
         """The stages that this session did not run and whose results stand."""
         if not self._session.by_dvc:
             return
-        before = digests.locked_stages(self._folder / FILES_FOLDER)
-        now = digests.locked_stages(self._folder / _LATEST)
+        before = dvc_lock.stages(self._folder / FILES_FOLDER)
+        now = dvc_lock.stages(self._folder / _LATEST)
         ran = {run.started.stage: run.status for run in self._begun() if run.started is not None}
         known = set(_pipeline(self._folder / FILES_FOLDER))
         stale = standing.stale(now, {name for name, status in ran.items() if status != "FINISHED"}, self._folder / FILES_FOLDER)

@@ -19,6 +19,7 @@ from typing import Any
 from workbench import (
     compute,
     digests,
+    dvc_lock,
     environment,
     events,
     failure,
@@ -43,7 +44,7 @@ from workbench.integrity import Stages, require_unaltered
 from workbench.journal import Journal, find_interrupted
 from workbench.lock import Locked, Resolved
 from workbench.params import SECTIONS, Choice, Entry
-from workbench.planning import forecast
+from workbench.planning import begun, forecast
 from workbench.planning.calibration import SECONDS_METRIC, STARTUP_METRIC
 from workbench.processes import process_start
 from workbench.pulse import Pulse
@@ -147,7 +148,7 @@ def _plan(root: Path, name: str, resolved: Resolved, locked: Locked, flows: Mapp
         raise PipelineError(f"--{flow} PATH is missing", f"stage {resolved.entry.address}", "`workbench check` explains")
     metrics = Path(flows["metrics"]) if "metrics" in flows else None
     pipeline.require_inside(root, [*outputs.values(), *([metrics] if metrics else [])], f"stage {resolved.entry.address}")
-    recorded = digests.locked_stages(root)
+    recorded = dvc_lock.stages(root)
     artifacts = [_input(root, name, flow, stage.inputs[flow], path, recorded) for flow, path in inputs.items()]
     here = machine.fingerprint(chosen)
     identity: list[object] = [record, {artifact.flow: artifact.digest for artifact in artifacts}]
@@ -245,6 +246,9 @@ def _make_run(plan: Plan, listeners: _Listeners, scratch: Path, checkpoints: Pat
 def _started(plan: Plan, run: str, session: str, root: Path, now: float, checkpoints: Path) -> events.StageStarted:
     found = look(checkpoints)
     parts = sorted({path.parent for path in checkpoints.rglob("checkpoint-*")} - {checkpoints})  # of a stage that trains twice
+    words = ["python", "-m", "workbench", *sys.argv[1:]]
+    inputs = {artifact.path: artifact.digest for artifact in plan.artifacts}
+    repeated = reproduction()[1]
     return events.StageStarted(
         run=run,
         time=now,
@@ -263,12 +267,13 @@ def _started(plan: Plan, run: str, session: str, root: Path, now: float, checkpo
         inputs=list(plan.artifacts),
         fingerprint=plan.fingerprint,
         machine=dict(plan.machine),
-        command=shlex.join(["python", "-m", "workbench", *sys.argv[1:]]),
+        command=shlex.join(words),
         directory=str(root),
         experiment=os.environ.get("DVC_EXP_NAME", ""),
         resumed_from=found.newest.name if found.newest else "",
         passed_over=[*found.passed_over, *(f"{part.name}/{problem}" for part in parts for problem in look(part).passed_over)],
-        reproduces=reproduction()[1],
+        reproduces=repeated,
+        reasons=[] if repeated else begun.reasons(root, plan.name, words, plan.locked.record, inputs),
     )
 
 

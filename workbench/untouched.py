@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from workbench import digests, lock, locks
+from workbench import digests, dvc_lock, lock, locks
 from workbench.errors import ArtifactError, PipelineError
 from workbench.events import Artifact
 from workbench.lock import LOCK_FILE, Locked
@@ -51,7 +51,7 @@ class Untouched:
             if path in self.inputs and _digest(path) != self.inputs[path]:
                 what = "this input has changed while the stage ran, and DVC would record it as what the stage has read"
                 raise ArtifactError(what, f"{path}, stage {self.stage}", self._fix)
-        recorded = digests.recorded(self.root) if changed else {}
+        recorded = dvc_lock.outputs(self.root) if changed else {}
         for path in changed:
             written = locks.written_since(self.root, path, self.began)
             if path not in self.inputs and not written and _digest(path) != recorded.get(path.as_posix()):
@@ -68,7 +68,7 @@ def look(
 ) -> Untouched:
     """Remember what is there: a look at names, sizes and times, which reads no file."""
     read = {Path(artifact.path): artifact.digest for artifact in inputs}
-    others = {path for path in map(Path, digests.recorded(root)) if not _meets(path, outputs)}
+    others = {path for path in map(Path, dvc_lock.outputs(root)) if not _meets(path, outputs)}
     return Untouched(root, stage, address, locked, read, {path: _look(path) for path in {*read, *others}}, began)
 
 

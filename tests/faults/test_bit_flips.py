@@ -12,7 +12,7 @@ from fault_oracle import hashes, recovers
 from flipping import flip
 from workspace import PROJECT, Done, Workspace, ran
 
-from workbench import digests
+from workbench import digests, dvc_lock
 
 CORPUS = "data/curated/corpus/part-00000.parquet"
 MODEL = "raw/model/config.json"
@@ -49,7 +49,7 @@ def _copy(made: Workspace, root: Path) -> Workspace:
 
 def _object(made: Workspace, path: str) -> Path:
     """Where the cache keeps an output; of a folder, its listing."""
-    return _cached(made, digests.recorded(made.root)[path])
+    return _cached(made, dvc_lock.outputs(made.root)[path])
 
 
 def _cached(made: Workspace, name: str) -> Path:

@@ -88,15 +88,21 @@ def test_stage_is_ended(begun: Begun, number: signal.Signals) -> None:
 
 
 @pytest.mark.fault(2)
-def test_ctrl_c(begun: Begun) -> None:
-    """It reaches every process of the terminal's foreground group, DVC's included; twice, as the impatient do."""
-    first = start(begun.made, "repro")
-    held(begun)
+@pytest.mark.parametrize(("shell", "code"), [("/bin/bash", 130), ("/bin/sh", -2)])
+def test_ctrl_c(begun: Begun, shell: str, code: int) -> None:
+    """It reaches every process of the terminal's foreground group, DVC's and its shell's included; twice, as the impatient do.
+
+    dash, unlike bash, stays between DVC and the stage, and dies at once.
+    """
+    first = start(begun.made, "repro", SHELL=shell)
+    stage, guard = held(begun)
     os.killpg(first.pid, signal.SIGINT)
     os.killpg(first.pid, signal.SIGINT)
     done = finish(first)
+    await_end(stage)
+    await_end(guard)
     assert done.code == 255, done.text  # DVC's own, for any stage that failed
-    assert "exited with 130" in done.err
+    assert f"exited with {code}" in done.err
     assert "interrupted" in done.err
     assert failure(begun.made)["status"] == "KILLED"
     assert [path for path in OUTPUTS if (begun.made.root / path).exists()] == []

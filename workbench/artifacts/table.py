@@ -17,6 +17,8 @@ Columns = Mapping[str, Any]
 """Column → type: an Arrow alias such as ``string``, ``int64``, ``double`` or ``bool``, an Arrow type, ``[T]`` for a list
 of T, or ``{name: T}`` for a struct. Declared so that a plugin is listed without importing pyarrow."""
 ROWS_PER_BATCH = 1_000
+CHARACTERS_PER_BATCH = 16_000_000
+"""Of the texts of a batch, so that memory is bounded for long rows too."""
 ROWS_PER_SHARD = 200_000
 
 
@@ -56,6 +58,7 @@ class ShardWriter:
         self.rows = 0
         self._directory, self._schema, self._prefix = directory, schema(columns), prefix
         self._pending: list[Mapping[str, Any]] = []
+        self._characters = 0
         self._shard = 0
         self._file = self._open()
 
@@ -70,7 +73,8 @@ class ShardWriter:
         """Add one row."""
         self._pending.append(row)
         self.rows += 1
-        if len(self._pending) == ROWS_PER_BATCH:
+        self._characters += sum(len(value) for value in row.values() if isinstance(value, str))
+        if len(self._pending) == ROWS_PER_BATCH or self._characters >= CHARACTERS_PER_BATCH:
             self._flush()
 
     def _open(self) -> pa.parquet.ParquetWriter:
@@ -89,7 +93,7 @@ class ShardWriter:
         import pyarrow as pa
 
         self._file.write_batch(pa.RecordBatch.from_pylist(self._pending, schema=self._schema))
-        self._pending = []
+        self._pending, self._characters = [], 0
 
 
 def write_rows(directory: Path, rows: Iterable[Mapping[str, Any]], columns: Columns, prefix: str = "part") -> int:

@@ -58,7 +58,7 @@ def as_html(found: Comparison) -> str:
             _text(stage.stage),
             _text(score.score),
             *map(_figure, (score.before, score.after)),
-            _text(_interval(score)),
+            _text(interval(score)),
             _verdict(score),
         ]
         for stage in changed
@@ -99,7 +99,7 @@ def _score_lines(stages: Sequence[StageChange]) -> Iterator[str]:
     for stage in stages:
         if score := stage.score:
             name = f"{stage.stage:{width}}  {score.score}"
-            yield f"{name}  {score.before:.4g} → {score.after:.4g}  {_interval(score)}  {score.verdict}"
+            yield f"{name}  {score.before:.4g} → {score.after:.4g}  {interval(score)}  {score.verdict}"
     for note in dict.fromkeys(stage.note for stage in stages if stage.note):
         yield f"{', '.join(stage.stage for stage in stages if stage.note == note)}: {note}"
 
@@ -134,7 +134,8 @@ def _words(stage: StageChange) -> list[str]:
     return [f"only {stage.only} has it"] if stage.only else list(stage.config)
 
 
-def _interval(score: ScoreChange) -> str:
+def interval(score: ScoreChange) -> str:
+    """The difference with its interval and what it rests on, on one line."""
     found = score.difference
     alone = f", {score.unshared} not shared" if score.unshared else ""
     return f"{found.estimate:+.4g} [{found.low:+.4g}, {found.high:+.4g}], {found.examples} examples{alone}"

@@ -9,15 +9,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
-import yaml
-
-from workbench import compute, digests, feed, provenance
+from workbench import compute, dvc_lock, feed, provenance
 from workbench.errors import WorkbenchError
 from workbench.host import load_trackers
 from workbench.kinds.tracker import Tracker
 from workbench.lock import LOCK_FILE
 from workbench.planning import causes
-from workbench.reproduction.record import Record, RecordedStage, hashes
+from workbench.reproduction.record import Record, RecordedStage
 
 WORKSPACE = "workspace"
 """Names the files as they are now."""
@@ -93,16 +91,16 @@ def _resolve(main: Path, word: str) -> str:
 
 
 def _of_files(name: str, files: _Disk | _Commit) -> Side:
-    locked: dict[str, Any] = (yaml.safe_load(files.read(str(digests.DVC_LOCK))) or {}).get("stages", {})
+    locked: dict[str, Any] = dvc_lock.parse(files.read(str(dvc_lock.FILE)))
     if not locked:
         fix = "run `dvc repro` there first, or name another revision"
-        raise WorkbenchError("there is no result to compare", f"{name}, {digests.DVC_LOCK}", fix)
+        raise WorkbenchError("there is no result to compare", f"{name}, {dvc_lock.FILE}", fix)
     stages = {}
     for stage, record in locked.items():
         entries = record.get("params", {}).get(str(LOCK_FILE), {})
         if len(entries) == 1:
             (entry,) = entries.values()
-            found = RecordedStage(stage, record["cmd"], entry, hashes(record, "deps"), hashes(record, "outs"))
+            found = RecordedStage(stage, record["cmd"], entry, dvc_lock.hashes(record, "deps"), dvc_lock.hashes(record, "outs"))
             text = files.read(found.metrics_file) if found.metrics_file else ""
             stages[stage] = replace(found, metrics=json.loads(text)) if text else found
     return Side(name, stages, _parts(files.read(str(LOCK_FILE))))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import psutil
 
-from workbench import compute, digests, dvc_locks, environment
+from workbench import compute, digests, dvc_lock, dvc_locks, environment
 from workbench import quarantine as quarantines
 from workbench.contract import CORE_DISTRIBUTION
 from workbench.doctor.checkup import Check
@@ -66,7 +66,7 @@ def dvc(root: Path) -> Iterator[Check]:
     elif not (root / ".dvc").is_dir():
         yield Check("dvc", "fail", f"{root} is no DVC workspace", "go to the folder that has dvc.yaml, or `dvc init`")
     else:
-        yield Check("dvc", "ok", f"DVC {version}, {len(digests.locked_stages(root))} stages in dvc.lock")
+        yield Check("dvc", "ok", f"DVC {version}, {len(dvc_lock.stages(root))} stages in dvc.lock")
 
 
 def locks(root: Path) -> Iterator[Check]:

@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from workbench import compute, digests, lock, machine, resolve
+from workbench import compute, dvc_lock, lock, machine, resolve
 from workbench.estimate import Estimate
 from workbench.lock import LOCK_FILE, Resolved
 from workbench.pipeline import StageCall
 from workbench.planning import calibration, causes
 from workbench.planning.calibration import PastRun
 from workbench.planning.forecast import Forecast
+from workbench.planning.former import former_locks
 from workbench.planning.replay import Answer, Outcome, open_repo, replay
-from workbench.session import FILES_FOLDER, JOURNAL_FOLDER, main_root
+from workbench.session import main_root
 
-SESSIONS = 50
-"""How many of the newest sessions are asked what code they ran with."""
 MAY_RUN = (Answer.RUNS, Answer.IF_CHANGED)
 
 
@@ -88,8 +86,8 @@ class _Situation:
             {item.entry.address: item for item in resolved},
             {call.address: call for call in calls},
             content,
-            causes.parts_of([*_former_locks(root), content]),
-            {name: stage.get("cmd", "") for name, stage in digests.locked_stages(root).items()},
+            causes.parts_of([*former_locks(root), content]),
+            {name: stage.get("cmd", "") for name, stage in dvc_lock.stages(root).items()},
         )
 
     def explain(self, outcome: Outcome, answers: Mapping[str, Answer]) -> StagePlan:
@@ -119,19 +117,6 @@ class _Situation:
         for part in self.calls[stage].entry.split("."):
             found = found[part]
         return dict(found)
-
-
-def _former_locks(root: Path) -> Iterator[dict[str, Any]]:
-    """Earlier contents of plugins.lock.json: those that sessions ran with, oldest first, and the file's own.
-
-    The file alone would not do: a ``dvc repro`` that fails, or runs one stage, rewrites it, and results stay that an
-    earlier one describes.
-    """
-    kept = [file for file in (main_root(root) / JOURNAL_FOLDER).glob(f"*/{FILES_FOLDER}/{LOCK_FILE}") if file.is_file()]
-    newest = sorted(kept, key=lambda file: file.stat().st_mtime)[-SESSIONS:]
-    for file in (*newest, root / LOCK_FILE):
-        with suppress(FileNotFoundError, ValueError):
-            yield json.loads(file.read_text(encoding="utf-8"))
 
 
 class _Costs:

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 RESULTS_LOCK = "results.lock"
 """File of a session: dvc.lock as it stood at its end."""
@@ -14,11 +14,6 @@ RESULTS_TEXTS = "results.json"
 """File of a session: path → content of the small outputs that DVC leaves to git."""
 DIFF = "changes.diff"
 """File of a session: the patch from its commit to the source that ran."""
-
-
-def hashes(locked: Mapping[str, Any], key: Literal["deps", "outs"]) -> dict[str, str]:
-    """Path → DVC hash of a stage's inputs or outputs, as dvc.lock has them."""
-    return {item["path"]: item["md5"] for item in locked.get(key, ()) if "md5" in item}
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from typing import Any, cast
 
 import typer
 
-from workbench import compute, digests, events, feed, watcher
+from workbench import compute, digests, dvc_lock, events, feed, watcher
 from workbench import session as sessions
 from workbench.artifacts.model import TRAINING_LOG
 from workbench.commit import remove
@@ -89,8 +89,8 @@ class _Reproduction:
         self._texts: dict[str, str] = json.loads(texts.read_text(encoding="utf-8")) if texts else {}
         self._made: dict[str, str] = {}
         if lock is not None:
-            shutil.copyfile(lock, folder / digests.DVC_LOCK)
-            self._made = digests.recorded(folder)
+            shutil.copyfile(lock, folder / dvc_lock.FILE)
+            self._made = dvc_lock.outputs(folder)
         self._made |= {path: digest for stage in record.stages for path, digest in stage.outputs.items()}
         self._fetched = 0
 

@@ -22,6 +22,8 @@ KEY_RESULTS = 3
 HEADLINES = ("bits_per_byte", "accuracy", "loss", "kept", "train", "bytes_per_token")
 """Results that people look for first, in this order; others follow in the order in which they were reported."""
 CONSUMERS_SHOWN = 6
+WHY_SHOWN = 160
+"""Characters of a reason in a table of stages."""
 NO_ORIGIN = "origin not in this store"
 
 
@@ -33,6 +35,7 @@ def of_stage(store: Store, run: Run) -> str:
     lines = [
         f"**{_text(known[tags.STAGE])}** by {plugin}: {_outcome(run)}.{f' **{headline}**' if headline else ''}",
         "",
+        *_why(known),
         *_failure(known),
         *_reproduction(store, known),
         *_results(known),
@@ -58,8 +61,8 @@ def of_session(store: Store, parent: Run, children: Sequence[Run]) -> str:
     lines = [
         f"`{_text(known.get(tags.COMMAND, ''))}`: {_outcome(parent)}; {counts}.",
         "",
-        "| stage | what happened | seconds | results |",
-        "|---|---|---|---|",
+        "| stage | what happened | why it ran | seconds | results |",
+        "|---|---|---|---|---|",
         *(rows[name] for name in order if name in rows),
         "",
         *_origin(known),
@@ -77,18 +80,19 @@ def _ran(store: Store, name: str, run: Run) -> str:
     seconds = run.data.tags.get(tags.SECONDS)
     shown_seconds = f"{float(seconds):.1f}" if seconds else ""
     outcome = f"[{run.info.status}]({store.link(run.info.run_id)})"
-    return f"| {_text(name)} | {outcome} | {shown_seconds} | {_key_results(results_of(run))} |"
+    why = _text(run.data.tags.get(tags.WHY, "")[:WHY_SHOWN])
+    return f"| {_text(name)} | {outcome} | {why} | {shown_seconds} | {_key_results(results_of(run))} |"
 
 
 def _killed(store: Store, name: str, record: Mapping[str, Any]) -> str:
-    return f"| {_text(name)} | KILLED, and [continued later]({store.link(record['run'])}) | | |"
+    return f"| {_text(name)} | KILLED, and [continued later]({store.link(record['run'])}) | | | |"
 
 
 def _from_cache(store: Store, name: str, record: Mapping[str, Any]) -> str:
     state = "restored from DVC's run cache" if record["state"] == "restored" else "unchanged"
     made = f"[made by this run]({store.link(record['run'])})" if record["run"] else NO_ORIGIN
     moved = f"; **the code of {_text(', '.join(record['moved']))} has moved since**" if record.get("moved") else ""
-    return f"| {_text(name)} | cached: {state}, {made}{moved} | | {_key_results(record['results'])} |"
+    return f"| {_text(name)} | cached: {state}, {made}{moved} | | | {_key_results(record['results'])} |"
 
 
 def _outcome(run: Run) -> str:
@@ -99,6 +103,10 @@ def _outcome(run: Run) -> str:
     if tags.PEAK_MEMORY in known:
         parts.append(f"with at most {int(known[tags.PEAK_MEMORY]) / 1e6:,.0f} MB of memory")
     return " ".join(parts)
+
+
+def _why(known: Mapping[str, str]) -> list[str]:
+    return [f"Why it ran: {_text(known[tags.WHY])}.", ""] if tags.WHY in known else []
 
 
 def _failure(known: Mapping[str, str]) -> list[str]:

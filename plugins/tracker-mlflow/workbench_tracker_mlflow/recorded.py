@@ -9,9 +9,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
-from workbench.reproduction.record import RESULTS_LOCK, Record, RecordedStage, hashes
+from workbench import dvc_lock
+from workbench.reproduction.record import RESULTS_LOCK, Record, RecordedStage
 from workbench_tracker_mlflow import description, tags
 from workbench_tracker_mlflow.store import Store
 
@@ -70,8 +69,8 @@ def _of_run(store: Store, run: Run, locked: Mapping[str, Any] | None = None) -> 
         stage=known[tags.STAGE],
         command=known[tags.COMMAND],
         lock=_json(store, run, "lock_entry.json"),
-        inputs=hashes(locked, "deps") if locked else inputs,
-        outputs=hashes(locked, "outs") if locked else outputs,
+        inputs=dvc_lock.hashes(locked, "deps") if locked else inputs,
+        outputs=dvc_lock.hashes(locked, "outs") if locked else outputs,
         run=run.info.run_id,
         kind=known[tags.KIND],
         metrics=description.results_of(run),
@@ -83,17 +82,19 @@ def _of_run(store: Store, run: Run, locked: Mapping[str, Any] | None = None) -> 
 def _pipeline(store: Store, session: Run, files: Path) -> Iterator[RecordedStage]:
     """Every stage of the session's dvc.lock, with the run that made its outputs where one is known."""
     lock = next((file for file in (files / RESULTS_LOCK, files / f"{RESULTS_LOCK}.txt") if file.is_file()), None)
-    locked: dict[str, Any] = yaml.safe_load(lock.read_text(encoding="utf-8"))["stages"] if lock else {}
+    locked: dict[str, Any] = dvc_lock.parse(lock.read_text(encoding="utf-8")) if lock else {}
     order = [name for name in tags.read_json(session.data.tags, tags.PIPELINE, []) if name in locked]
     for name in order:
         stage = locked[name]
-        wanted = {tags.STAGE: name} | {tags.output_digest(path): digest for path, digest in hashes(stage, "outs").items()}
+        wanted = {tags.STAGE: name} | {
+            tags.output_digest(path): digest for path, digest in dvc_lock.hashes(stage, "outs").items()
+        }
         makers = [run for run in store.find(wanted, limit=20) if tags.REPRODUCES not in run.data.tags]
         if makers:
             yield _of_run(store, makers[0], stage)
         else:
             (entry,) = stage["params"]["plugins.lock.json"].values()
-            yield RecordedStage(name, stage["cmd"], entry, hashes(stage, "deps"), hashes(stage, "outs"))
+            yield RecordedStage(name, stage["cmd"], entry, dvc_lock.hashes(stage, "deps"), dvc_lock.hashes(stage, "outs"))
 
 
 def _json(store: Store, run: Run, name: str) -> dict[str, Any]:

@@ -36,12 +36,13 @@ _log = logging.getLogger(__name__)
 _LAST_WRITE = "workbench.last_write"
 VIEW = "workbench"
 """Name of the saved view of the table of runs; a UI's address asks for it with ``viewStateShareKey``."""
-_COLUMNS = ("tags.`results`", "attributes.`Models`")
+_COLUMNS = ("tags.`results`", "tags.`why`", "attributes.`Models`")
 _WIDTHS = {
     "attributes.`Run Name`": 330,
     "runDateAndNestInfo": 140,
     "duration": 90,
     "tags.`results`": 440,
+    "tags.`why`": 330,
     "attributes.`Models`": 110,
 }
 """Pixels, by the names that MLflow gives its columns; their order is the columns' order."""

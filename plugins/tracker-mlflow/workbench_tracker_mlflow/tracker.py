@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Metric, Run
 
     from workbench.planning.calibration import PastRun
+    from workbench.promotion import Version
     from workbench.reproduction.record import Record
     from workbench_tracker_mlflow.models import Model
     from workbench_tracker_mlflow.store import Store
@@ -32,6 +33,7 @@ DEFAULT_NAME = "workbench-default"
 FINAL_KIND = "align"
 """The kind whose model is the pipeline's final one; in a pipeline without it, the last model is."""
 NONFINITE_NAMED = 20
+WHY_LENGTH = 1_000
 _INHERITED = (tags.COMMIT, tags.BRANCH, tags.REMOTE, tags.DIRTY, tags.SOURCE_NAME, tags.SOURCE_TYPE)
 _log = logging.getLogger(__name__)
 
@@ -302,6 +304,29 @@ class MlflowTracker(Tracker[MlflowConfig]):
         with self.store.guarded():
             return recorded.read(self.store, run, into)
 
+    @hookimpl
+    def model_versions(self, workspace: Path) -> list[Version] | None:
+        """Read the registry, and which evaluations each version has."""
+        from workbench_tracker_mlflow import registry, store
+
+        if not store.exists(workspace):
+            return None
+        self.open(workspace)
+        with self.store.guarded():
+            return list(registry.versions(self.store, self._registered_name()))
+
+    @hookimpl
+    def move_champion(self, workspace: Path, to: Version, reason: str, rolled_back: Version | None) -> None:
+        """Move the alias, and note on the versions when and why."""
+        from workbench_tracker_mlflow import registry
+
+        self.open(workspace)
+        with self.store.guarded():
+            registry.move_champion(self.store, to, reason, rolled_back)
+
+    def _registered_name(self) -> str:
+        return self.config.registered_model or self.experiment
+
     def _run_of(self, run: str) -> str:
         """MLflow's id of a run.
 
@@ -400,7 +425,7 @@ class MlflowTracker(Tracker[MlflowConfig]):
 
         model_id = models.log(self.store, model)
         if final:
-            done = models.register(self.store, self.config.registered_model or self.experiment, model, model_id)
+            done = models.register(self.store, self._registered_name(), model, model_id)
             _log.info("%s: %s", model.path, done)
             self.store.set_tags(model.run, {tags.REGISTRATION: done})
 
@@ -498,6 +523,7 @@ def _stage_tags(event: events.StageStarted, session: Run | None) -> dict[str, An
         tags.RESUMED_FROM: event.resumed_from,
         tags.PASSED_OVER: "; ".join(event.passed_over),
         tags.REPRODUCES: event.reproduces,
+        tags.WHY: redaction.text("; ".join(event.reasons))[:WHY_LENGTH],
         tags.INPUTS: description.as_records([asdict(artifact) for artifact in event.inputs]),
         **{tags.input_digest(artifact.path): artifact.digest for artifact in event.inputs},
     }

@@ -1,0 +1,43 @@
+"""dvc.lock: what DVC has recorded of the stages that ran."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+FILE = Path("dvc.lock")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+
+
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """Reads ``1e-05`` as a number: DVC writes YAML 1.2, where it is one, and PyYAML reads YAML 1.1, where it is a text."""
+
+
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(f"(?:{_FLOAT.pattern})$"), list("-+.0123456789"))
+
+
+def parse(text: str) -> dict[str, dict[str, Any]]:
+    """The stages that a dvc.lock tells of, by DVC's names."""
+    content = yaml.load(text, Loader=_Loader) or {}  # noqa: S506 - a safe loader
+    stages: dict[str, dict[str, Any]] = content.get("stages", {})
+    return stages
+
+
+def stages(root: Path) -> dict[str, dict[str, Any]]:
+    """The stages of a folder's dvc.lock; empty where there is no such file yet."""
+    file = root / FILE
+    return parse(file.read_text(encoding="utf-8")) if file.is_file() else {}
+
+
+def hashes(stage: Mapping[str, Any], key: Literal["deps", "outs"]) -> dict[str, str]:
+    """Path → DVC hash of a stage's inputs or outputs."""
+    return {item["path"]: item["md5"] for item in stage.get(key, ()) if "md5" in item}
+
+
+def outputs(root: Path) -> dict[str, str]:
+    """Path → DVC hash of every output in a folder's dvc.lock."""
+    return {path: digest for stage in stages(root).values() for path, digest in hashes(stage, "outs").items()}

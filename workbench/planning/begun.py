@@ -1,0 +1,55 @@
+"""Why a stage that has begun runs: what differs from the result that dvc.lock still knows of it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from workbench import dvc_lock
+from workbench.lock import LOCK_FILE
+from workbench.planning import causes
+from workbench.planning.former import former_locks
+from workbench.planning.replay import Change
+
+NOTHING_CHANGED = "nothing that decides its result has changed: its outputs were missing or altered, or `--force` asked for it"
+
+
+def reasons(root: Path, stage: str, words: Sequence[str], record: Mapping[str, Any], inputs: Mapping[str, str]) -> list[str]:
+    """A phrase for each reason, those of the stage itself first.
+
+    Unlike a plan, which foretells, this knows every input as it is, and of outputs that were amiss nothing, since DVC has
+    removed them by now.
+
+    Args:
+        root: the workspace.
+        stage: DVC's name of the stage.
+        words: the command that runs.
+        record: its entry in plugins.lock.json.
+        inputs: path → DVC hash.
+    """
+    known = dvc_lock.stages(root).get(stage)
+    if known is None:
+        return causes.reasons([Change("new")], {}, {})
+    changes = [*_command(known, words), *_record(known, record), *_inputs(known, inputs)]
+    parts = causes.parts_of(former_locks(root)) if changes else {}
+    return causes.reasons(changes, {}, parts) or [NOTHING_CHANGED]
+
+
+def _command(known: Mapping[str, Any], words: Sequence[str]) -> Iterator[Change]:
+    if isinstance(known["cmd"], str) and shlex.split(known["cmd"]) != list(words):
+        yield Change("command", before=known["cmd"], after=shlex.join(words))
+
+
+def _record(known: Mapping[str, Any], record: Mapping[str, Any]) -> Iterator[Change]:
+    for name, before in known.get("params", {}).get(str(LOCK_FILE), {}).items():
+        if before != record:
+            yield Change("parameter", name, before, record)
+
+
+def _inputs(known: Mapping[str, Any], inputs: Mapping[str, str]) -> Iterator[Change]:
+    before = dvc_lock.hashes(known, "deps")
+    for path, digest in inputs.items():
+        if before.get(path) != digest:
+            yield Change("input", path, after="" if path in before else "new")
