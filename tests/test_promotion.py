@@ -1,0 +1,201 @@
+"""``workbench promote``: the champion changes on evidence alone, and can be rolled back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import light_pipeline
+import plugin_project
+import pytest
+from test_reproduce import Store, in_git
+from workspace import Workspace
+
+MODEL = "workbench-default"
+ALIGN = '''"""An alignment for tests."""
+
+import json
+
+import numpy as np
+from safetensors.numpy import save_file
+
+from workbench import hookimpl
+from workbench.kinds.align import AlignStage
+from workbench.plugin import Config
+
+
+class TunedConfig(Config):
+    """Configuration."""
+
+    strength: float = 0.0
+    """How good the model is."""
+    gift: float = 0.0
+    """How good at what one of the evaluations asks."""
+
+
+class Tuned(AlignStage[TunedConfig]):
+    """Writes its configuration into the model's."""
+
+    name = "tuned"
+    Config = TunedConfig
+    optional = frozenset({"data"})
+
+    def align(self, model, data, out, run):
+        """Not called: the whole stage is light."""
+        raise NotImplementedError
+
+    def execute(self, inputs, outputs, run):
+        """Write a model."""
+        out = outputs["out"]
+        out.mkdir()
+        for name in ("tokenizer.json", "tokenizer_config.json"):
+            (out / name).write_bytes((inputs["model"] / name).read_bytes())
+        content = {"model_type": "llama", "strength": self.config.strength, "gift": self.config.gift}
+        (out / "config.json").write_text(json.dumps(content))
+        save_file({"weight": np.array([self.config.strength])}, out / "model.safetensors")
+        run.metric("strength", self.config.strength)
+
+
+@hookimpl
+def workbench_plugins():
+    """Offer the stage."""
+    return [Tuned]
+'''
+EVAL = '''"""An evaluation for tests."""
+
+import json
+import random
+
+from workbench import hookimpl
+from workbench.artifacts import evaluation
+from workbench.artifacts.evaluation import Evaluation
+from workbench.kinds.eval import EvalStage
+from workbench.plugin import Config
+
+
+class CountConfig(Config):
+    """Configuration."""
+
+    scale: float = 1.0
+    """Weight of the model's gift."""
+
+
+class Count(EvalStage[CountConfig]):
+    """Scores forty examples by the model's strength, with noise that differs from model to model."""
+
+    name = "count"
+    Config = CountConfig
+    optional = frozenset({"train", "benchmark", "preferences"})
+
+    def evaluate(self, model, data, run):
+        """Not called: the whole stage is light."""
+        raise NotImplementedError
+
+    def execute(self, inputs, outputs, run):
+        """Score them."""
+        known = json.loads((inputs["model"] / "config.json").read_text())
+        chance = random.Random(str(known))
+        rows = [
+            {"id": str(i), "group": str(i), "score": known["strength"] + self.config.scale * known["gift"] + chance.gauss(0, 1)}
+            for i in range(40)
+        ]
+        mean = sum(row["score"] for row in rows) / 40
+        evaluation.write(outputs["out"], Evaluation({"score": mean}, "score", True, rows), {})
+        run.metric("score", mean)
+
+
+@hookimpl
+def workbench_plugins():
+    """Offer the evaluation."""
+    return [Count]
+'''
+
+
+def add_models(made: Workspace) -> None:
+    """Let the pipeline make a model, and evaluate it twice."""
+    site = made.root.parent / "site"
+    plugin_project.install(site, "stranger-tuned", ALIGN)
+    plugin_project.install(site, "stranger-count", EVAL)
+    stages = dict(light_pipeline.PIPELINE)
+    stages["align"] = {
+        "cmd": "python -m workbench run align --model raw/model --out data/models/aligned --metrics data/metrics/align.json",
+        "params": [{"plugins.lock.json": ["stages.align"]}],
+        "deps": ["raw/model"],
+        "outs": ["data/models/aligned"],
+        "metrics": [{"data/metrics/align.json": light_pipeline.METRICS}],
+    }
+
+    def change(content: dict[str, dict[str, object]]) -> None:
+        content["stages"]["align"] = stages["align"]
+        evaluation: dict = content["stages"]["eval"]["do"]  # type: ignore[index, type-arg]
+        evaluation["cmd"] = evaluation["cmd"].replace("--model raw/model", "--model data/models/aligned")
+        evaluation["deps"][0] = "data/models/aligned"
+
+    made.edit("dvc.yaml", change)
+
+    def add(content: dict[str, dict[str, object]]) -> None:
+        content["align"] = {"use": "tuned", "with": {"strength": 1.0}, "seed": 0}
+        content["eval"]["second"] = {"use": "count", "with": {"scale": -1.0}, "seed": 0}
+
+    made.edit("params.yaml", add)
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Workspace:
+    made = in_git(tmp_path)
+    add_models(made)
+    made.repro("eval@first", "eval@second")
+    return made
+
+
+def promote(made: Workspace, *words: str, code: int) -> str:
+    done = made.workbench("promote", *words)
+    assert done.code == code, done.text
+    return done.text
+
+
+def champion(made: Workspace) -> str:
+    return str(Store(made).client.get_model_version_by_alias(MODEL, "champion").version)
+
+
+def tune(made: Workspace, strength: float, gift: float = 0.0) -> None:
+    made.params(align__with__strength=strength, align__with__gift=gift)
+    made.repro("eval@first", "eval@second")
+
+
+def test_the_champion_changes_on_evidence_alone(made: Workspace) -> None:
+    """One story, since each step stands on the one before."""
+    assert "there was no champion before" in promote(made, "--rollback", code=1)
+    assert "there is no version 77" in promote(made, "77", code=1)
+    assert "champion   none yet" in promote(made, code=0)
+    assert champion(made) == "1"
+    assert "is the champion already" in promote(made, code=1)
+
+    tune(made, 1.05)  # a twentieth of the noise: forty examples do not show it
+    unnamed = promote(made, code=1)
+    assert "several evaluations could decide" in unnamed
+    assert "first, second" in unnamed
+    assert "no evaluation is called 'third'" in promote(made, "--on", "third", code=1)
+    unclear = promote(made, "--on", "first", code=1)
+    assert "first does not show that the candidate is better: no difference shown" in unclear
+
+    tune(made, 3.0, gift=6.0)
+    torn = promote(made, "--on", "first", code=1)
+    assert "first shows that it is better, and second that it is worse" in torn
+    assert champion(made) == "1"
+
+    tune(made, 3.0)
+    better = promote(made, "--on", "first", code=0)
+    (line,) = [line for line in better.splitlines() if "(decides)" in line]
+    assert "40 examples  better" in line
+    assert champion(made) == "4"
+    noted = Store(made).client.get_model_version(MODEL, "4").tags["workbench.champion_since"]
+    assert "first: score +" in noted
+
+    assert "champion is version 1 of workbench-default" in promote(made, "--rollback", code=0)
+    assert champion(made) == "1"
+    promote(made, "--rollback", code=1)  # there was none before the first
+
+    made.params(eval__first__with__scale=0.5)
+    tune(made, 9.0)
+    asked = promote(made, "--on", "first", code=1)
+    assert "first cannot decide: the champion was not evaluated so, with the same configuration and data" in asked
