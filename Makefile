@@ -11,7 +11,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export HF_HUB_DISABLE_TELEMETRY := 1
 export DO_NOT_TRACK := 1
 
-.PHONY: help setup repro test slow faults container-check lint ui claim bench bench-training bench-tracking bench-grpo screenshots docs clean
+.PHONY: help setup repro test slow faults container-check lint ui claim bench bench-training bench-tracking bench-store bench-grpo screenshots docs clean
 
 help:
 	@echo "make repro        set up and run the pipeline (dvc repro)"
@@ -24,6 +24,7 @@ help:
 	@echo "make bench        print what each stage took, and the workbench's own cost (after make repro)"
 	@echo "make bench-training  compare training speed with peers"
 	@echo "make bench-tracking  what tracking costs a training, with MLflow's server up and down, in ten minutes"
+	@echo "make bench-store  how a large and a busy MLflow store behaves, in a quarter of an hour"
 	@echo "make bench-grpo   show that GRPO teaches arithmetic, in some minutes"
 	@echo "make docs         write docs/reference.md from the code"
 	@echo "make screenshots  take the pictures of the docs with a real browser"
@@ -74,6 +75,9 @@ bench-training: setup
 
 bench-tracking: setup
 	python benchmarks/tracking.py
+
+bench-store: setup
+	python benchmarks/store.py
 
 bench-grpo: setup
 	PYTHONPATH=plugins/align-grpo:plugins/reward-exact-answer python benchmarks/grpo.py

@@ -112,6 +112,17 @@ def test_an_unknown_name(made: Workspace, word: str) -> None:
     assert "fix:" in done.err
 
 
+@pytest.mark.parametrize("git", [True, False])
+def test_without_a_commit_or_without_git(tmp_path: Path, *, git: bool) -> None:
+    made = light_pipeline.create(tmp_path)
+    if git:
+        (made.root / ".dvc" / "config").write_text("[core]\n    analytics = false\n    check_update = false\n")
+        made.git("init", "--quiet")
+    done = made.workbench("compare", "HEAD")
+    assert done.code == 1
+    assert "'HEAD' is no revision of git, no experiment of DVC, and no run of any tracker" in done.err
+
+
 def write(folder: Path, values: dict[str, float], score: str = "accuracy") -> Path:
     rows = [{"id": name, "group": name, "score": value, "bytes": 1.0 + (name == "a")} for name, value in values.items()]
     evaluation.write(

@@ -10,6 +10,9 @@ import pytest
 from test_reproduce import Store, in_git
 from workspace import Workspace
 
+from workbench import promotion
+from workbench.errors import WorkbenchError
+
 MODEL = "workbench-default"
 ALIGN = '''"""An alignment for tests."""
 
@@ -147,10 +150,12 @@ def made(tmp_path: Path) -> Workspace:
     return made
 
 
-def promote(made: Workspace, *words: str, code: int) -> str:
-    done = made.workbench("promote", *words)
-    assert done.code == code, done.text
-    return done.text
+def promote(made: Workspace, number: str = "", on: str = "") -> str:
+    """What ``workbench promote`` says; whether it promotes or not."""
+    try:
+        return promotion.promote(made.root, promotion.contest(made.root, number, on))
+    except WorkbenchError as error:
+        return f"error: {error}"
 
 
 def champion(made: Workspace) -> str:
@@ -162,40 +167,45 @@ def tune(made: Workspace, strength: float, gift: float = 0.0) -> None:
     made.repro("eval@first", "eval@second")
 
 
-def test_the_champion_changes_on_evidence_alone(made: Workspace) -> None:
+def test_the_champion_changes_on_evidence_alone(made: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     """One story, since each step stands on the one before."""
-    assert "there was no champion before" in promote(made, "--rollback", code=1)
-    assert "there is no version 77" in promote(made, "77", code=1)
-    assert "champion   none yet" in promote(made, code=0)
+    monkeypatch.chdir(made.root)
+    with pytest.raises(WorkbenchError, match="there was no champion before"):
+        promotion.roll_back(made.root)
+    assert "there is no version 77" in promote(made, "77")
+    assert promote(made).startswith("champion is version 1 of workbench-default")
     assert champion(made) == "1"
-    assert "is the champion already" in promote(made, code=1)
+    assert "is the champion already" in promote(made)
 
     tune(made, 1.05)  # a twentieth of the noise: forty examples do not show it
-    unnamed = promote(made, code=1)
-    assert "several evaluations could decide" in unnamed
-    assert "first, second" in unnamed
-    assert "no evaluation is called 'third'" in promote(made, "--on", "third", code=1)
-    unclear = promote(made, "--on", "first", code=1)
-    assert "first does not show that the candidate is better: no difference shown" in unclear
+    assert "several evaluations could decide" in promote(made)
+    assert "of first, second" in promote(made)
+    assert "no evaluation is called 'third'" in promote(made, on="third")
+    refused = made.workbench("promote", "--on", "first")
+    assert refused.code == 1
+    assert "first does not show that the candidate is better: no difference shown" in refused.err
+    assert "fix:" in refused.err
+    assert champion(made) == "1"
 
     tune(made, 3.0, gift=6.0)
-    torn = promote(made, "--on", "first", code=1)
-    assert "first shows that it is better, and second that it is worse" in torn
+    assert "first shows that it is better, and second that it is worse" in promote(made, on="first")
     assert champion(made) == "1"
 
     tune(made, 3.0)
-    better = promote(made, "--on", "first", code=0)
-    (line,) = [line for line in better.splitlines() if "(decides)" in line]
+    better = made.workbench("promote", "--on", "first")
+    assert better.code == 0, better.text
+    (line,) = [line for line in better.out.splitlines() if "(decides)" in line]
     assert "40 examples  better" in line
     assert champion(made) == "4"
     noted = Store(made).client.get_model_version(MODEL, "4").tags["workbench.champion_since"]
     assert "first: score +" in noted
 
-    assert "champion is version 1 of workbench-default" in promote(made, "--rollback", code=0)
+    assert "champion is version 1 of workbench-default" in promotion.roll_back(made.root)
     assert champion(made) == "1"
-    promote(made, "--rollback", code=1)  # there was none before the first
+    with pytest.raises(WorkbenchError, match="there was no champion before"):
+        promotion.roll_back(made.root)
 
     made.params(eval__first__with__scale=0.5)
     tune(made, 9.0)
-    asked = promote(made, "--on", "first", code=1)
+    asked = promote(made, on="first")
     assert "first cannot decide: the champion was not evaluated so, with the same configuration and data" in asked

@@ -81,12 +81,13 @@ def _resolve(main: Path, word: str) -> str:
     """The commit that git, or DVC for an experiment, knows under that name; empty for none."""
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
-    from dvc.scm import RevError, resolve_rev
+    from dvc.scm import resolve_rev
+    from scmrepo.exceptions import SCMError
 
     with Repo(str(main)) as repo:
         try:
             return str(resolve_rev(repo.scm, word))
-        except (RevError, DvcException):
+        except (DvcException, SCMError):  # SCMError where nothing is committed yet
             return ""
 
 
