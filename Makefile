@@ -11,7 +11,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export HF_HUB_DISABLE_TELEMETRY := 1
 export DO_NOT_TRACK := 1
 
-.PHONY: help setup repro test slow faults container-check lint ui claim bench bench-training bench-tracking bench-store bench-grpo screenshots docs clean
+.PHONY: help setup repro test slow faults container-check lint ui claim bench bench-training bench-tracking bench-store bench-grpo review screenshots docs clean
 
 help:
 	@echo "make repro        set up and run the pipeline (dvc repro)"
@@ -26,6 +26,7 @@ help:
 	@echo "make bench-tracking  what tracking costs a training, with MLflow's server up and down, in ten minutes"
 	@echo "make bench-store  how a large and a busy MLflow store behaves, in a quarter of an hour"
 	@echo "make bench-grpo   show that GRPO teaches arithmetic, in some minutes"
+	@echo "make review       look at the default run in MLflow's UI with a real browser, as a test (after make repro)"
 	@echo "make docs         write docs/reference.md from the code"
 	@echo "make screenshots  take the pictures of the docs with a real browser"
 	@echo "make claim        write claim.json: this machine made dvc.lock"
@@ -55,7 +56,7 @@ faults: setup
 	HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 pytest tests/faults -m fault -n auto --dist loadfile
 
 slow: setup
-	HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 pytest -m "slow and not fault" -n auto --dist loadfile
+	HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 pytest -m "slow and not fault and not default_run" -n auto --dist loadfile
 
 # Namespaces of its own, so that no mount and no process outlives it.
 container-check: setup
@@ -81,6 +82,9 @@ bench-store: setup
 
 bench-grpo: setup
 	PYTHONPATH=plugins/align-grpo:plugins/reward-exact-answer python benchmarks/grpo.py
+
+review: setup
+	HF_HUB_OFFLINE=1 pytest -m default_run tests/test_default_run.py
 
 screenshots: setup
 	python docs/screenshots.py

@@ -34,6 +34,12 @@ if worker := os.environ.get("PYTEST_XDIST_WORKER", ""):
         cores = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, {cores[int(worker.removeprefix("gw")) % len(cores)]})
 
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Two for each core: most tests wait for other processes half of their time."""
+    return 2 * (os.cpu_count() or 1)
+
+
 PROJECT = Path(__file__).resolve().parent.parent
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
 from workbench_align_dpo import Dpo
 from workbench_dedup_exact import Exact
 from workbench_dedup_minhash import MinHash
@@ -159,6 +160,7 @@ class TestTrl(SftConformance):
     config = {**TRAINING, "steps": 6, "batch_size": 3, "max_length": 96}
 
 
+@pytest.mark.slow
 class TestDpo(AlignConformance):
     plugin = Dpo
     config = {**TRAINING, "steps": 6, "batch_size": 3, "max_length": 96}
@@ -169,16 +171,19 @@ class TestPerplexity(EvalConformance):
     config = {"documents": 6, "stride": 64, "baseline_documents": 20, "samples": 2, "sample_tokens": 8}
 
 
+@pytest.mark.slow
 class TestLmEval(EvalConformance):
     plugin = LmEval
     config = {"questions": 4}
 
 
+@pytest.mark.slow
 class TestPreferenceAccuracy(EvalConformance):
     plugin = PreferenceAccuracy
     config = {"rows": 4}
 
 
+@pytest.mark.slow
 class TestCard(ReportConformance):
     plugin = Card
     config = {"prompts": ["What stands on page 3?"], "max_tokens": 8}

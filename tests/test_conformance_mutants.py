@@ -13,6 +13,7 @@ import pytest
 
 from workbench.contract import KINDS
 
+pytestmark = pytest.mark.slow
 CASES = {name: case.breaks for name, case in vars(conformance_cases).items() if name.startswith("Test")}
 Results = dict[str, dict[str, str]]
 

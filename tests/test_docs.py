@@ -23,10 +23,11 @@ from workspace import Workspace
 from workbench.contract import CORE_DISTRIBUTION, KINDS, RELEASES
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
-TRAINED = ("pretrain", "sft", "align")
+QUICK = ("source", "filter")
+"""Kinds whose page `make test` follows, too."""
 PAGES = [
     "plugins",
-    *(pytest.param(f"plugins/{kind}", marks=[pytest.mark.slow] if kind in TRAINED else []) for kind in KINDS),
+    *(pytest.param(f"plugins/{kind}", marks=[] if kind in QUICK else [pytest.mark.slow]) for kind in KINDS),
 ]
 FENCE = re.compile(r'^```(?P<language>\w+)(?: title="(?P<title>[^"]+)")?\n(?P<text>.*?)^```$', re.MULTILINE | re.DOTALL)
 PARAMS = ("params.yaml", "compute.yaml")

@@ -268,6 +268,7 @@ def write_texts(folder: Path) -> None:
         (folder / name).write_text("\n\n".join(paragraphs) + "\n", encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_text_of_ones_own_with_a_diff_of_params_only(tmp_path: Path) -> None:
     made = workspace.create(tmp_path / "project")
     write_texts(tmp_path / "texts")

@@ -142,6 +142,7 @@ def test_the_stage_ends_with_dvc(made: Workspace) -> None:
     assert workspace.ran(made.repro(STAGE)) == ["resolve", STAGE]
 
 
+@pytest.mark.slow
 def test_another_pin_is_another_environment_made_anew_if_its_first_maker_is_killed(made: Workspace) -> None:
     before = pinned(made, "numpy")
     made.replace(str(LOCK), f"numpy=={before}", "numpy==1.26.3")
@@ -172,6 +173,7 @@ def test_another_pin_is_another_environment_made_anew_if_its_first_maker_is_kill
     assert reasons(made) == {f"entropy:below 3.0 bits by NumPy {before}"}
 
 
+@pytest.mark.slow
 def test_changed_requirements_are_pinned_anew_and_what_still_fits_stays(own: Callable[..., Installed]) -> None:
     entry = own("numpy>=1.26,<2")
     assert environment.versions([entry])("numpy") == environment.UNLOCKED

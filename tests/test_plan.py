@@ -208,6 +208,8 @@ EDITS = [
     ),
     Edit(code_kept_by_policy, {}, {"report": "`rerun: warn` keeps its result although the code of report list has moved"}),
 ]
+QUICK = (parameter, parameter_reverted, default_written_out, code_with_effect, input_data, output_deleted, code_kept_by_policy)
+"""The edits that `make test` makes, too."""
 
 
 @pytest.fixture(scope="module")
@@ -241,7 +243,9 @@ def did(done: Done) -> dict[str, str]:
     return {**found, **dict.fromkeys(workspace.skipped(done), UP_TO_DATE)}
 
 
-@pytest.mark.parametrize("edit", EDITS, ids=lambda edit: edit.name)
+@pytest.mark.parametrize(
+    "edit", [pytest.param(edit, id=edit.name, marks=[] if edit.change in QUICK else [pytest.mark.slow]) for edit in EDITS]
+)
 def test_plan_says_what_the_repro_then_does(made: Workspace, edit: Edit) -> None:
     """The edits follow upon one another."""
     edit.change(made)
@@ -326,6 +330,7 @@ def test_unknown_stage_and_a_folder_without_dvc_are_refused(made: Workspace, tmp
     assert "DVC cannot read the pipeline" in done.err
 
 
+@pytest.mark.slow
 def test_plan_and_a_partial_repro_see_bytes_that_were_made_since(tmp_path: Path) -> None:
     made = light_pipeline.create(tmp_path)
     made.repro()
@@ -338,6 +343,7 @@ def test_plan_and_a_partial_repro_see_bytes_that_were_made_since(tmp_path: Path)
     assert done["report"] == found["report"]["answer"]
 
 
+@pytest.mark.slow
 def test_estimate_that_fails_is_told_and_stops_neither_plan_nor_stage(tmp_path: Path) -> None:
     made = light_pipeline.create(tmp_path)
     rewrite(site(made, "lines"), "return Estimate(", "raise OSError('no such disk')\n        return Estimate(")
@@ -368,6 +374,7 @@ def run_of(made: Workspace, stage: str) -> Run:
     return client.search_runs(experiments, f"tags.`workbench.stage` = '{stage}'", max_results=1, order_by=order)[0]
 
 
+@pytest.mark.slow
 def test_cause_is_known_after_a_repro_that_failed(tracked: Workspace) -> None:
     rewrite(site(tracked, "light"), "        rows = list(", "        raise OSError('the end')\n        rows = list(")
     assert tracked.dvc("repro", "dedup").code != 0
@@ -388,6 +395,7 @@ def test_plan_learns_from_a_run_and_the_next_run_shows_prediction_beside_time(tr
     assert 0 < metrics["cost/startup_seconds"] < metrics["cost/seconds"]
 
 
+@pytest.mark.slow
 def test_runs_on_another_machine_teach_nothing(tracked: Workspace) -> None:
     rewrite(tracked.root / "compute.yaml", "threads: 1", "threads: 2")
     tracked.params(curate__corpus__seed=3)

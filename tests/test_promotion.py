@@ -167,6 +167,7 @@ def tune(made: Workspace, strength: float, gift: float = 0.0) -> None:
     made.repro("eval@first", "eval@second")
 
 
+@pytest.mark.slow
 def test_the_champion_changes_on_evidence_alone(made: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     """One story, since each step stands on the one before."""
     monkeypatch.chdir(made.root)

@@ -86,7 +86,7 @@ def made(ran: Workspace, tmp_path: Path) -> Workspace:
     return replace(copied, variables={**copied.variables, "PYTHONPATH": path})
 
 
-@pytest.mark.parametrize("stage", ["curate@corpus", "dedup", "report"])
+@pytest.mark.parametrize("stage", ["curate@corpus", "dedup", pytest.param("report", marks=pytest.mark.slow)])
 def test_a_stage_is_bit_exact_and_the_store_links_it_with_the_original(ran: Workspace, stage: str) -> None:
     original = Store(ran).stage(stage)
     before = {file: file.read_bytes() for file in (ran.root / "data").rglob("*") if file.is_file()}
@@ -111,6 +111,7 @@ def test_the_whole_pipeline_is_repeated_by_its_session(ran: Workspace) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_changes_that_were_never_committed_are_reproduced(made: Workspace) -> None:
     made.params(dedup__with__words=1)
     (made.root / "notes.py").write_text("# new and not committed\n")
@@ -146,6 +147,7 @@ def test_an_input_that_is_gone_is_named(made: Workspace) -> None:
     assert repeated.data.tags["workbench.verdict"] == "INPUTS-CHANGED"
 
 
+@pytest.mark.slow
 def test_data_from_outside_that_changed_are_named(made: Workspace) -> None:
     with (made.root / "raw" / "corpus.txt").open("a") as file:
         file.write("one more line\n")
@@ -180,6 +182,7 @@ def test_a_plugin_that_cannot_be_had_again_is_named(made: Workspace) -> None:
     assert "no filter 'short' is installed" in done.out
 
 
+@pytest.mark.slow
 def test_the_code_of_a_plugin_from_a_folder_elsewhere_is_part_of_the_record(made: Workspace) -> None:
     site = made.root.parent / "site"
     url = (site.parent / "sources").as_uri()
@@ -223,6 +226,7 @@ def clone(made: Workspace, tmp_path: Path) -> Workspace:
     return replace(made, root=tmp_path / "clone", variables=variables)
 
 
+@pytest.mark.slow
 def test_a_colleague_pulls_reruns_nothing_and_reproduces(made: Workspace, clone: Workspace) -> None:
     assert clone.dvc("pull").code == 0
     assert workspace.ran(clone.repro()) == ["resolve"]
@@ -232,6 +236,7 @@ def test_a_colleague_pulls_reruns_nothing_and_reproduces(made: Workspace, clone:
     assert done.out.count("BIT-EXACT") == len(STAGES)
 
 
+@pytest.mark.slow
 def test_one_flipped_weight_is_named(tmp_path: Path) -> None:
     made = workspace.tokenized().copy(tmp_path / "project")
     made.repro("pretrain")

@@ -38,6 +38,7 @@ def children(root: Path, parent: Run) -> list[Run]:
     return list(client.search_runs([parent.info.experiment_id], wanted))
 
 
+@pytest.mark.slow
 def test_threshold_reruns_dedup_and_not_curate(made: Workspace) -> None:
     made.params(dedup__with__threshold=0.4)
     done = made.repro("tokenize")
@@ -103,6 +104,7 @@ def test_policy_of_seeds_is_per_stage(made: Workspace) -> None:
     assert workspace.ran(made.repro("tokenize")) == ["resolve"]
 
 
+@pytest.mark.slow
 def test_warn_keeps_the_result_of_code_that_has_moved_and_says_so(made: Workspace) -> None:
     made.params(curate__corpus__rerun="warn")
     made.replace(LENGTH, "words < config.min_words", "words <= config.min_words + 10")
@@ -118,6 +120,7 @@ def test_warn_keeps_the_result_of_code_that_has_moved_and_says_so(made: Workspac
     assert "curate@corpus" in workspace.ran(made.repro("tokenize"))
 
 
+@pytest.mark.slow
 def test_pin_keeps_the_result_silently_and_runs_with_no_other_code(made: Workspace) -> None:
     made.params(curate__corpus__rerun="pin")
     made.replace(LENGTH, "words < config.min_words", "words <= config.min_words + 10")
@@ -133,6 +136,7 @@ def test_pin_keeps_the_result_silently_and_runs_with_no_other_code(made: Workspa
     assert "curate@corpus" in workspace.ran(made.repro("tokenize"))
 
 
+@pytest.mark.slow
 def test_code_of_a_git_worktree_is_what_runs_there(made: Workspace, tmp_path: Path) -> None:
     tree = tmp_path / "tree"
     made.git("worktree", "add", "--quiet", str(tree))
@@ -159,6 +163,7 @@ def test_experiment_runs_with_its_own_code_and_is_named_in_the_main_store(made: 
     assert json.loads((made.root / "data/metrics/curate-corpus.json").read_text()) == before
 
 
+@pytest.mark.slow
 def test_parent_of_restored_stages_links_to_the_runs_that_made_them(made: Workspace) -> None:
     first = sessions(made.root)[0]
     makers = {run.data.tags["workbench.stage"]: run.info.run_id for run in children(made.root, first)}

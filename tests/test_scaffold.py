@@ -29,7 +29,8 @@ from workbench.errors import PluginError
 from workbench.testing import __all__ as conformance_classes
 
 NAMES = st.from_regex(scaffold.NAME, fullmatch=True).filter(lambda name: len(name) <= 40 and yaml.safe_load(name) == name)
-TRAINED = ("pretrain", "sft", "align")
+QUICK = ("filter", "dedup")
+"""Kinds whose new plugin is tested by `make test`, too."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def test_every_kind_has_a_template() -> None:
     assert {f"{kind.capitalize()}Conformance" for kind in KINDS} <= set(conformance_classes)
 
 
-@pytest.mark.parametrize("kind", [pytest.param(kind, marks=[pytest.mark.slow] if kind in TRAINED else []) for kind in KINDS])
+@pytest.mark.parametrize("kind", [pytest.param(kind, marks=[] if kind in QUICK else [pytest.mark.slow]) for kind in KINDS])
 def test_the_new_plugin_passes_its_conformance_tests(written: Written, kind: str) -> None:
     done = written.environment.call("pytest", "--verbose", f"plugins/{kind}-demo", cwd=written.made.root)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -110,6 +111,7 @@ def block(printed: str) -> str:
     return printed.partition(".yaml:\n")[2]
 
 
+@pytest.mark.slow
 def test_the_default_pipeline_runs_with_the_new_plugins(written: Written) -> None:
     made = written.made
     params = yaml.safe_load((made.root / "params.yaml").read_text())

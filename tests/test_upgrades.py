@@ -64,6 +64,7 @@ def bench(before: tuple[Beside, Workspace], tmp_path: Path) -> Bench:
     return Bench(python, notes_pipeline.copy(before[1], tmp_path / "made", python), tmp_path)
 
 
+@pytest.mark.slow
 def test_editable_for_wheel_of_the_same_code_is_nothing_and_an_edit_of_it_is(bench: Bench) -> None:
     bench.install(bench.plugin, editable=True)
     assert str(bench.plugin) in bench.made.call("workbench", "plugins", "--json").out

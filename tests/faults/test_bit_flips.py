@@ -120,6 +120,7 @@ def test_the_listing_of_a_folder_with_the_folder(base: Base, tmp_path: Path) -> 
 
 
 @pytest.mark.fault(6)
+@pytest.mark.slow
 def test_an_input_that_no_stage_makes_is_found_before_use(base: Base, tmp_path: Path) -> None:
     made = _copy(base.whole, tmp_path / "made")
     _object(made, "data/evals/first").unlink()  # so that the evaluation has to run

@@ -56,6 +56,7 @@ def test_crashes_in_a_library(begun: Begun) -> None:
     fails(begun, "import ctypes; ctypes.string_at(0)", "its process crashed (SIGSEGV)", trace='File "fault.py", line 1')
 
 
+@pytest.mark.slow
 def test_hangs_longer_than_its_time_limit(begun: Begun) -> None:
     limit(begun, time_limit_minutes={"dedup": 3 / 60})
     code = "import threading, time\nthreading.Thread(target=time.sleep, args=(999,)).start()\nwhile True: time.sleep(9)"
@@ -110,6 +111,7 @@ while not pathlib.Path("child.pid").exists(): time.sleep(0.01)
 
 
 @pytest.mark.parametrize("code", [LEFT, pytest.param(DAEMON, marks=slow)], ids=["child", "daemon"])
+@pytest.mark.slow
 def test_leaves_children_behind(begun: Begun, code: str) -> None:
     """They are ended, they hold nothing up, and the stage is right."""
     begun.fault(code)

@@ -42,7 +42,9 @@ def clock(shift: str, file: Path) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize(("before", "after"), [("+400d", "-400d"), ("-400d", "+400d")], ids=["back", "forward"])
+@pytest.mark.parametrize(
+    ("before", "after"), [pytest.param("+400d", "-400d", marks=slow), ("-400d", "+400d")], ids=["back", "forward"]
+)
 def test_the_clock_jumps_within_a_stage(tmp_path: Path, before: str, after: str) -> None:
     jumping = under(begin(tmp_path), clock(before, tmp_path / "clock"))
     jumping.fault(f"from pathlib import Path; Path({str(tmp_path / 'clock')!r}).write_text({after!r})")
@@ -66,6 +68,7 @@ def test_a_wrong_clock_with_a_tracker(tmp_path: Path, shift: str) -> None:
     assert workspace.ran(wrong.recovers()) == ["resolve"]
 
 
+@pytest.mark.slow
 def test_times_of_files_decide_nothing(tmp_path: Path) -> None:
     begun = begin(tmp_path)
     for number, file in enumerate(sorted(path for path in begun.made.root.rglob("*") if path.is_file())):
@@ -95,7 +98,11 @@ def test_variables(tmp_path: Path, variables: dict[str, str]) -> None:
 
 @pytest.mark.parametrize(
     "variables",
-    [pytest.param({}, id="utf-8"), pytest.param({"LC_ALL": "C"}, id="c"), pytest.param(ASCII, id="ascii", marks=slow)],
+    [
+        pytest.param({}, id="utf-8"),
+        pytest.param({"LC_ALL": "C"}, id="c", marks=slow),
+        pytest.param(ASCII, id="ascii", marks=slow),
+    ],
 )
 def test_a_path_with_spaces_and_accents(tmp_path: Path, variables: dict[str, str]) -> None:
     begun = under(begin(tmp_path / PLACE), variables)

@@ -88,7 +88,7 @@ def test_stage_is_ended(begun: Begun, number: signal.Signals) -> None:
 
 
 @pytest.mark.fault(2)
-@pytest.mark.parametrize(("shell", "code"), [("/bin/bash", 130), ("/bin/sh", -2)])
+@pytest.mark.parametrize(("shell", "code"), [("/bin/bash", 130), pytest.param("/bin/sh", -2, marks=slow)])
 def test_ctrl_c(begun: Begun, shell: str, code: int) -> None:
     """It reaches every process of the terminal's foreground group, DVC's and its shell's included; twice, as the impatient do.
 
@@ -155,6 +155,7 @@ def test_second_repro_of_another_stage_alone(begun: Begun) -> None:
 
 @pytest.mark.fault(3)
 @pytest.mark.parametrize("name", ["dedup", pytest.param("", marks=slow)])
+@pytest.mark.slow
 def test_stage_by_hand_beside_a_repro(begun: Begun, name: str) -> None:
     first = start(begun.made, "repro", "dedup")
     stage, _ = held(begun)

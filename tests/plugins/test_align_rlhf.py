@@ -104,6 +104,7 @@ def test_a_policy_that_stays_put_gets_the_reward_it_had(start: Path, preferences
     assert told["kl"] == pytest.approx(0, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_a_greater_beta_stays_closer(start: Path, preferences: Path, tmp_path: Path) -> None:
     told = [summary(align(start, preferences, tmp_path / str(beta), beta=beta, steps=12)) for beta in (0.01, 5.0)]
     assert told[1]["kl"] < told[0]["kl"]
@@ -132,6 +133,7 @@ def test_a_killed_run_ends_with_the_bytes_of_an_uninterrupted_one(
     assert results(tmp_path / "killed") == results(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_the_seed_decides_the_bytes(start: Path, preferences: Path, tmp_path: Path) -> None:
     for name, seed in (("one", 0), ("same", 0), ("other", 1)):
         align(start, preferences, tmp_path / name, seed, steps=2)

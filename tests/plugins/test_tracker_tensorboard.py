@@ -160,6 +160,7 @@ def test_replaying_everything_writes_nothing(told: fake_dvc.Workspace, site: Pat
     assert {file: file.read_bytes() for file in (told.root / FOLDER).rglob("*") if file.is_file()} == before
 
 
+@pytest.mark.slow
 def test_a_real_pipeline_is_in_both_trackers(tmp_path: Path, project: Path, site: Path) -> None:
     """Text files, a unigram tokenizer and an n-gram model, all of them second implementations, run by DVC."""
     root = tmp_path / "w"
