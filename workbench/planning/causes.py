@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from workbench import redaction
 from workbench.planning.replay import Answer, Change
 
 Parts = Mapping[str, Mapping[str, Any]]
@@ -39,7 +40,7 @@ def reasons(changes: Sequence[Change], answers: Mapping[str, Answer], parts: Par
 
 
 def differences(before: Mapping[str, Any], after: Mapping[str, Any], parts: Parts) -> Iterator[str]:
-    """What differs between two compared records of plugins.lock.json."""
+    """What differs between two compared records of plugins.lock.json; secrets among the values are hidden."""
     yield from _choice(before, after)
     if before.get("seed") != after.get("seed"):
         yield f"seed {_value(before.get('seed'))} → {_value(after.get('seed'))}"
@@ -100,14 +101,14 @@ def _config(before: Mapping[str, Any], after: Mapping[str, Any], prefix: str = "
         if isinstance(old, Mapping) and isinstance(new, Mapping):
             yield from _config(old, new, f"{name}.")
         elif old != new and isinstance(old, list) and isinstance(new, list):
-            yield f"{name} {_list_change(old, new)}"
+            yield f"{name} {_list_change(old, new, key)}"
         elif old != new:
-            yield f"{name} {_value(old)} → {_value(new)}"
+            yield f"{name} {_value(old, key)} → {_value(new, key)}"
 
 
-def _list_change(old: list[Any], new: list[Any]) -> str:
-    added = [f"+{_value(item)}" for item in new if item not in old]
-    removed = [f"−{_value(item)}" for item in old if item not in new]
+def _list_change(old: list[Any], new: list[Any], name: str = "") -> str:
+    added = [f"+{_value(item, name)}" for item in new if item not in old]
+    removed = [f"−{_value(item, name)}" for item in old if item not in new]
     return ", ".join([*added, *removed]) or "in another order"
 
 
@@ -169,8 +170,10 @@ def _outputs(changes: Sequence[Change]) -> list[str]:
     return [f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} {state}" for state, names in by_state.items()]
 
 
-def _value(value: Any) -> str:
-    text = value if isinstance(value, str) else f"{value:g}" if isinstance(value, float) else json.dumps(value)
+def _value(value: Any, name: str = "") -> str:
+    """A value that is short and shows no secret."""
+    whole = value if isinstance(value, str) else f"{value:g}" if isinstance(value, float) else json.dumps(value)
+    text = redaction.param(name, whole)
     return text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 1]}…"
 
 

@@ -222,6 +222,7 @@ def _facts(event: events.StageStarted) -> list[Mapping[str, object]]:
         "directory": event.directory,
         "session": event.session,
         "experiment": event.experiment,
+        "why it ran": "; ".join(event.reasons),
         "continued from": event.resumed_from,
         "checkpoints": "; ".join(event.passed_over),
     }
