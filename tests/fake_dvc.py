@@ -28,7 +28,7 @@ for step in json.load(open("plan.json")):
 STAGE = """
 import json, os, signal, sys, time
 from pathlib import Path
-from workbench import dvc_lock, events
+from workbench import digests, dvc_lock, events
 from workbench.journal import Journal, find_interrupted
 from workbench.run import Chart, Generation
 from workbench.processes import process_start
@@ -85,7 +85,7 @@ LOCK = """
 import json, sys
 from pathlib import Path
 import yaml
-from workbench import dvc_lock
+from workbench import digests, dvc_lock
 step = json.loads(sys.argv[1])
 if step["name"] == "resolve":
     sys.exit(0)
