@@ -15,7 +15,7 @@ from mlflow_server import read
 
 from workbench import watcher
 
-pytest.importorskip("psycopg2", reason="psycopg2 is not installed: pip install -e '.[test]'")
+pytest.importorskip("psycopg", reason="psycopg is not installed: pip install -e '.[test]'")
 pytestmark = pytest.mark.slow
 PROGRAMS = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 """Where Debian puts them."""
