@@ -6,6 +6,7 @@ import http.client
 import importlib.util
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -20,6 +21,8 @@ pytest.importorskip("mlflow")
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install -e '.[test]'")
 
 BASE = Step("pretrain", "pretrain", "causal", outputs={"out": "data/models/base"}, metrics={"steps": 5.0, "loss": 0.2})
+PATIENCE = 30_000
+"""Milliseconds."""
 HOSTILE = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
 
 
@@ -39,8 +42,15 @@ class Served:
         return int(self.base.rsplit(":", 1)[1])
 
     def open(self, run: str, tab: str = "") -> None:
-        self.page.goto("about:blank")  # a change of the fragment alone would keep the old page
-        self.page.goto(f"{self.base}/#/experiments/{self.experiment}/runs/{self.runs[run]}{tab}")
+        """Open a run's page; once more, as a person would, where MLflow's own page stays empty."""
+        from playwright.sync_api import TimeoutError
+
+        for _ in range(2):
+            self.page.goto("about:blank")  # a change of the fragment alone would keep the old page
+            self.page.goto(f"{self.base}/#/experiments/{self.experiment}/runs/{self.runs[run]}{tab}")
+            with suppress(TimeoutError):
+                self.page.get_by_role("heading", name=run).wait_for(timeout=PATIENCE)
+                return
 
 
 def _screenshots(project: Path) -> ModuleType:
