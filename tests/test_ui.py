@@ -43,12 +43,12 @@ class Served:
 
     def open(self, run: str, tab: str = "") -> None:
         """Open a run's page; once more, as a person would, where MLflow's own page stays empty."""
-        from playwright.sync_api import TimeoutError
+        from playwright.sync_api import TimeoutError as Late
 
         for _ in range(2):
             self.page.goto("about:blank")  # a change of the fragment alone would keep the old page
             self.page.goto(f"{self.base}/#/experiments/{self.experiment}/runs/{self.runs[run]}{tab}")
-            with suppress(TimeoutError):
+            with suppress(Late):
                 self.page.get_by_role("heading", name=run).wait_for(timeout=PATIENCE)
                 return
 
