@@ -35,7 +35,7 @@ def cases() -> Iterator[object]:
 
 
 @pytest.mark.fault(4)
-@pytest.mark.parametrize(("stage", "share"), cases())
+@pytest.mark.parametrize(("stage", "share"), list(cases()))
 def test_killed_at_a_random_moment(stage: str, share: float, tmp_path: Path) -> None:
     prepared = training_pipeline.prepare(stage, tmp_path)
     where = kill(prepared, share)
