@@ -87,10 +87,14 @@ def contest(main: Path, number: str = "", deciding: str = "") -> Contest:
     if champion == candidate:
         raise WorkbenchError(f"{candidate} is the champion already", _WHERE, "name another version, or make a better one")
     results = dict(_results(main, champion, candidate))
+    if not results:
+        raise WorkbenchError(
+            f"{candidate} was never evaluated", _WHERE, "run `dvc repro`, which evaluates the model that it makes"
+        )
     if deciding not in results and (deciding or len(results) != 1):
         what = f"no evaluation is called {deciding!r}" if deciding else "several evaluations could decide"
-        names = ", ".join(sorted(results)) or "none: run the pipeline's evaluations of this model first"
-        raise WorkbenchError(what, _WHERE, f"name, before you look at results, the one that counts: `--on NAME`, of {names}")
+        fix = f"name, before you look at results, the one that counts: `--on NAME`, of {', '.join(sorted(results))}"
+        raise WorkbenchError(what, _WHERE, fix)
     return Contest(candidate, champion, results, deciding or next(iter(results)))
 
 
