@@ -63,7 +63,7 @@ def hook(name):
 
 
 for name in vars(TrackerHooks):
-    if not name.startswith("_") and name not in ("metrics_logged", "artifact_logged", "past_runs", "recorded"):
+    if not name.startswith("_") and name not in ("metrics_logged", "artifact_logged", "past_runs", "recorded", "model_versions", "move_champion"):
         setattr(Lines, name, hookimpl(hook(name)))
 
 
