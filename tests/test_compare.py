@@ -50,6 +50,7 @@ def test_a_revision_and_the_workspace(made: Workspace) -> None:
     assert f"{2 * sum(lengths) / 6:+.4g} [" in line
 
 
+@pytest.mark.slow
 def test_an_experiment_of_dvc(made: Workspace) -> None:
     saved = made.dvc("exp", "save", "--name", "wider")
     assert saved.code == 0, saved.text
@@ -75,6 +76,7 @@ def test_two_runs_of_the_store(made: Workspace) -> None:
     assert back["score"]["difference"]["estimate"] == -stage["score"]["difference"]["estimate"]
 
 
+@pytest.mark.slow
 def test_a_session_and_the_same_again(made: Workspace) -> None:
     session = Store(made).session().info.run_id
     done = made.workbench("compare", session, "HEAD")

@@ -82,6 +82,7 @@ class TestFiles(SourceConformance):
         return {"path": str(folder)}
 
 
+@pytest.mark.slow
 class TestHuggingFace(SourceConformance):
     plugin = HuggingFace
 
@@ -155,6 +156,7 @@ class TestCausal(PretrainConformance):
     }
 
 
+@pytest.mark.slow
 class TestTrl(SftConformance):
     plugin = Trl
     config = {**TRAINING, "steps": 6, "batch_size": 3, "max_length": 96}
@@ -166,6 +168,7 @@ class TestDpo(AlignConformance):
     config = {**TRAINING, "steps": 6, "batch_size": 3, "max_length": 96}
 
 
+@pytest.mark.slow
 class TestPerplexity(EvalConformance):
     plugin = Perplexity
     config = {"documents": 6, "stride": 64, "baseline_documents": 20, "samples": 2, "sample_tokens": 8}

@@ -78,6 +78,7 @@ def copy_tree(source: Path, target: Path, *, backwards: bool) -> None:
             shutil.copy2(path, target / path.name, follow_symlinks=False)
 
 
+@pytest.mark.slow
 def test_a_light_pipeline(tmp_path: Path) -> None:
     (tmp_path / "made").mkdir()
     made = light_pipeline.create(tmp_path / "made")

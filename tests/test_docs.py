@@ -23,7 +23,7 @@ from workspace import Workspace
 from workbench.contract import CORE_DISTRIBUTION, KINDS, RELEASES
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
-QUICK = ("source", "filter")
+QUICK = ("source",)
 """Kinds whose page `make test` follows, too."""
 PAGES = [
     "plugins",

@@ -128,6 +128,7 @@ def test_a_stage_without_pins_says_what_to_run(made: Workspace) -> None:
         assert part in done.err
 
 
+@pytest.mark.slow
 def test_the_stage_ends_with_dvc(made: Workspace) -> None:
     lines = (made.root / "texts/notes.jsonl").read_text()
     (made.root / "texts/notes.jsonl").write_text(lines * 150)

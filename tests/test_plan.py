@@ -208,7 +208,7 @@ EDITS = [
     ),
     Edit(code_kept_by_policy, {}, {"report": "`rerun: warn` keeps its result although the code of report list has moved"}),
 ]
-QUICK = (parameter, parameter_reverted, default_written_out, code_with_effect, input_data, output_deleted, code_kept_by_policy)
+QUICK = (parameter, parameter_reverted, default_written_out, code_with_effect, output_deleted, code_kept_by_policy)
 """The edits that `make test` makes, too."""
 
 
@@ -382,6 +382,7 @@ def test_cause_is_known_after_a_repro_that_failed(tracked: Workspace) -> None:
     assert why(tracked, "dedup") == ["dedup: runs", "  - the code of dedup light changed"]
 
 
+@pytest.mark.slow
 def test_plan_learns_from_a_run_and_the_next_run_shows_prediction_beside_time(tracked: Workspace) -> None:
     file = tracked.root / "raw" / "corpus.txt"
     file.write_text("".join(f"{number} is a line\n" for number in range(15)))

@@ -103,6 +103,7 @@ def test_a_stage_is_bit_exact_and_the_store_links_it_with_the_original(ran: Work
     assert repeated.info.run_id in store.client.get_run(original.info.run_id).data.tags["mlflow.note.content"]
 
 
+@pytest.mark.slow
 def test_the_whole_pipeline_is_repeated_by_its_session(ran: Workspace) -> None:
     done = reproduce(ran, Store(ran).session())
     assert done.code == 0, done.text
@@ -136,6 +137,7 @@ def test_what_the_clock_gets_into_diverges_and_is_named(made: Workspace) -> None
     assert "row 1, column 'rule'" in done.out
 
 
+@pytest.mark.slow
 def test_an_input_that_is_gone_is_named(made: Workspace) -> None:
     shutil.rmtree(made.root / ".dvc" / "cache")
     original = Store(made).stage("dedup")
@@ -167,6 +169,7 @@ def test_data_from_outside_that_changed_are_named(made: Workspace) -> None:
     assert f"INPUTS-CHANGED: {outside} was " in done.out
 
 
+@pytest.mark.slow
 def test_a_plugin_that_cannot_be_had_again_is_named(made: Workspace) -> None:
     site = made.root.parent / "site"
     original = Store(made).stage("curate@corpus")

@@ -149,6 +149,7 @@ def test_code_of_a_git_worktree_is_what_runs_there(made: Workspace, tmp_path: Pa
     assert made.git("status", "--porcelain") == ""
 
 
+@pytest.mark.slow
 def test_experiment_runs_with_its_own_code_and_is_named_in_the_main_store(made: Workspace) -> None:
     made.replace(LENGTH, "words < config.min_words", "words < 40")
     before = json.loads((made.root / "data/metrics/curate-corpus.json").read_text())

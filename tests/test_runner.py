@@ -171,6 +171,7 @@ def test_stage_that_ends_well(made: Workspace) -> None:
     assert list((made.root / ".workbench" / "scratch").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_same_inputs_give_the_same_bytes(made: Workspace) -> None:
     run(made)
     first = {file.name: file.read_bytes() for file in (made.root / "data").rglob("*") if file.is_file()}
@@ -226,6 +227,7 @@ def test_empty_source_says_so(made: Workspace) -> None:
     assert "the source is empty" in done.err
 
 
+@pytest.mark.slow
 def test_full_disk_says_so_and_keeps_the_older_output(made: Workspace) -> None:
     run(made)
     before = (made.root / "data" / "corpus" / "part-00000.parquet").read_bytes()

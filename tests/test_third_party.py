@@ -83,6 +83,7 @@ def test_selecting_the_broken_one_names_its_error_and_the_distribution(python: B
         assert part in done.err
 
 
+@pytest.mark.slow
 def test_without_it_the_error_names_the_fix_and_the_fix_mends_it(python: Beside, made: Workspace) -> None:
     made.params(dedup__use="normalized")
     made.repro()

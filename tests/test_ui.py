@@ -107,10 +107,14 @@ def test_a_session_links_to_its_stages(served: Served) -> None:
     (session,) = (name for name in served.runs if name.startswith("dvc"))
     served.open(session)
     stage = served.runs["pretrain · causal"]
-    link = served.page.locator(f"a[href*='{stage}']", has_text="FINISHED").first.get_attribute("href")
-    assert link is not None
+    link = served.page.locator(f"a[href*='{stage}']").first
+    try:
+        address = link.get_attribute("href", timeout=PATIENCE)
+    except Exception as error:
+        raise AssertionError(f"no link to {stage}; the page says:\n{served.page.inner_text('body')[:3000]}") from error
+    assert link.inner_text() == "FINISHED"
     served.page.goto("about:blank")  # the UI opens links in a tab of their own, which a headless browser may keep asleep
-    served.page.goto(urljoin(served.base, link))
+    served.page.goto(urljoin(served.base, address))
     served.page.get_by_role("heading", name="pretrain · causal").wait_for()
 
 

@@ -462,6 +462,7 @@ class Active(html.parser.HTMLParser):
 EVIL = "<script>document.title='x'</script><img src=x onerror=alert(1)><a href='javascript:alert(1)'>click</a> and so on and on"
 
 
+@pytest.mark.slow
 def test_documents_that_are_pages_are_shown_as_text(tmp_path: Path) -> None:
     made = light_pipeline.create(tmp_path, trackers=("mlflow",))
     (made.root / "raw" / "corpus.txt").write_text(f"{light_pipeline.TEXT}{EVIL}\n")

@@ -102,7 +102,8 @@ def test_between_two_of_its_outputs_and_back(begun: Begun) -> None:
     assert fault_oracle.hashes(begun.made) == begun.old
 
 
-@pytest.mark.parametrize("when", [pytest.param(when, marks=[] if when == 3 else [slow]) for when in range(1, RENAMES + 1)])
+@slow
+@pytest.mark.parametrize("when", range(1, RENAMES + 1))
 def test_at_a_rename(begun: Begun, when: int) -> None:
     kill_at(begun, "rename", when)
     recovers(begun)

@@ -177,6 +177,7 @@ def test_result_that_is_not_a_number(begun: Begun) -> None:
     fails(begun, "run.metric('kept_share', float('nan'))", "Out of range float values are not JSON compliant")
 
 
+@pytest.mark.slow
 def test_writes_into_its_input(begun: Begun) -> None:
     code = "file = next(inputs['corpus'].glob('*.parquet')); file.write_bytes(file.read_bytes() + b' ')"
     fails(begun, code, "this input has changed while the stage ran", "data/curated/corpus")

@@ -42,9 +42,8 @@ def clock(shift: str, file: Path) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize(
-    ("before", "after"), [pytest.param("+400d", "-400d", marks=slow), ("-400d", "+400d")], ids=["back", "forward"]
-)
+@slow
+@pytest.mark.parametrize(("before", "after"), [("+400d", "-400d"), ("-400d", "+400d")], ids=["back", "forward"])
 def test_the_clock_jumps_within_a_stage(tmp_path: Path, before: str, after: str) -> None:
     jumping = under(begin(tmp_path), clock(before, tmp_path / "clock"))
     jumping.fault(f"from pathlib import Path; Path({str(tmp_path / 'clock')!r}).write_text({after!r})")
@@ -83,7 +82,7 @@ def test_times_of_files_decide_nothing(tmp_path: Path) -> None:
     "variables",
     [
         pytest.param(ASCII, id="ascii"),
-        pytest.param(NOWHERE, id="no-home"),
+        pytest.param(NOWHERE, id="no-home", marks=slow),
         pytest.param({**ASCII, **NOWHERE}, id="both", marks=slow),
     ],
 )

@@ -127,6 +127,7 @@ def test_ctrl_c_of_a_stage_by_hand(begun: Begun) -> None:
 
 @pytest.mark.fault(3)
 @pytest.mark.parametrize("targets", [("dedup",), pytest.param((), marks=slow), pytest.param(("eval@first",), marks=slow)])
+@pytest.mark.slow
 def test_second_repro_names_the_first(begun: Begun, targets: tuple[str, ...]) -> None:
     first = start(begun.made, "repro", "dedup")
     held(begun)

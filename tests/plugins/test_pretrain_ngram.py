@@ -334,6 +334,7 @@ def test_the_harness_and_the_preferences_run_on_it(tmp_path: Path, model: Path) 
     assert evaluate(stage, model, tmp_path, preferences=tmp_path / "preferences")["accuracy"] == 1
 
 
+@pytest.mark.slow
 def test_an_installed_plugin_is_found_by_its_model_type_alone(tmp_path: Path, project: Path, model: Path) -> None:
     site = tmp_path / "site"
     plugin_project.install_folder(site, project / "plugins/pretrain-ngram")
