@@ -116,8 +116,9 @@ def test_datasets_and_models_are_there(seen: Seen) -> None:
 def test_curves_are_drawn(seen: Seen) -> None:
     for stage in TRAINED:
         page = seen.open(seen.stages[stage], "/model-metrics")
+        page.get_by_placeholder("Search metric charts").fill("loss")
+        page.get_by_text("loss", exact=True).first.wait_for()
         page.locator(".js-plotly-plot").first.wait_for()
-        page.get_by_text("loss").first.wait_for()
 
 
 def test_generations_are_traces(seen: Seen) -> None:
