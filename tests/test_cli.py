@@ -287,3 +287,9 @@ def test_sync_where_nothing_ran(made: Workspace) -> None:
     done = made.workbench("sync")
     assert done.code == 0, done.err
     assert "brought 0 sessions to the trackers" in done.out
+
+
+def test_check_refuses_a_plugin_whose_dependency_is_not_installed(made: Workspace) -> None:
+    made.replace("plugins/filter-length/pyproject.toml", "dependencies = [", 'dependencies = ["lengths-of-text>=2",')
+    done = made.workbench("check")
+    require_error(done, "filter 'length' requires lengths-of-text>=2", "not installed", "pip install 'lengths-of-text>=2'")

@@ -18,12 +18,14 @@ def measure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Measure
     """Installs a source in a new folder and gives its identity."""
     count = 0
 
-    def of(source: str, **options: object) -> str:
+    def of(source: str, project: str = "", **options: object) -> str:
         nonlocal count
         count += 1
         forget()
         site = tmp_path / f"site{count}"
         install(site, "demo-one", source, **options)  # type: ignore[arg-type]
+        if project:
+            (site / "pyproject.toml").write_text(project)
         with monkeypatch.context() as patch:
             patch.syspath_prepend(site)
             entry = registry(tmp_path / str(count)).select("filter", "short")
@@ -76,6 +78,16 @@ def test_a_dependency_counts_by_its_version(measure: Measure, monkeypatch: pytes
     true_version = identity.metadata.version
     monkeypatch.setattr(identity.metadata, "version", lambda name: "9.9" if name == "numpy" else true_version(name))
     assert measure(SOURCE, requires=requires) != before
+
+
+def test_an_edited_project_counts_though_its_installed_metadata_is_older(measure: Measure) -> None:
+    project = '[project]\nname = "Demo.One"\ndependencies = ["numpy>=1"]\n'
+    assert measure(SOURCE, project) == measure(SOURCE, requires=("numpy>=1",)) != measure(SOURCE)
+    assert measure(SOURCE, project.replace("Demo.One", "another")) == measure(SOURCE)
+
+
+def test_a_dependency_that_the_core_has_in_another_spelling_counts_once(measure: Measure) -> None:
+    assert measure(SOURCE, requires=("Pydantic>=2",)) == measure(SOURCE)
 
 
 def test_a_local_label_of_a_dependency_does_not_count(measure: Measure, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -159,21 +159,22 @@ def is_inside(folder: Path) -> bool:
 
 
 def _own_requirements(entry: Installed) -> list[str]:
-    return [str(line) for line in _required(entry.distribution) if canonical(line.name) != canonical(CORE_DISTRIBUTION)]
+    lines = _holding(identity.requirements(entry))
+    return [str(line) for line in lines if canonical(line.name) != canonical(CORE_DISTRIBUTION)]
 
 
 def _core_requirements(names: Sequence[str]) -> list[str]:
     """The core's ranges of some of its dependencies; what it imports and does not require, the plugin must."""
-    ranges = {canonical(line.name): str(line) for line in _required(CORE_DISTRIBUTION)}
+    ranges = {canonical(line.name): str(line) for line in _holding(metadata.requires(CORE_DISTRIBUTION) or [])}
     return [ranges[canonical(name)] for name in names if canonical(name) in ranges]
 
 
-def _required(distribution: str) -> list[Requirement]:
+def _holding(lines: Sequence[str]) -> list[Requirement]:
     """The requirements that hold for this interpreter, without extras."""
     from packaging.requirements import Requirement
 
-    lines = [Requirement(line) for line in metadata.requires(distribution) or []]
-    held = [line for line in lines if line.marker is None or line.marker.evaluate({"extra": ""})]
+    read = [Requirement(line) for line in lines]
+    held = [line for line in read if line.marker is None or line.marker.evaluate({"extra": ""})]
     for line in held:
         line.marker = None
     return held

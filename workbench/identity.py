@@ -10,6 +10,7 @@ import ast
 import hashlib
 import re
 import sys
+import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -45,12 +46,43 @@ def identity(entry: Installed, version: Callable[[str], str] | None = None) -> s
 def dependencies(entry: Installed, version: Callable[[str], str] | None = None) -> dict[str, str]:
     """Versions of the plugin's direct dependencies, and of the core's third-party imports, without local labels."""
     look_up = version or installed_version
-    found = {name: look_up(name) for name in core_dependencies(entry)}
-    for requirement in metadata.requires(entry.distribution) or []:
-        name = re.split(r"[ ;<>=!~\[(]", requirement, maxsplit=1)[0]
-        if "extra ==" not in requirement and re.sub(r"[-_.]+", "-", name).lower() != CORE_DISTRIBUTION:
-            found[name] = look_up(name)
-    return dict(sorted(found.items()))
+    names = [*core_dependencies(entry), *(_name(line) for line in requirements(entry))]
+    spellings = {_canonical(name): name for name in reversed(names)}
+    spellings.pop(CORE_DISTRIBUTION, None)
+    return {name: look_up(name) for name in sorted(spellings.values())}
+
+
+def requirements(entry: Installed) -> list[str]:
+    """What the plugin's distribution requires, without its extras, as lines of PEP 508.
+
+    The project that the code lies in says it, where there is one: an editable install noted it once, and may be older.
+
+    Raises:
+        PluginError: the project's pyproject.toml cannot be read.
+    """
+    folder = package(entry.module).parent
+    for file in (folder / "pyproject.toml", folder.parent / "pyproject.toml"):
+        if not file.is_file():
+            continue
+        try:
+            project = tomllib.loads(file.read_text(encoding="utf-8")).get("project", {})
+        except ValueError as error:
+            raise PluginError(f"no TOML: {error}", str(file), "mend the file") from error
+        if _canonical(project.get("name", "")) == _canonical(entry.distribution) and "dependencies" in project:
+            return list(project["dependencies"])
+    return [line for line in metadata.requires(entry.distribution) or [] if "extra ==" not in line]
+
+
+def require_installed(entry: Installed) -> None:
+    """Refuse a plugin that lacks a package which it requires whatever the interpreter.
+
+    Raises:
+        PluginError: names what is missing, and what installs it.
+    """
+    lines = [line for line in requirements(entry) if ";" not in line and _canonical(_name(line)) != CORE_DISTRIBUTION]
+    if missing := [line for line in lines if installed_version(_name(line)) == "absent"]:
+        what = f"{entry.plugin.kind} {entry.plugin.name!r} requires {', '.join(missing)}, which is not installed"
+        raise PluginError(what, entry.distribution, "pip install " + " ".join(f"'{line}'" for line in missing))
 
 
 def core_dependencies(entry: Installed) -> list[str]:
@@ -88,6 +120,14 @@ def core_digest(entry: Installed) -> str:
     for module in _core_modules(entry):
         digest.update(module.encode() + b"\0" + _read(_module_file(module)).digest.encode() + b"\n")
     return digest.hexdigest()
+
+
+def _name(requirement: str) -> str:
+    return re.split(r"[ ;<>=!~\[(@]", requirement, maxsplit=1)[0]
+
+
+def _canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def _core_modules(entry: Installed) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from workbench import compute, environment, lock, params, pipeline
+from workbench import compute, environment, identity, lock, params, pipeline
 from workbench.host import load_trackers, registry
 from workbench.lock import Resolved
 from workbench.pipeline import StageCall
@@ -28,6 +28,9 @@ def check(root: Path) -> tuple[list[Resolved], list[StageCall]]:
         params.require_known(key, known, f"{compute.COMPUTE_FILE}, key time_limit_minutes")
     for item in resolved:
         _ = item.external  # refuses what is missing
+        if environment.of(item.used) is None:
+            for entry in item.used:
+                identity.require_installed(entry)
     calls = pipeline.load(root, content)
     pipeline.check(root, calls, resolved)
     return resolved, calls
