@@ -35,6 +35,7 @@ if worker := os.environ.get("PYTEST_XDIST_WORKER", ""):
         os.sched_setaffinity(0, {cores[int(worker.removeprefix("gw")) % len(cores)]})
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """Two for each core: most tests wait for other processes half of their time."""
     return 2 * (os.cpu_count() or 1)

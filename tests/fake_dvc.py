@@ -57,6 +57,7 @@ journal.write(events.StageStarted(
     inputs, step["fingerprint"], {"processor": "x"}, "python -m workbench run", str(Path.cwd()), session.experiment))
 for i in range(step["steps"]):
     journal.metrics({"loss": 1 / (i + 1), "grad_norm": float("nan") if i == 2 else 1.0}, i)
+journal.write(events.AlertRaised(run, now, "not-finite", "grad_norm is <nan> at step 2, token=canary"))
 rows = [{"text": "<script>alert(1)</script>", "value": 1.5}, {"text": "=cmd()", "value": None}]
 journal.table("examples", "Examples <b>", rows)
 journal.chart(Chart("loss", "Loss $x", "step", "nats", [1, 2, 3], {"train": [3.0, 2.0, 1.0], "_held": [3.0, float("nan"), 2.0]}))

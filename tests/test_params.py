@@ -25,6 +25,20 @@ def test_other_keys_of_an_entry_are_kept(tmp_path: Path) -> None:
     assert params.entries(content)[0].others == {"data": "data/curated/preferences"}
 
 
+def test_entries_may_share_values_by_anchors(tmp_path: Path) -> None:
+    text = "curate:\n  one: {use: files, with: {<<: &both {path: a, seed: 1}}}\n  two: {use: files, with: {<<: *both, path: b}}\n"
+    one, two = params.entries(params.load(write(tmp_path, text)))
+    assert (dict(one.choice.config), dict(two.choice.config)) == ({"path": "a", "seed": 1}, {"path": "b", "seed": 1})
+
+
+def test_the_views_of_the_default_pipeline_hold_out_the_same(project: Path) -> None:
+    """Or the benchmark's answers would be among the training rows."""
+    found = {entry.address: entry.choice.config for entry in params.entries(params.load(project))}
+    keys = ("packages", "exclude", "private", "heldout", "salt", "near", "summary_min", "summary_max", "named")
+    views = [{key: found[f"curate.{view}"][key] for key in keys} for view in ("instructions", "preferences", "benchmark")]
+    assert views[0] == views[1] == views[2]
+
+
 def test_a_section_may_hold_several_entries(tmp_path: Path) -> None:
     content = params.load(
         write(tmp_path, "align:\n  dpo: {use: dpo, data: pairs}\n  second: {use: grpo, data: problems, seed: 4}\n")

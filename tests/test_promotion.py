@@ -174,6 +174,7 @@ def test_the_champion_changes_on_evidence_alone(made: Workspace, monkeypatch: py
     with pytest.raises(WorkbenchError, match="there was no champion before"):
         promotion.roll_back(made.root)
     assert "there is no version 77" in promote(made, "77")
+    assert "no evaluation is called 'third'" in promote(made, on="third")
     assert promote(made).startswith("champion is version 1 of workbench-default")
     assert champion(made) == "1"
     assert "is the champion already" in promote(made)

@@ -62,7 +62,7 @@ def hook(name):
     return method
 
 
-OTHERS = ("metrics_logged", "artifact_logged", "past_runs", "recorded", "model_versions", "move_champion")
+OTHERS = ("metrics_logged", "alert_raised", "artifact_logged", "past_runs", "recorded", "model_versions", "move_champion")
 for name in vars(TrackerHooks):
     if not name.startswith("_") and name not in OTHERS:
         setattr(Lines, name, hookimpl(hook(name)))

@@ -46,7 +46,12 @@ def fingerprint_digest(root: Path) -> str:
 def claimed(root: Path) -> str:
     """The fingerprint in claim.json; empty where there is no claim."""
     file = root / CLAIM_FILE
-    return str(json.loads(file.read_text(encoding="utf-8"))["fingerprint"]) if file.is_file() else ""
+    if not file.is_file():
+        return ""
+    try:
+        return str(json.loads(file.read_text(encoding="utf-8"))["fingerprint"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise PipelineError("it does not say which machine made dvc.lock", str(CLAIM_FILE), "`git checkout` it") from error
 
 
 def compare(root: Path) -> list[Comparison]:
@@ -68,7 +73,7 @@ def _compare(name: str, committed: Any, current: Any, dependent: bool) -> Compar
     if committed is None or current is None:
         return Comparison(name, "new" if committed is None else "missing", dependent)
     before, after = _outs(committed), _outs(current)
-    changed = tuple(path for path in after if before.get(path) != after[path])
+    changed = tuple(path for path in {**before, **after} if before.get(path) != after.get(path))
     return Comparison(
         name, "differs" if changed else "same", dependent, changed, committed.get("params") != current.get("params")
     )

@@ -158,14 +158,17 @@ def ui(
 
 
 @app.command()
-def sync() -> None:
-    """Bring every journal's events to the trackers; safe to repeat."""
+def sync(
+    again: Annotated[bool, typer.Option("--again", help="Send all anew: the store was lost, or it is another one.")] = False,
+) -> None:
+    """Bring what the trackers lack of the journals to them; safe to repeat."""
     from workbench import watcher
     from workbench.errors import WorkbenchError
     from workbench.session import main_root
 
     root = main_root(Path.cwd())
-    typer.echo(f"brought {watcher.sync(root)} sessions to the trackers")
+    brought = watcher.replay(root) if again else watcher.sync(root)
+    typer.echo(f"brought {brought} sessions to the trackers")
     if left := watcher.pending(root):
         raise WorkbenchError(
             f"{len(left)} sessions are not in the trackers yet; their journals are whole",
@@ -273,6 +276,7 @@ def claim(write: Annotated[bool, typer.Option("--write", help="Record this machi
 
     if write:
         claims.write(Path.cwd())
+        typer.echo(f"wrote {claims.CLAIM_FILE}")
         return
     for line in claims.lines(Path.cwd()):
         typer.echo(line)

@@ -122,8 +122,11 @@ def load_config(root: Path) -> ComputeConfig:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
-        known = ", ".join(ComputeConfig.model_fields)
-        raise ComputeError(f"{first['msg']}", f"{COMPUTE_FILE}, key {key}", f"the keys are: {known}") from error
+        if first["type"] == "extra_forbidden":
+            fix = f"the keys are: {', '.join(ComputeConfig.model_fields)}"
+        else:
+            fix = str(ComputeConfig.model_fields[str(first["loc"][0])].description)
+        raise ComputeError(f"{first['msg']}; got {first['input']!r}", f"{COMPUTE_FILE}, key {key}", fix) from error
 
 
 def choose(config: ComputeConfig, *, own_environment: bool = False) -> Compute:

@@ -39,6 +39,8 @@ LOCK_FOLDER = Path("environments")
 """Holds the pins, in the workspace."""
 FOLDER = Path(".workbench/environments")
 """Holds what is made of them, in the main workspace."""
+RECORDED = "fresh-"
+"""Begins the name of an environment that is made of a run's record, and serves whenever such a run is reproduced."""
 RUNNER = ("packaging", "pluggy", "psutil", "pyarrow", "pydantic", "pyyaml", "rich", "typer")
 """What running a stage takes of the core's dependencies; the ranges are the core's own."""
 UNLOCKED = "unlocked"
@@ -150,7 +152,8 @@ def unused(root: Path, main: Path) -> list[Path]:
     """Environments below ``main`` that no lock of the workspace ``root`` asks for any more."""
     locks = [read_pins(file.read_text(encoding="utf-8")) for file in (root / LOCK_FOLDER).glob("*.lock")]
     keys = {_key(pins) for pins in locks}
-    return sorted(folder for folder in (main / FOLDER).glob("*/") if folder.name not in keys)
+    made = [folder for folder in (main / FOLDER).glob("*/") if not folder.name.startswith(RECORDED)]
+    return sorted(folder for folder in made if folder.name not in keys)
 
 
 def is_inside(folder: Path) -> bool:

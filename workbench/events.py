@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Kind = Literal["table", "chart", "text"]
+Alert = Literal["not-finite", "training", "stall", "late"]
+"""A number is NaN or infinite; a training was ended for its loss or weights; no sign of progress; longer than foretold."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,14 @@ class MetricsLogged(Event):
 
     values: dict[str, float]
     step: int | None = None
+
+
+@dataclass(frozen=True)
+class AlertRaised(Event):
+    """Something that a person should look at before the stage has ended, or as it ends."""
+
+    name: Alert
+    message: str
 
 
 @dataclass(frozen=True)

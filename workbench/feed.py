@@ -32,6 +32,7 @@ _HOOKS: Mapping[type[AnyEvent], str] = {
     events.SessionStarted: "session_started",
     events.StageStarted: "stage_started",
     events.MetricsLogged: "metrics_logged",
+    events.AlertRaised: "alert_raised",
     events.ArtifactLogged: "artifact_logged",
     events.GenerationLogged: "generation_logged",
     events.ArtifactCommitted: "artifact_committed",

@@ -144,7 +144,7 @@ class _Guard:
             self._end(Word("FAILED", self._error(what, fix)), signal.SIGABRT)
         elif silent > self._patience:
             self._patience = 2 * silent
-            self._say(f"no sign of progress for {silent:,.0f} s (process {self._child.pid})")
+            self._raise_stall(f"no sign of progress for {silent:,.0f} s (process {self._child.pid})")
 
     def _end(self, word: Word, number: signal.Signals) -> None:
         self._word, self._told_to_end = word, time.monotonic()
@@ -209,6 +209,13 @@ class _Guard:
         fix = "run `dvc repro` again; if it was memory (`dmesg` tells), lower batch size or length in params.yaml first"
         what = "its process was killed (SIGKILL); if nobody did that, it was the kernel for want of memory"
         return Word("KILLED", self._error(what, fix))
+
+    def _raise_stall(self, message: str) -> None:
+        self._say(f"alert: stall: {message}")
+        if run := pulse.read(self._file).run:
+            journal = Journal.create(self._root, self._session.id, run)
+            journal.write(events.AlertRaised(run, time.time(), "stall", message))
+            journal.close()
 
     def _error(self, what: str, fix: str) -> ComputeError:
         return ComputeError(what, f"stage {self._stage}", fix)

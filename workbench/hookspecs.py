@@ -32,7 +32,11 @@ def workbench_plugins() -> list[type[Plugin[Any]]]:  # type: ignore[empty-body]
 
 
 class TrackerHooks:
-    """Lifecycle events, received by trackers in the watcher's process, in the order of the journals."""
+    """What a tracker receives and is asked.
+
+    Events come in the watcher's process, in the order of the journals. ``past_runs``, ``recorded``, ``model_versions`` and
+    ``move_champion`` are called by commands, on a tracker that was not opened.
+    """
 
     @hookspec
     def session_started(self, event: events.SessionStarted) -> None:
@@ -48,6 +52,10 @@ class TrackerHooks:
     @hookspec
     def metrics_logged(self, events: list[events.MetricsLogged]) -> None:
         """A batch of numbers of one run."""
+
+    @hookspec
+    def alert_raised(self, event: events.AlertRaised) -> None:
+        """Something that a person should look at; one run may raise the same alert again, as a stall that goes on."""
 
     @hookspec
     def artifact_logged(self, event: events.ArtifactLogged, file: str) -> None:

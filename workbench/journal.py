@@ -5,7 +5,8 @@
     .workbench/journal/.open/FINGERPRINT    the run that has begun on this result and not ended
 
 No secret enters it (:mod:`workbench.redaction`), and so none reaches a tracker's store, which is fed from here alone.
-The stage's process is the only writer of its journal; the watcher (:mod:`workbench.watcher`) writes beside it.
+The stage's process writes its journal, and its guard adds whole lines of what the stage cannot tell; the watcher
+(:mod:`workbench.watcher`) writes beside it.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ _TYPES: Mapping[str, type[AnyEvent]] = {
     for cls in (
         events.StageStarted,
         events.MetricsLogged,
+        events.AlertRaised,
         events.ArtifactLogged,
         events.GenerationLogged,
         events.ArtifactCommitted,

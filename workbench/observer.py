@@ -33,7 +33,7 @@ _MADE = ("dvc.lock", "plugins.lock.json")
 """What every repro writes and git tracks, beside the outputs."""
 _LARGEST_TEXT = 1 << 18
 """Bytes."""
-_NOT_NEEDED = frozenset({"MetricsLogged", "GenerationLogged", "ArtifactLogged", "ArtifactCommitted"})
+_NOT_NEEDED = frozenset({"MetricsLogged", "GenerationLogged", "AlertRaised", "ArtifactLogged", "ArtifactCommitted"})
 _CLOCK_SLACK = 0.05
 """Seconds by which a file's time may lie before the clock's, since kernels stamp files with a coarse clock."""
 

@@ -6,7 +6,7 @@ import os
 import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -210,17 +210,3 @@ def _look_up(name: str, scope: Mapping[str, Any], stage: str) -> Any:
             raise PipelineError(f"${{{name}}} is not in params.yaml", f"{PIPELINE_FILE}, stage {stage}", f"add the key {name}")
         value = value[part]
     return value
-
-
-def at(calls: Sequence[StageCall], address: str) -> StageCall:
-    """The call of that address.
-
-    Raises:
-        PipelineError: there is none.
-    """
-    for call in calls:
-        if call.address == address:
-            return replace(call)
-    raise PipelineError(
-        f"no stage {address!r}", str(PIPELINE_FILE), f"the stages are {', '.join(call.address for call in calls)}"
-    )

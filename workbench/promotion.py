@@ -82,20 +82,19 @@ def contest(main: Path, number: str = "", deciding: str = "") -> Contest:
     versions = _versions(main)
     candidate = _find(versions, number)
     champion = _champion(versions)
-    if champion is None:
-        return Contest(candidate, None, {}, deciding)
     if champion == candidate:
         raise WorkbenchError(f"{candidate} is the champion already", _WHERE, "name another version, or make a better one")
-    results = dict(_results(main, champion, candidate))
-    if not results:
+    known = sorted({result.name for result in candidate.evaluations})
+    if not known:
         raise WorkbenchError(
             f"{candidate} was never evaluated", _WHERE, "run `dvc repro`, which evaluates the model that it makes"
         )
-    if deciding not in results and (deciding or len(results) != 1):
+    if deciding not in known and (deciding or (champion and len(known) != 1)):
         what = f"no evaluation is called {deciding!r}" if deciding else "several evaluations could decide"
-        fix = f"name, before you look at results, the one that counts: `--on NAME`, of {', '.join(sorted(results))}"
+        fix = f"name, before you look at results, the one that counts: `--on NAME`, of {', '.join(known)}"
         raise WorkbenchError(what, _WHERE, fix)
-    return Contest(candidate, champion, results, deciding or next(iter(results)))
+    results = {} if champion is None else dict(_results(main, champion, candidate))
+    return Contest(candidate, champion, results, deciding or known[0])
 
 
 def lines(found: Contest) -> Iterator[str]:
@@ -203,7 +202,9 @@ def _versions(main: Path) -> list[Version]:
         if found is not None:
             return found
     raise WorkbenchError(
-        "no tracker with a registry has a store yet", "compute.yaml, key trackers", "run `dvc repro` with `mlflow`"
+        "no tracker with a registry has a store yet",
+        "compute.yaml, key trackers",
+        "put `mlflow` into trackers, then run `dvc repro`",
     )
 
 

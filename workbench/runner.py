@@ -34,6 +34,7 @@ from workbench import (
     strays,
     untouched,
 )
+from workbench.alerts import Alerts
 from workbench.artifacts.formats import FORMATS, rows_and_columns
 from workbench.checkpoints import look
 from workbench.commit import move_into_place, remove
@@ -175,17 +176,19 @@ def _execute(root: Path, plan: Plan, session: Session, console: Console, pulse: 
     journal = interrupted or Journal.create(main, session.id, uuid.uuid4().hex[:16])
     started, clock = time.time(), time.monotonic()  # the one that people set, and the one that only runs
     scratch = root / STATE_FOLDER / "scratch" / plan.written[0].as_posix().replace("/", "+")
-    remove(scratch)
-    (scratch / "work").mkdir(parents=True)
     checkpoints = main / STATE_FOLDER / "checkpoints" / plan.fingerprint
-    before = untouched.look(root, plan.name, plan.resolved.entry.address, plan.locked, plan.artifacts, plan.written, started)
     journal.write(_started(plan, journal.run, session.id, root, started, checkpoints))
     pulse.begin(journal.run, plan.fingerprint, failure.plugins_of(plan.resolved))
-    listeners = _Listeners(journal, console, pulse)
+    predicted = plan.predicted(main)
+    alerts = Alerts(journal, console, predicted)
+    listeners = _Listeners(journal, console, pulse, alerts)
     try:
+        remove(scratch)
+        (scratch / "work").mkdir(parents=True)
+        before = untouched.look(root, plan.name, plan.resolved.entry.address, plan.locked, plan.artifacts, plan.written, started)
         run = _make_run(plan, listeners, scratch / "work", checkpoints)
         compute.use_temporary_folder(run.scratch)
-        run.log(forecast.metrics(plan.resolved.stage, plan.inputs, plan.predicted(main)))
+        run.log(forecast.metrics(plan.resolved.stage, plan.inputs, predicted))
         written = {flow: scratch / flow for flow in plan.outputs}
         plan.resolved.stage.execute(_readable(root, plan, scratch), written, run)
         strays.require_closed(plan.name, written.values())
@@ -194,6 +197,7 @@ def _execute(root: Path, plan: Plan, session: Session, console: Console, pulse: 
         _commit(plan, written, run, scratch / "metrics", journal)
     except BaseException as error:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not cut the record short
+        alerts.ended(error)
         failed = failure.explain(error, plan.name, plan.resolved)
         journal.write(events.StageFailed(journal.run, time.time(), failed.status, failed.record, failed.traceback))
         journal.close()
@@ -311,16 +315,17 @@ def _commit(plan: Plan, written: Mapping[str, Path], run: Run, metrics: Path, jo
 
 
 class _Listeners:
-    """Passes what a run tells to the journal, and its progress to the console; all of it is a sign of life."""
+    """Passes what a run tells to the journal, its progress to the console, both to the alerts; all of it is a sign of life."""
 
-    def __init__(self, journal: Journal, console: Console, pulse: Pulse) -> None:
-        self._journal, self._console, self._pulse = journal, console, pulse
+    def __init__(self, journal: Journal, console: Console, pulse: Pulse, alerts: Alerts) -> None:
+        self._journal, self._console, self._pulse, self._alerts = journal, console, pulse, alerts
         self.first_progress: float | None = None
         """When the stage had done its first unit of work."""
 
     def metrics(self, values: Mapping[str, Value], step: int | None) -> None:
         self._pulse.beat()
         self._journal.metrics(values, step)
+        self._alerts.metrics(values, step)
 
     def table(self, name: str, title: str, rows: Sequence[Mapping[str, Cell]]) -> None:
         self._pulse.beat()
@@ -342,3 +347,4 @@ class _Listeners:
         self._pulse.beat()
         self.first_progress = self.first_progress or time.monotonic()
         self._console.progress(done, total, unit, label)
+        self._alerts.progress(done, total, label)

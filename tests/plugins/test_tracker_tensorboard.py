@@ -108,6 +108,7 @@ def test_a_stage_holds_params_curves_results_and_charts(told: fake_dvc.Workspace
     assert "| b | 2 |" in written(run, "charts/sizes")[0]
     assert "| text | value |" in written(run, "tables/examples")[0]
     assert written(run, "texts/samples") == ["# Samples"]
+    assert written(run, "alerts/not-finite") == [r"grad\_norm is &lt;nan&gt; at step 2, token=(redacted)"]
     assert "data/models/base" in written(run, "outputs/hashes")[0]
     assert status(run) == 1  # success
 

@@ -15,6 +15,7 @@ from workbench.host import load_trackers
 from workbench.kinds.tracker import Tracker
 from workbench.lock import LOCK_FILE
 from workbench.planning import causes
+from workbench.planning.replay import open_repo
 from workbench.reproduction.record import Record, RecordedStage
 
 WORKSPACE = "workspace"
@@ -80,11 +81,10 @@ class _Commit:
 def _resolve(main: Path, word: str) -> str:
     """The commit that git, or DVC for an experiment, knows under that name; empty for none."""
     from dvc.exceptions import DvcException
-    from dvc.repo import Repo
     from dvc.scm import resolve_rev
     from scmrepo.exceptions import SCMError
 
-    with Repo(str(main)) as repo:
+    with open_repo(main) as repo:
         try:
             return str(resolve_rev(repo.scm, word))
         except (DvcException, SCMError):  # SCMError where nothing is committed yet

@@ -6,7 +6,7 @@ import json
 import platform
 import site
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -59,12 +59,15 @@ def pins(root: Path) -> Iterator[Check]:
 
 def requirements(root: Path) -> Iterator[Check]:
     """Whether what the core and the plugins of this environment require is there."""
+    from workbench import identity
     from workbench.host import registry
 
-    shared = {entry.distribution for entry in registry(root).installed if entry.plugin.environment == "shared"}
+    shared = {entry.distribution: entry for entry in registry(root).installed if entry.plugin.environment == "shared"}
+    lists = {CORE_DISTRIBUTION: metadata.requires(CORE_DISTRIBUTION) or []}
+    lists |= {name: identity.requirements(entry) for name, entry in sorted(shared.items())}
     broken = {}
-    for owner in (CORE_DISTRIBUTION, *sorted(shared)):
-        for line in _required(owner):
+    for owner, lines in lists.items():
+        for line in _holding(lines):
             version = _version(line.name)
             if not version or not line.specifier.contains(version, prereleases=True):
                 broken[str(line)] = f"{owner} needs {line}, and there is {version or 'none'}"
@@ -129,10 +132,11 @@ def _version(name: str) -> str:
         return ""
 
 
-def _required(distribution: str) -> Iterator[Requirement]:
+def _holding(lines: Iterable[str]) -> Iterator[Requirement]:
+    """Those for this interpreter, without extras."""
     from packaging.requirements import Requirement
 
-    for line in map(Requirement, metadata.requires(distribution) or []):
+    for line in map(Requirement, lines):
         if line.marker is None or line.marker.evaluate({"extra": ""}):
             yield line
 

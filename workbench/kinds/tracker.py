@@ -11,7 +11,7 @@ from workbench.plugin import C, Plugin
 class Tracker(Plugin[C]):
     """Records what happens in some store. A subclass implements the hooks it wants, marked with ``hookimpl``.
 
-    Trackers live in the watcher's process, never in a stage's, and decide nothing about results. The watcher may
+    Trackers live in the watcher's process and in commands, never in a stage's, and decide nothing about results. The watcher may
     replay events after a crash: a tracker must take an event that it has seen before without recording it twice.
     """
 

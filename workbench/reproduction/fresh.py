@@ -12,7 +12,7 @@ from pathlib import Path
 from workbench import installer, provenance
 from workbench.commit import remove, write_text
 from workbench.console import Console
-from workbench.environment import FOLDER
+from workbench.environment import FOLDER, RECORDED
 from workbench.provenance import Pins
 from workbench.reproduction.record import Record
 from workbench.reproduction.verdict import CannotRun
@@ -36,7 +36,7 @@ def make(main: Path, record: Record) -> Path:
     if pins.python.split(".")[:2] != platform.python_version().split(".")[:2]:
         what = f"it ran on Python {pins.python}, and this is {platform.python_version()}"
         raise CannotRun(what, provenance.ENVIRONMENT_FILE, "run this with that Python")
-    folder = main / FOLDER / f"fresh-{_key(pins)}"
+    folder = main / FOLDER / f"{RECORDED}{_key(pins)}"
     python = folder / "bin" / "python"
     if not (folder / _WHOLE).is_file():
         remove(folder)

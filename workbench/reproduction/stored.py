@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from workbench import digests
+from workbench.planning.replay import open_repo
 
 
 def fetch(main: Path, wanted: Mapping[str, str], folder: Path) -> dict[str, Path]:
@@ -24,7 +25,8 @@ def fetch(main: Path, wanted: Mapping[str, str], folder: Path) -> dict[str, Path
     """
     from dvc.repo import Repo
 
-    _create(folder, Repo(str(main)).config, main)
+    with open_repo(main) as source:
+        _create(folder, source.config, main)
     places = {name: folder / str(number) for number, name in enumerate(wanted)}
     outs = [{"md5": digest, "hash": "md5", "path": places[name].name} for name, digest in wanted.items()]
     (folder / "wanted.dvc").write_text(yaml.safe_dump({"outs": outs}), encoding="utf-8")

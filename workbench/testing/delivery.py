@@ -75,6 +75,7 @@ def _pretrain(workspace: Path) -> None:
     journal = _start(workspace, RUNS[0], "pretrain", "pretrain", BEGAN + 1)
     for step in range(1, 13):
         journal.metrics({"loss": 5.0 / step, "grad_norm": float("nan") if step == 3 else 1.0}, step)
+    journal.write(events.AlertRaised(RUNS[0], BEGAN + 3, "not-finite", "grad_norm is <nan> at step 3"))
     journal.table(
         "examples", "Examples <b>", [{"text": "<script>café</script>", "value": 1.5}, {"text": "=sum(A1)", "value": None}]
     )

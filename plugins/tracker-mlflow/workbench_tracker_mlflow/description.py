@@ -36,6 +36,7 @@ def of_stage(store: Store, run: Run) -> str:
         f"**{_text(known[tags.STAGE])}** by {plugin}: {_outcome(run)}.{f' **{headline}**' if headline else ''}",
         "",
         *_why(known),
+        *_alerts(known),
         *_failure(known),
         *_reproduction(store, known),
         *_results(known),
@@ -107,6 +108,12 @@ def _outcome(run: Run) -> str:
 
 def _why(known: Mapping[str, str]) -> list[str]:
     return [f"Why it ran: {_text(known[tags.WHY])}.", ""] if tags.WHY in known else []
+
+
+def _alerts(known: Mapping[str, str]) -> list[str]:
+    found = {name.removeprefix(tags.ALERT): text for name, text in known.items() if name.startswith(tags.ALERT)}
+    lines = [f"> **Alert, {_text(name)}**: {_text(text)}" for name, text in sorted(found.items())]
+    return [line for part in lines for line in (part, "")]
 
 
 def _failure(known: Mapping[str, str]) -> list[str]:

@@ -49,7 +49,7 @@ _WIDTHS = {
 
 
 class Store:
-    """Connection to one experiment of a store. Only the watcher's process makes one."""
+    """Connection to one experiment of a store. No stage's process makes one: importing MLflow takes seconds."""
 
     def __init__(self, workspace: Path, experiment: str) -> None:
         for name, value in _SETTINGS.items():

@@ -41,6 +41,8 @@ RESULTS = "workbench.results"
 """JSON: the stage's own metrics, by name."""
 KEY_RESULTS = "results"
 """The few results that matter most, for people: a column of the table of runs, where a short name fits."""
+ALERT = "alert."
+"""Prefix of the tags that say what a person should look at, by the alert's name; for people, to filter by."""
 WHY = "why"
 """What had changed, so that the stage ran, for people."""
 INPUTS = "workbench.inputs"
@@ -93,6 +95,11 @@ def output_digest(path: str) -> str:
 def cached(stage: str) -> str:
     """Tag of a parent run for one stage that did not run."""
     return key(f"{CACHED}{stage}")
+
+
+def alert(name: str) -> str:
+    """Tag of a run for what it has raised under that name."""
+    return key(f"{ALERT}{name}")
 
 
 def continued(stage: str) -> str:

@@ -153,6 +153,14 @@ class MlflowTracker(Tracker[MlflowConfig]):
 
     @hookimpl
     @_guarded
+    def alert_raised(self, event: events.AlertRaised) -> None:
+        """Note it in a tag, where the newest of a name stands, and in the description."""
+        run = self._run_of(event.run)
+        self.store.set_tags(run, {tags.alert(event.name): redaction.text(event.message)})
+        self._describe_stage(run)
+
+    @hookimpl
+    @_guarded
     def artifact_logged(self, event: events.ArtifactLogged, file: str) -> None:
         """Write a table, chart or text in the forms that the UI previews."""
         from workbench_tracker_mlflow import files

@@ -98,6 +98,13 @@ class TensorboardTracker(Tracker[TensorboardConfig]):
         log.flush()
 
     @hookimpl
+    def alert_raised(self, event: events.AlertRaised) -> None:
+        """Write what a person should look at."""
+        log = self._log(event.run)
+        log.text(f"alerts/{event.name}", markdown.text(redaction.text(event.message)), event.time)
+        log.flush()
+
+    @hookimpl
     def artifact_logged(self, event: events.ArtifactLogged, file: str) -> None:
         """Write a table, a chart's data or a text."""
         log = self._log(event.run)
