@@ -75,10 +75,10 @@ bench-training: setup
 	python benchmarks/training.py
 
 bench-tracking: setup
-	python benchmarks/tracking.py
+	PYTHONPATH=tests python benchmarks/tracking.py
 
 bench-store: setup
-	python benchmarks/store.py
+	PYTHONPATH=tests python benchmarks/store.py
 
 bench-grpo: setup
 	PYTHONPATH=plugins/align-grpo:plugins/reward-exact-answer python benchmarks/grpo.py
@@ -87,7 +87,7 @@ review: setup
 	HF_HUB_OFFLINE=1 pytest -m default_run tests/test_default_run.py
 
 screenshots: setup
-	python docs/screenshots.py
+	PYTHONPATH=tests python docs/screenshots.py
 
 docs: setup
 	python docs/reference.py

@@ -8,7 +8,6 @@ metrics into one SQLite store, whose points are counted afterwards.
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import multiprocessing
 import statistics
 import subprocess
@@ -17,14 +16,13 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+import browser
 from workbench_tracker_mlflow.tracker import MlflowConfig, MlflowTracker
 
 from workbench import events
 
-PROJECT = Path(__file__).resolve().parent.parent
 STAGES = {
     "curate@corpus": "source",
     "curate@instructions": "source",
@@ -127,29 +125,19 @@ def _started(session: str, stage: str, kind: str, inputs: list[events.Artifact],
 
 def _open_page(root: Path) -> list[float]:
     """Seconds from the address to the first rows of the table, each time in a browser without a cache."""
-    pictures = _screenshots()
-    path = pictures.find_browser()
+    path = browser.find_browser()
     if path is None:
         sys.exit("error: no chromium was found; run: apt-get install chromium")
     found = []
-    with pictures.served(root) as address, pictures.browser(path) as chromium:
+    with browser.served(root) as address, browser.browser(path) as chromium:
         for _ in range(REPEATS + 1):
-            page = pictures.new_page(chromium)
+            page = browser.new_page(chromium)
             began = time.perf_counter()
             page.goto(address)
             page.get_by_text("dvc repro").first.wait_for()
             found.append(time.perf_counter() - began)
             page.context.close()
     return found[1:]  # the server has just started at the first
-
-
-def _screenshots() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("screenshots", PROJECT / "docs" / "screenshots.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def _compare(root: Path, sessions: list[str]) -> list[float]:

@@ -10,20 +10,17 @@ from __future__ import annotations
 import argparse
 import os
 import signal
-import socket
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.request import urlopen
 
 import yaml
+from mlflow_server import Server
 
 from workbench import events, watcher
 from workbench.journal import read_events
@@ -161,41 +158,6 @@ def _between(rows: list[events.MetricsLogged]) -> float:
     return (rows[-1].values["tokens"] - rows[0].values["tokens"]) / (rows[-1].time - rows[0].time)
 
 
-@contextmanager
-def mlflow_server(folder: Path) -> Iterator[str]:
-    """A real server on a free port of the loopback interface; yields its address."""
-    folder.mkdir()
-    port = _free_port()
-    stores = ["--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}", "--artifacts-destination", str(folder / "artifacts")]
-    command = [sys.executable, "-m", "mlflow", "server", *stores, "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    variables = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    with (folder / "log").open("wb") as log:
-        server = subprocess.Popen(command, env=variables, stdout=log, stderr=log, start_new_session=True)
-    try:
-        address = f"http://127.0.0.1:{port}"
-        deadline = time.monotonic() + WAIT
-        while not _answers(address):
-            if server.poll() is not None or time.monotonic() > deadline:
-                raise SystemExit(f"error: the MLflow server does not start\n{(folder / 'log').read_text()}")
-            time.sleep(0.2)
-        yield address
-    finally:
-        os.killpg(server.pid, signal.SIGKILL)
-        server.wait()
-
-
-def _answers(address: str) -> bool:
-    with suppress(OSError), urlopen(f"{address}/health", timeout=5):
-        return True
-    return False
-
-
-def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
-
-
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -203,18 +165,20 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=STEPS, help="of each training")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the server ends too
-    with tempfile.TemporaryDirectory() as folder, mlflow_server(Path(folder) / "server") as address:
-        bench = Bench(Path(folder) / "root", options.steps, {"server": address, "dead": f"http://127.0.0.1:{_free_port()}"})
-        bench.prepare()
-        for run in range(options.runs):
-            for arm in ARMS:
-                bench.measure(arm)
-                speed = bench.speeds[arm][-1]
-                print(
-                    f"run {run + 1}, {ARMS[arm]}: {speed.whole:,.0f} tokens/s, 2nd half {speed.late:,.0f}",
-                    file=sys.stderr,
-                    flush=True,
-                )
+    with tempfile.TemporaryDirectory() as folder:
+        server, dead = Server(Path(folder) / "server"), Server(Path(folder) / "dead")
+        bench = Bench(Path(folder) / "root", options.steps, {"server": server.uri, "dead": dead.uri})
+        try:
+            server.start()
+            bench.prepare()
+            for run in range(options.runs):
+                for arm in ARMS:
+                    bench.measure(arm)
+                    speed = bench.speeds[arm][-1]
+                    said = f"run {run + 1}, {ARMS[arm]}: {speed.whole:,.0f} tokens/s, 2nd half {speed.late:,.0f}"
+                    print(said, file=sys.stderr, flush=True)
+        finally:
+            server.kill()
     print("\n".join(bench.lines()))
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+import browser
 import pytest
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
@@ -19,15 +18,6 @@ STORE = PROJECT / ".workbench" / "mlflow.db"
 TRAINED = ("pretrain", "sft", "align")
 REFUSALS = ("Can't preview", "not available for preview", "Too large to preview", "Error occurred")
 PREVIEWED = {".png", ".csv", ".html", ".json", ".md", ".txt", ".yaml", ".yml"}
-
-
-def _screenshots() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("screenshots", PROJECT / "docs" / "screenshots.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @dataclass
@@ -60,16 +50,15 @@ class Seen:
 def seen() -> Iterator[Seen]:
     if not STORE.is_file():
         pytest.fail("there is no default run to look at; run: make repro")
-    tool = _screenshots()
-    path = tool.find_browser()
+    path = browser.find_browser()
     if path is None:
         pytest.fail("no chromium was found; run: apt-get install chromium")
     client = MlflowClient(f"sqlite:///{STORE}")
-    session, _ = tool.newest_runs()
+    session, _ = browser.newest_runs(PROJECT)
     children = client.search_runs([session.info.experiment_id], f"tags.`mlflow.parentRunId` = '{session.info.run_id}'")
     stages = {run.data.tags["workbench.stage"]: run for run in children}
-    with tool.served(PROJECT) as address, tool.browser(path) as chromium:
-        yield Seen(client, session, stages, address, tool.new_page(chromium))
+    with browser.served(PROJECT) as address, browser.browser(path) as chromium:
+        yield Seen(client, session, stages, address, browser.new_page(chromium))
 
 
 def test_the_table_says_what_came_of_each_stage_and_why_it_ran(seen: Seen) -> None:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import http.client
-import importlib.util
 import json
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 from urllib.parse import urljoin
 
+import browser
 import psutil
 import pytest
 from fake_dvc import Step, Workspace
@@ -53,28 +52,18 @@ class Served:
                 return
 
 
-def _screenshots(project: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("screenshots", project / "docs/screenshots.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope="module")
 def served(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    tool = _screenshots(project)
-    path = tool.find_browser()
+    path = browser.find_browser()
     if path is None:
         pytest.skip("no chromium was found: apt-get install chromium")
     root = tmp_path_factory.mktemp("ui")
     paths = (project, project / "plugins/tracker-mlflow")
     assert Workspace.create(root, ["pretrain"], paths, ["mlflow"]).repro(BASE) == 0
     runs = _add_hostile_artifacts(root)
-    with tool.served(root) as address, tool.browser(path) as chromium:
+    with browser.served(root) as address, browser.browser(path) as chromium:
         experiment = address.split("/experiments/")[1].split("/")[0]
-        yield Served(address.split("/#/")[0], address, experiment, runs, tool.new_page(chromium))
+        yield Served(address.split("/#/")[0], address, experiment, runs, browser.new_page(chromium))
     children = [process for process in psutil.process_iter(["cmdline"]) if str(root) in " ".join(process.info["cmdline"] or [])]
     assert children == []  # nothing outlives the command
 

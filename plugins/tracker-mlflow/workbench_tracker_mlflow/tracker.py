@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
-from workbench import events, hookimpl, machine, redaction
+from workbench import events, hookimpl, redaction
 from workbench.kinds.tracker import Tracker
 from workbench.plugin import Config
 from workbench_tracker_mlflow import tags
 
 if TYPE_CHECKING:
-    from mlflow.entities import Metric, Run
+    from mlflow.entities import Run
 
     from workbench.planning.calibration import PastRun
     from workbench.promotion import Version
@@ -32,9 +31,6 @@ T = TypeVar("T")
 DEFAULT_NAME = "workbench-default"
 FINAL_KIND = "align"
 """The kind whose model is the pipeline's final one; in a pipeline without it, the last model is."""
-NONFINITE_NAMED = 20
-WHY_LENGTH = 1_000
-_INHERITED = (tags.COMMIT, tags.BRANCH, tags.REMOTE, tags.DIRTY, tags.SOURCE_NAME, tags.SOURCE_TYPE)
 _log = logging.getLogger(__name__)
 
 
@@ -103,12 +99,12 @@ class MlflowTracker(Tracker[MlflowConfig]):
     @_guarded
     def session_started(self, event: events.SessionStarted) -> None:
         """Make the parent run."""
-        from workbench_tracker_mlflow import files
+        from workbench_tracker_mlflow import beginning, files
 
         run = self._session(event.session)
         if run is None:
-            name = _session_name(event)
-            run = self.store.client.create_run(self.store.experiment, int(event.time * 1000), _session_tags(event), name)
+            known, name = beginning.session_tags(event), beginning.session_name(event)
+            run = self.store.client.create_run(self.store.experiment, int(event.time * 1000), known, name)
         files.log_session_files(self.store, run.info.run_id, event.files)
         self._describe_session(run.info.run_id)
 
@@ -141,15 +137,9 @@ class MlflowTracker(Tracker[MlflowConfig]):
     @_guarded
     def metrics_logged(self, events: list[events.MetricsLogged]) -> None:
         """Write numbers; those that are not finite are named in a tag instead, since MLflow would show a number."""
-        run = self._run_of(events[0].run)
-        curves = [event for event in events if event.step is not None]
-        self.store.log_metrics(run, [metric for event in curves for metric in _metrics(event.values, event.time, event.step)])
-        for event in events:
-            if event.step is None:
-                self._log_results(run, event.values, event.time)
-        spoilt = [f"{name} = {value} at step {event.step}" for event in events for name, value in _nonfinite(event.values)]
-        if spoilt:
-            self._note_nonfinite(run, spoilt)
+        from workbench_tracker_mlflow import metrics
+
+        metrics.log_curves(self.store, self._run_of(events[0].run), events)
 
     @hookimpl
     @_guarded
@@ -204,19 +194,16 @@ class MlflowTracker(Tracker[MlflowConfig]):
     @_guarded
     def stage_finished(self, event: events.StageFinished) -> None:
         """Close the run with its results."""
-        from workbench_tracker_mlflow import description, files
+        from workbench_tracker_mlflow import description, files, metrics
 
         run = self._run_of(event.run)
-        self._log_results(run, event.metrics, event.time)
+        metrics.log_final(self.store, run, event.metrics, event.time)
         results = {tags.SECONDS: f"{event.seconds:.3f}", tags.PEAK_MEMORY: str(event.peak_memory)}
         self.store.set_tags(run, {**results, tags.RESULTS: json.dumps(event.metrics)})
         if event.libraries:
             files.log_json(self.store, run, "libraries.json", event.libraries)
         if event.metrics:
             self.store.set_tags(run, {tags.KEY_RESULTS: description.key_results(event.metrics)})
-        spoilt = [f"{name} = {value}" for name, value in _nonfinite(event.metrics)]
-        if spoilt:
-            self._note_nonfinite(run, spoilt)
         if tags.ERROR in self.store.client.get_run(run).data.tags:  # of the attempt that was killed
             self.store.client.delete_tag(run, tags.ERROR)
         self._close(run, "FINISHED", event.time)
@@ -355,9 +342,11 @@ class MlflowTracker(Tracker[MlflowConfig]):
         return self.store.find({tags.PARENT: session_run}, limit=1000)[::-1]
 
     def _open_run(self, event: events.StageStarted, session: Run | None, before: Run | None) -> str:
-        known = _stage_tags(event, session)
+        from workbench_tracker_mlflow import beginning
+
+        known = beginning.stage_tags(event, session)
         if before is None:
-            name = f"{event.stage} · {event.plugin}{' · reproduction' if event.reproduces else ''}"
+            name = beginning.stage_name(event)
             created = self.store.client.create_run(self.store.experiment, int(event.time * 1000), known, name)
             return str(created.info.run_id)
         run = str(before.info.run_id)
@@ -391,24 +380,6 @@ class MlflowTracker(Tracker[MlflowConfig]):
         self.store.one({tags.RUN: known[tags.RUN]})  # the last chance to see that there are two
         if session := known.get(tags.PARENT):
             self._describe_session(session)
-
-    def _log_results(self, run: str, values: Mapping[str, float], time: float) -> None:
-        """Write values that have no step; one with a curve of the same name ends that curve, it does not begin it."""
-        known = self.store.client.get_run(run).data.metrics
-        found: list[Metric] = []
-        for metric in _metrics(values, time, None):
-            if known.get(metric.key) == metric.value:
-                continue
-            step = self.store.last_step(run, metric.key) if metric.key in known else 0
-            found += _metrics({metric.key: metric.value}, time, step)
-        self.store.log_metrics(run, found)
-
-    def _note_nonfinite(self, run: str, spoilt: Sequence[str]) -> None:
-        _log.warning("run %s: not finite: %s", run, "; ".join(spoilt[:NONFINITE_NAMED]))
-        known = self.store.client.get_run(run).data.tags.get(tags.NONFINITE, "")
-        named = [*filter(None, known.split("; "))]
-        named += [text for text in spoilt if text not in named]
-        self.store.set_tags(run, {tags.NONFINITE: "; ".join(named[:NONFINITE_NAMED])})
 
     def _describe_stage(self, run: str) -> None:
         from workbench_tracker_mlflow import description
@@ -454,7 +425,7 @@ class MlflowTracker(Tracker[MlflowConfig]):
 
     def _log_evaluations(self, session: Run, children: Sequence[Run], time: float) -> None:
         """Every evaluation's results on the parent too, so that the table of runs compares whole pipelines."""
-        from workbench_tracker_mlflow import description
+        from workbench_tracker_mlflow import description, metrics
 
         cached = tags.records(session.data.tags, tags.CACHED)
         results = {record["stage"]: record["results"] for record in cached if record["kind"] == "eval"}
@@ -465,77 +436,10 @@ class MlflowTracker(Tracker[MlflowConfig]):
             self.store.set_tags(session.info.run_id, {tags.KEY_RESULTS: "; ".join(texts)[:500]})
         for stage, found in results.items():
             values = {f"{stage.replace('@', '/')}/{name}": value for name, value in found.items()}
-            self.store.log_metrics(session.info.run_id, list(_metrics(values, time, None)))
+            self.store.log_metrics(session.info.run_id, [*metrics.of(values, time, 0)])
 
 
 def _first(results: Mapping[str, float]) -> str:
     from workbench_tracker_mlflow import description
 
     return description.key_results(results).split(", ")[0]
-
-
-def _metrics(values: Mapping[str, float], time: float, step: int | None) -> Iterator[Metric]:
-    from mlflow.entities import Metric
-
-    for name, value in values.items():
-        if math.isfinite(value):
-            yield Metric(tags.key(name), value, int(time * 1000), step or 0)
-
-
-def _nonfinite(values: Mapping[str, float]) -> list[tuple[str, float]]:
-    return [(name, value) for name, value in values.items() if not math.isfinite(value)]
-
-
-def _session_name(event: events.SessionStarted) -> str:
-    if event.experiment:
-        return event.experiment
-    revision = f" · {event.commit[:7]}{'+' if event.dirty else ''}" if event.commit else ""
-    return f"{redaction.text(event.command)[:60]}{revision}"
-
-
-def _session_tags(event: events.SessionStarted) -> dict[str, Any]:
-    known = {
-        tags.ROLE: "session",
-        tags.SESSION: event.session,
-        tags.COMMAND: redaction.text(event.command),
-        tags.DIRECTORY: event.directory,
-        tags.PIPELINE: json.dumps(event.stages),
-        tags.SOURCE_TYPE: "LOCAL",
-        tags.SOURCE_NAME: redaction.text(event.command),
-        tags.DIRTY: str(event.dirty).lower(),
-        tags.EXPERIMENT: event.experiment,
-        tags.COMMIT: event.commit,
-        tags.BRANCH: event.branch,
-        tags.REMOTE: redaction.text(event.remote),
-    }
-    return {name: value for name, value in known.items() if value}
-
-
-def _stage_tags(event: events.StageStarted, session: Run | None) -> dict[str, Any]:
-    from workbench_tracker_mlflow import description
-
-    known = {
-        tags.ROLE: "stage",
-        tags.RUN: event.run,
-        tags.SESSION: event.session,
-        tags.STAGE: event.stage,
-        tags.ENTRY: event.entry,
-        tags.KIND: event.kind,
-        tags.PLUGIN: event.plugin,
-        tags.FINGERPRINT: event.fingerprint,
-        tags.MACHINE: machine.digest(event.machine),
-        tags.COMMAND: redaction.text(event.command),
-        tags.DIRECTORY: event.directory,
-        tags.STARTED: repr(event.time),
-        tags.EXPERIMENT: event.experiment,
-        tags.RESUMED_FROM: event.resumed_from,
-        tags.PASSED_OVER: "; ".join(event.passed_over),
-        tags.REPRODUCES: event.reproduces,
-        tags.WHY: redaction.text("; ".join(event.reasons))[:WHY_LENGTH],
-        tags.INPUTS: description.as_records([asdict(artifact) for artifact in event.inputs]),
-        **{tags.input_digest(artifact.path): artifact.digest for artifact in event.inputs},
-    }
-    if session is not None:
-        known |= {name: session.data.tags.get(name, "") for name in _INHERITED}
-        known[tags.PARENT] = session.info.run_id
-    return {name: value for name, value in known.items() if value}
