@@ -57,7 +57,7 @@ def take_pictures(page: Page, base: str, address: str, experiment: str) -> None:
     unfold(page)
     save(page, "parent")
     show(page, f"{runs}/{stage.info.run_id}/model-metrics", "Add chart")
-    page.get_by_placeholder("Search metric charts").fill("loss|rate|norm|tokens")  # below the costs of the run otherwise
+    page.get_by_placeholder("Search metric charts").fill("loss|rate|norm|tokens")
     page.get_by_text("loss", exact=True).first.wait_for()
     page.wait_for_timeout(3_000)
     save(page, "stage")

@@ -391,9 +391,9 @@ def test_plan_learns_from_a_run_and_the_next_run_shows_prediction_beside_time(tr
     assert found["memory"] > 30e6  # the process beside the million bytes of the estimate
     tracked.repro("curate@corpus")
     metrics = run_of(tracked, "curate@corpus").data.metrics
-    assert metrics["cost/predicted_seconds"] == pytest.approx(found["seconds"])
-    assert metrics["cost/seconds"] > 15 * 0.4
-    assert 0 < metrics["cost/startup_seconds"] < metrics["cost/seconds"]
+    assert metrics["system/cost_predicted_seconds"] == pytest.approx(found["seconds"])
+    assert metrics["system/cost_seconds"] > 15 * 0.4
+    assert 0 < metrics["system/cost_startup_seconds"] < metrics["system/cost_seconds"]
 
 
 @pytest.mark.slow

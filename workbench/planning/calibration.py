@@ -12,13 +12,13 @@ import pluggy
 from workbench import compute
 from workbench.host import load_trackers
 
-WORK_METRIC = "cost/work."
+WORK_METRIC = "system/cost_work."
 """Prefix of the metric of a run that holds its amount of work; the unit follows."""
-MEMORY_METRIC = "cost/memory"
-SECONDS_METRIC = "cost/seconds"
-STARTUP_METRIC = "cost/startup_seconds"
-PREDICTED_METRIC = "cost/predicted_seconds"
-"""The slash gives these a section of their own in the MLflow UI, below the results."""
+MEMORY_METRIC = "system/cost_memory"
+SECONDS_METRIC = "system/cost_seconds"
+STARTUP_METRIC = "system/cost_startup_seconds"
+PREDICTED_METRIC = "system/cost_predicted_seconds"
+"""By the prefix MLflow shows these among the system metrics; any other would stand above the curves of the run."""
 RUNS = 10
 """How many of the newest runs count."""
 SPREAD = 1.25
