@@ -40,8 +40,11 @@ class Served:
     def port(self) -> int:
         return int(self.base.rsplit(":", 1)[1])
 
-    def open(self, run: str, tab: str = "") -> None:
-        """Open a run's page; once more, as a person would, where MLflow's own page stays empty."""
+    def open(self, run: str, tab: str = "", shows: str = "h1, h2") -> None:
+        """Open a run's page; once more, as a person would, where MLflow's own page stays empty or half of it does.
+
+        ``shows`` selects what is on a whole page.
+        """
         from playwright.sync_api import TimeoutError as Late
 
         for _ in range(2):
@@ -49,6 +52,7 @@ class Served:
             self.page.goto(f"{self.base}/#/experiments/{self.experiment}/runs/{self.runs[run]}{tab}")
             with suppress(Late):
                 self.page.get_by_role("heading", name=run).wait_for(timeout=PATIENCE)
+                self.page.locator(shows).first.wait_for(timeout=PATIENCE)
                 return
 
 
@@ -94,13 +98,13 @@ def test_the_table_opens_with_sessions_and_their_stages(served: Served) -> None:
 
 def test_a_session_links_to_its_stages(served: Served) -> None:
     (session,) = (name for name in served.runs if name.startswith("dvc"))
-    served.open(session)
-    stage = served.runs["pretrain · causal"]
-    link = served.page.locator(f"a[href*='{stage}']").first
+    wanted = f"a[href*='{served.runs['pretrain · causal']}']"
+    served.open(session, shows=wanted)
+    link = served.page.locator(wanted).first
     try:
         address = link.get_attribute("href", timeout=PATIENCE)
     except Exception as error:
-        raise AssertionError(f"no link to {stage}; the page says:\n{served.page.inner_text('body')[:3000]}") from error
+        raise AssertionError(f"no {wanted}; the page says:\n{served.page.inner_text('body')[:3000]}") from error
     assert link.inner_text() == "FINISHED"
     served.page.goto("about:blank")  # the UI opens links in a tab of their own, which a headless browser may keep asleep
     served.page.goto(urljoin(served.base, address))
