@@ -72,7 +72,7 @@ def code_with_effect(made: Workspace) -> None:
 
 
 def code_without_effect(made: Workspace) -> None:
-    rewrite(site(made, "short"), "> self.config.limit - 40", "+ 40 > self.config.limit")
+    rewrite(site(made, "short"), "> self.config.limit", ">= 1 + self.config.limit")
 
 
 def dependency_version(made: Workspace) -> None:

@@ -5,11 +5,16 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 import torch
+from recording import make_run
 from torch import nn
+from transformers import Trainer, TrainingArguments
 
+from workbench.errors import TrainingError
+from workbench.trainer import train
 from workbench.vitals import LEAST, WINDOW, Losses, first_not_finite, ids_at
 
 
@@ -79,3 +84,30 @@ def test_huge_weights_are_finite() -> None:
     with torch.no_grad():
         model.weight.fill_(1e38)
     assert first_not_finite(model) == ""
+
+
+def test_a_training_set_may_be_a_list(tmp_path: Path) -> None:
+    """On which no method can be replaced; the batch of a loss that is not finite is named all the same."""
+
+    class Broken(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(1))
+
+        def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+            return {"loss": (self.weight * x).mean()}
+
+    run, _ = make_run(tmp_path)
+    rows = [{"x": 1.0}, {"x": 2.0}, {"x": math.nan}]
+    arguments = TrainingArguments(
+        output_dir=str(tmp_path / "out"),
+        max_steps=3,
+        per_device_train_batch_size=1,
+        use_cpu=True,
+        report_to=[],
+        disable_tqdm=True,
+    )
+    trainer = Trainer(model=Broken(), args=arguments, train_dataset=rows)
+    with pytest.raises(TrainingError, match="the loss is nan") as caught:
+        train(trainer, run)
+    assert "batch: row 2" in caught.value.where

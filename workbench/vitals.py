@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import Dataset
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from workbench.checkpoints import look
@@ -44,6 +45,19 @@ class Sourced(Protocol):
 
     def ids_at(self, position: int) -> Sequence[str]:
         """Ids of the documents that the item at a position is made of."""
+
+
+class _Rows(Dataset[Any]):
+    """The items of a training set that is no object of its own."""
+
+    def __init__(self, items: Sequence[Any]) -> None:
+        self._items = items
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __getitem__(self, position: int) -> Any:
+        return self._items[position]
 
 
 class Losses:
@@ -88,6 +102,8 @@ class Vitals(TrainerCallback):
         self._fetched: deque[list[int]] = deque()
         self._batch: list[tuple[list[int], Tensor]] = []  # positions and loss, a forward pass each
         self._last: list[tuple[list[int], Tensor]] = []
+        if not hasattr(trainer.train_dataset, "__dict__"):  # a list, say, on which no method can be replaced
+            trainer.train_dataset = _Rows(trainer.train_dataset)
         _wrap(trainer, "get_train_dataloader", self._around_loader)
         _wrap(trainer, "training_step", self._around_step)
         _wrap(trainer, "_get_grad_norm", self._around_norm)

@@ -404,10 +404,7 @@ def test_a_line_without_an_end(texts: Path, name: str) -> None:
     "split",
     [
         "none",
-        pytest.param(
-            "paragraphs",
-            marks=[pytest.mark.slow, pytest.mark.xfail(strict=True, reason="batches are of rows, not bytes: 0.9 GB")],
-        ),
+        pytest.param("paragraphs", marks=pytest.mark.slow),
     ],
 )
 def test_a_text_without_a_line_end(texts: Path, split: str) -> None:

@@ -12,6 +12,8 @@ from workbench.errors import ArtifactError
 FORBIDDEN_SUFFIXES = {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".py", ".pyc", ".so"}
 FORBIDDEN_STARTS = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"PK\x03\x04")
 """First bytes of a pickle by its protocol, and of the archives in which torch writes pickles; whatever the file is called."""
+_NUMPY_FLOATS = {"F64", "F32", "F16"}
+_BF16_EXPONENT = 0x7F80
 TRAINING_LOG = "training_log.csv"
 """One row per logged step: ``step,tokens,loss,learning_rate,grad_norm``, written by the training kinds."""
 
@@ -55,16 +57,30 @@ def _require_finite(file: Path) -> None:
     try:
         with safe_open(file, framework="numpy") as tensors:
             for name in sorted(tensors.keys()):
-                if not _is_float(tensors.get_slice(name).get_dtype()):
-                    continue
-                if not np.isfinite(tensors.get_tensor(name)).all():
+                kind = tensors.get_slice(name).get_dtype()
+                if kind == "BF16":
+                    finite = _is_finite_bf16(file, name)
+                else:
+                    finite = kind not in _NUMPY_FLOATS or bool(np.isfinite(tensors.get_tensor(name)).all())
+                if not finite:
                     raise ArtifactError(f"tensor {name!r} is not finite", str(file), "lower the learning rate")
     except SafetensorError as error:
         raise ArtifactError(f"not a whole safetensors file: {error}", str(file), "remove it and rerun its stage") from error
 
 
-def _is_float(dtype: str) -> bool:
-    return dtype in {"F64", "F32", "F16"}
+def _is_finite_bf16(file: Path, name: str) -> bool:
+    """numpy has no bfloat16, so its bits are looked at: an exponent of all ones is an infinity or NaN.
+
+    The place of a tensor in the file: https://huggingface.co/docs/safetensors#format
+    """
+    import numpy as np
+
+    with file.open("rb") as stream:
+        size = int.from_bytes(stream.read(8), "little")
+        start, end = json.loads(stream.read(size))[name]["data_offsets"]
+        stream.seek(8 + size + start)
+        bits = np.frombuffer(stream.read(end - start), dtype="<u2")
+    return not bool(((bits & _BF16_EXPONENT) == _BF16_EXPONENT).any())
 
 
 def _refuse_code(directory: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import re
 from collections import Counter
@@ -27,6 +28,7 @@ QUESTION_TOKENS = 400
 """Tokens of a question with each of its choices, the choices once more alone, for plans."""
 TOKENS_PER_BYTE = 2
 """The same for a byte of a benchmark, whose Parquet is compressed."""
+_TASKS = "params.yaml, with.tasks of this evaluation"
 UNSAFE = re.compile(r"^unsafe_code:\s*true\b", re.MULTILINE | re.IGNORECASE)
 """How a task's file says that it executes generated code."""
 
@@ -104,7 +106,7 @@ class LmEval(EvalStage[LmEvalConfig]):
             tasks: dict[str, Any] = manager.load(specs)["tasks"]
         except OSError as error:
             raise ArtifactError(
-                f"the harness could not load a task: {error}", "tasks", "fetch its data from the hub first"
+                f"the harness could not load a task: {error}", _TASKS, "fetch its data from the hub first"
             ) from error
         for name, task in tasks.items():
             _require_usable(name, task, self.config.metric)
@@ -154,6 +156,8 @@ class LmEval(EvalStage[LmEvalConfig]):
 def benchmark_spec(folder: Path, cache: Path) -> dict[str, Any]:
     """The benchmark's task description with its data files made absolute and cached below ``cache``.
 
+    The library names a lock file after the cache's whole path, too long a name in a deep workspace; so the path is relative.
+
     Raises:
         ArtifactError: there is no benchmark, or its task reads or runs anything but the Parquet files beside it.
     """
@@ -174,7 +178,7 @@ def benchmark_spec(folder: Path, cache: Path) -> dict[str, Any]:
             fix = f"name a file that lies beside it: {', '.join(sorted(beside)) or 'there is none'}"
             raise ArtifactError(f"data_files.{split} is {name!r}", str(file), fix)
     absolute = {split: beside[name] for split, name in files.items()}
-    return spec | {"dataset_kwargs": {"data_files": absolute, "cache_dir": str(cache / "datasets")}}
+    return spec | {"dataset_kwargs": {"data_files": absolute, "cache_dir": os.path.relpath(cache / "datasets")}}
 
 
 def _require_metrics_of_the_harness(spec: Mapping[str, Any], file: Path) -> None:
@@ -209,7 +213,7 @@ def sandboxed_templates() -> Iterator[None]:
         yield
     except SecurityError as error:
         fix = "let its templates use the columns of the questions only"
-        raise ArtifactError(f"a template of the task reaches for code: {error}", "tasks", fix) from error
+        raise ArtifactError(f"a template of the task reaches for code: {error}", _TASKS, fix) from error
     finally:
         utils.env = ordinary
 
@@ -217,13 +221,13 @@ def sandboxed_templates() -> Iterator[None]:
 def _require_safe(name: str, entry: Any) -> None:
     """Refuse before loading: what such a task needs to execute code is fetched while it loads."""
     if entry is None:
-        raise ParamsError(f"the harness has no task {name!r}", "tasks", "`lm-eval ls tasks` prints the names")
+        raise ParamsError(f"the harness has no task {name!r}", _TASKS, "`lm-eval ls tasks` prints the names")
     if entry.yaml_path and UNSAFE.search(entry.yaml_path.read_text(encoding="utf-8")):
         raise _unsafe(name)
 
 
 def _unsafe(name: str) -> ParamsError:
-    return ParamsError(f"task {name!r} executes what the model writes", "tasks", "remove it; there is no sandbox for it here")
+    return ParamsError(f"task {name!r} executes what the model writes", _TASKS, "remove it; there is no sandbox for it here")
 
 
 def _require_usable(name: str, task: Any, metric: str) -> None:
@@ -231,7 +235,11 @@ def _require_usable(name: str, task: Any, metric: str) -> None:
         raise _unsafe(name)
     offered = sorted(task.aggregation())
     if metric not in offered:
-        raise ParamsError(f"task {name!r} has no metric {metric!r}", "metric", f"choose one of {', '.join(offered)}")
+        raise ParamsError(
+            f"task {name!r} has no metric {metric!r}",
+            "params.yaml, with.metric of this evaluation",
+            f"choose one of {', '.join(offered)}",
+        )
 
 
 def _higher_is_better(tasks: Mapping[str, Any], metric: str) -> bool:
