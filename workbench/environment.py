@@ -9,21 +9,19 @@ and its journal stay what they are.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from workbench import identity, installer
+from workbench import identity, installer, virtual
 from workbench.commit import remove, write_text
 from workbench.console import Console
 from workbench.contract import CORE_DISTRIBUTION
@@ -47,8 +45,6 @@ UNLOCKED = "unlocked"
 """Stands for a version that ``resolve`` has still to pin."""
 _HEADER = "# Pins of an environment that stages run in, by `workbench resolve`; made anew when what it is for changes. Commit it."
 _FOR = "# for: "
-_WHOLE = "whole.txt"
-"""File of a finished environment, written last."""
 
 
 @dataclass(frozen=True)
@@ -139,9 +135,13 @@ def enter(root: Path, used: Sequence[Installed], stage: str) -> None:
     folder = main_root(root) / FOLDER / _key(pins)
     if is_inside(folder):
         return
+    file = environment.lock_file
     with Console(stage) as console:
-        _ensure(folder, environment, pins, console)
-    python = folder / "bin" / "python"
+        error = virtual.ensure(folder, file, f"{environment.name}, of {file}", console)
+    if error:
+        fix = f"see that the package index can be reached; if it has a pin no longer, delete {file} and run `dvc repro`"
+        raise PluginError(f"its environment cannot be made: {error}", str(file), fix)
+    python = virtual.python_of(folder)
     search = os.pathsep.join([str(python.parent), os.environ.get("PATH", os.defpath)])
     there = {"PATH": search, "PYTHONPATH": str(_offer(folder, environment)), "PYTHONNOUSERSITE": "1", "VIRTUAL_ENV": str(folder)}
     kept = {name: value for name, value in os.environ.items() if name != "PYTHONHOME"}
@@ -193,50 +193,6 @@ def _versions_here(environment: Environment) -> dict[str, str]:
 def _key(pins: Mapping[str, str]) -> str:
     facts = [*(f"{name}=={version}" for name, version in sorted(pins.items())), str(sys.implementation.cache_tag)]
     return hashlib.sha256("\n".join([*facts, sysconfig.get_platform()]).encode()).hexdigest()[:16]
-
-
-def _ensure(folder: Path, environment: Environment, pins: Mapping[str, str], console: Console) -> None:
-    if _is_whole(folder):
-        return
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with _only_maker(folder, console) as descriptor:
-        if not _is_whole(folder):
-            _make(folder, environment, pins, console, descriptor)
-
-
-def _is_whole(folder: Path) -> bool:
-    return (folder / _WHOLE).is_file() and (folder / "bin" / "python").exists()
-
-
-def _make(folder: Path, environment: Environment, pins: Mapping[str, str], console: Console, descriptor: int) -> None:
-    """A venv cannot be moved, so it is made in its place, and a file that is written last says that it is whole."""
-    import venv
-
-    file = environment.lock_file
-    console.say(f"making the environment of {environment.name}, {len(pins)} packages of {file}")
-    remove(folder)
-    venv.EnvBuilder(with_pip=False, symlinks=True).create(folder)
-    error = installer.install(
-        folder / "bin" / "python",
-        file,
-        keep=descriptor,
-        progress=lambda collected: console.progress(collected, len(pins), "packages", "environment"),
-    )
-    if error:
-        fix = f"see that the package index can be reached; if it has a pin no longer, delete {file} and run `dvc repro`"
-        raise PluginError(f"its environment cannot be made: {error}", str(file), fix)
-    write_text(folder / _WHOLE, "".join(f"{name}=={version}\n" for name, version in pins.items()))
-
-
-@contextmanager
-def _only_maker(folder: Path, console: Console) -> Iterator[int]:
-    with folder.with_suffix(".lock").open("a", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            console.say("waiting for another process that makes this environment")
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield file.fileno()
 
 
 def _offer(folder: Path, environment: Environment) -> Path:

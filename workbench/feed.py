@@ -10,14 +10,12 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, cast
 
-import pluggy
-
 from workbench import events, redaction
 from workbench.events import AnyEvent
-from workbench.hookspecs import TrackerHooks
 from workbench.journal import read_events
 from workbench.kinds.tracker import Tracker
 from workbench.session import STATE_FILE
+from workbench.trackers import hooks_of
 
 OPENED = "_opened.jsonl"
 CLOSED = "_closed.jsonl"
@@ -212,15 +210,6 @@ def seconds_behind(folder: Path, run: str, tracker: str) -> float:
     journal = folder / f"{run}.jsonl"
     found, _ = read_events(journal, _load_offsets(folder).get(tracker, {}).get(journal.name, 0), limit=1)
     return time.time() - cast("events.Event", found[0]).time if found else 0.0
-
-
-def hooks_of(tracker: Tracker[Any]) -> Any:
-    """The tracker's implementations of :class:`~workbench.hookspecs.TrackerHooks`, to be called by name."""
-    manager = pluggy.PluginManager("workbench")
-    manager.add_hookspecs(TrackerHooks)
-    manager.register(tracker)
-    manager.check_pending()
-    return manager.hook
 
 
 def _load_offsets(folder: Path) -> dict[str, dict[str, int]]:

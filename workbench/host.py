@@ -136,16 +136,6 @@ def registry(root: Path) -> Registry:
     return Registry(tuple(installed), tuple(sorted(broken, key=lambda item: (item.distribution, item.name))), root)
 
 
-def load_trackers(root: Path, names: Iterable[str]) -> Sequence[Plugin[Any]]:
-    """Instances of the trackers named in compute.yaml, with their default configuration.
-
-    Raises:
-        PluginError: a tracker is not installed.
-    """
-    selected = [registry(root).select("tracker", name, "compute.yaml, key trackers").plugin for name in names]
-    return [plugin(plugin.Config()) for plugin in selected]
-
-
 def _offering() -> list[metadata.Distribution]:
     """The distributions with entry points of the group, by name; of two with one name, that which is found first."""
     found: dict[str, metadata.Distribution] = {}

@@ -6,15 +6,13 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from workbench import compute, feed
+from workbench import trackers
 from workbench.comparison import scores
 from workbench.comparison.page import interval
 from workbench.comparison.scores import ScoreChange
 from workbench.errors import WorkbenchError
-from workbench.host import load_trackers
-from workbench.kinds.tracker import Tracker
 from workbench.reproduction import stored
 
 CANDIDATE, CHAMPION = "candidate", "champion"
@@ -79,7 +77,7 @@ def contest(main: Path, number: str = "", deciding: str = "") -> Contest:
     Raises:
         WorkbenchError: there is no such version or evaluation, or the version is champion already.
     """
-    versions = _versions(main)
+    _, versions = _registry(main)
     candidate = _find(versions, number)
     champion = _champion(versions)
     if champion == candidate:
@@ -133,7 +131,7 @@ def roll_back(main: Path) -> str:
     Raises:
         WorkbenchError: there is none.
     """
-    versions = _versions(main)
+    _, versions = _registry(main)
     champion = _champion(versions)
     earlier = sorted((version for version in versions if version.crowned and version != champion), key=lambda v: v.crowned or 0)
     if champion is None or not earlier:
@@ -192,15 +190,12 @@ def _champion(versions: Sequence[Version]) -> Version | None:
     return next((version for version in versions if CHAMPION in version.aliases), None)
 
 
-def _trackers(main: Path) -> list[Tracker[Any]]:
-    return cast("list[Tracker[Any]]", load_trackers(main, compute.load_config(main).trackers))
-
-
-def _versions(main: Path) -> list[Version]:
-    for tracker in _trackers(main):
-        found: list[Version] | None = feed.hooks_of(tracker).model_versions(workspace=main)
+def _registry(main: Path) -> tuple[Any, list[Version]]:
+    """The hooks of the first tracker that has a registry, and what is in it."""
+    for hooks in map(trackers.hooks_of, trackers.configured(main)):
+        found: list[Version] | None = hooks.model_versions(workspace=main)
         if found is not None:
-            return found
+            return hooks, found
     raise WorkbenchError(
         "no tracker with a registry has a store yet",
         "compute.yaml, key trackers",
@@ -209,5 +204,5 @@ def _versions(main: Path) -> list[Version]:
 
 
 def _move(main: Path, to: Version, reason: str, rolled_back: Version | None) -> None:
-    for tracker in _trackers(main):
-        feed.hooks_of(tracker).move_champion(workspace=main, to=to, reason=reason, rolled_back=rolled_back)
+    hooks, _ = _registry(main)
+    hooks.move_champion(workspace=main, to=to, reason=reason, rolled_back=rolled_back)

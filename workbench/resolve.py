@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from workbench import compute, environment, identity, lock, params, pipeline
-from workbench.host import load_trackers, registry
+from workbench import compute, environment, identity, lock, params, pipeline, trackers
+from workbench.host import registry
 from workbench.lock import Resolved
 from workbench.pipeline import StageCall
 
@@ -19,7 +19,7 @@ def check(root: Path) -> tuple[list[Resolved], list[StageCall]]:
     """
     config = compute.load_config(root)
     compute.choose(config)
-    load_trackers(root, config.trackers)
+    trackers.configured(root)
     content = params.load(root)
     resolved = [lock.resolve_entry(entry, registry(root)) for entry in params.entries(content)]
     addresses = [item.entry.address for item in resolved]

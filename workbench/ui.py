@@ -8,14 +8,11 @@ import socket
 import subprocess
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, cast
 
 import typer
 
-from workbench import compute, watcher
+from workbench import compute, trackers, watcher
 from workbench.errors import ComputeError, PluginError
-from workbench.host import load_trackers
-from workbench.kinds.tracker import Tracker
 
 LOOPBACK = "127.0.0.1"
 _GRACE = 8.0
@@ -30,8 +27,7 @@ def serve(root: Path, port: int) -> None:
         PluginError: no tracker of compute.yaml has a user interface.
     """
     watcher.sync(root)
-    names = compute.load_config(root).trackers
-    for tracker in cast("list[Tracker[Any]]", load_trackers(root, names)):
+    for tracker in trackers.configured(root):
         command = tracker.ui_command(root, port)
         address = tracker.ui_address(root, port)
         if command:
@@ -42,6 +38,7 @@ def serve(root: Path, port: int) -> None:
         if address:
             typer.echo(address)
             return
+    names = compute.load_config(root).trackers
     raise PluginError(
         f"none of the trackers {', '.join(names)} has a user interface", "compute.yaml, key trackers", "name one that has"
     )

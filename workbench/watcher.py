@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO, cast
+from typing import TYPE_CHECKING, TextIO
 
 from workbench import redaction
 from workbench import session as sessions
@@ -27,7 +27,6 @@ from workbench.session import JOURNAL_FOLDER, STATE_FILE, Session, folder_of
 
 if TYPE_CHECKING:
     from workbench.feed import Feed
-    from workbench.kinds.tracker import Tracker
     from workbench.observer import Observer
 
 POLL_SECONDS = 0.4
@@ -302,20 +301,20 @@ class _Feeds:
             feed.close()
 
     def _load(self) -> None:
-        from workbench import compute, host
+        from workbench import trackers
         from workbench.errors import WorkbenchError
         from workbench.feed import Feed, forget_trouble, save_trouble
 
         self._loaded = True
         try:
-            trackers = host.load_trackers(self._root, compute.load_config(self._root).trackers)
+            configured = trackers.configured(self._root)
         except WorkbenchError as error:
             self._broken = True
             _log.exception("no tracker can be loaded")
             save_trouble(self._folder, _ANY, error)
             return
         forget_trouble(self._folder, _ANY)
-        self._feeds = [Feed(self._root, self._folder, cast("Tracker[Any]", tracker)) for tracker in trackers]
+        self._feeds = [Feed(self._root, self._folder, tracker) for tracker in configured]
 
 
 def _is_running(root: Path, session: str) -> bool:

@@ -7,16 +7,14 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from workbench import compute, dvc_lock, feed, provenance
+from workbench import compute, dvc_lock, provenance, trackers
 from workbench.errors import WorkbenchError
-from workbench.host import load_trackers
-from workbench.kinds.tracker import Tracker
 from workbench.lock import LOCK_FILE
 from workbench.planning import causes
 from workbench.planning.replay import open_repo
-from workbench.reproduction.record import Record, RecordedStage
+from workbench.reproduction.record import RecordedStage
 
 WORKSPACE = "workspace"
 """Names the files as they are now."""
@@ -108,14 +106,11 @@ def _of_files(name: str, files: _Disk | _Commit) -> Side:
 
 
 def _of_run(main: Path, word: str, into: Path) -> Side:
+    if (found := trackers.recorded(main, word, into)) is not None:
+        lock, pins = (_read(found.file(name)) for name in (str(LOCK_FILE), provenance.ENVIRONMENT_FILE))
+        stages = {stage.stage: stage for stage in found.stages}
+        return Side(f"{found.name} ({word[:8]})", stages, _parts(lock), provenance.read_pins(pins).releases)
     names = compute.load_config(main).trackers
-    into.mkdir(parents=True)
-    for tracker in cast("list[Tracker[Any]]", load_trackers(main, names)):
-        found: Record | None = feed.hooks_of(tracker).recorded(workspace=main, run=word, into=into)
-        if found is not None:
-            lock, pins = (_read(found.file(name)) for name in (str(LOCK_FILE), provenance.ENVIRONMENT_FILE))
-            stages = {stage.stage: stage for stage in found.stages}
-            return Side(f"{found.name} ({word[:8]})", stages, _parts(lock), provenance.read_pins(pins).releases)
     what = f"{word!r} is no revision of git, no experiment of DVC, and no run of {', '.join(names) or 'any tracker'}"
     fix = "`git log`, `dvc exp show` and `workbench ui` list them; the files as they are now are `workspace`"
     raise WorkbenchError(what, "workbench compare", fix)

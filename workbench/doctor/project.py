@@ -7,19 +7,15 @@ import subprocess
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
 
 import psutil
 
-from workbench import compute, digests, dvc_lock, dvc_locks, environment
+from workbench import digests, dvc_lock, dvc_locks, environment
 from workbench import quarantine as quarantines
 from workbench.contract import CORE_DISTRIBUTION
 from workbench.doctor.checkup import Check
 from workbench.processes import is_alive, is_running, is_zombie
 from workbench.session import JOURNAL_FOLDER, main_root
-
-if TYPE_CHECKING:
-    from workbench.kinds.tracker import Tracker
 
 _STAGE_LOCKS = Path(".workbench/locks")
 _UNFINISHED = {"MERGE_HEAD": "merge", "CHERRY_PICK_HEAD": "cherry-pick", "rebase-merge": "rebase", "rebase-apply": "rebase"}
@@ -135,10 +131,9 @@ def journal(root: Path) -> Iterator[Check]:
 
 def stores(root: Path) -> Iterator[Check]:
     """Whether each tracker of compute.yaml reaches its store."""
-    from workbench.host import load_trackers
+    from workbench import trackers
 
-    names = compute.load_config(root).trackers
-    for tracker in cast("list[Tracker[Any]]", load_trackers(root, names)):
+    for tracker in (configured := trackers.configured(root)):
         try:
             said = tracker.check_store(main_root(root))
         except ConnectionError as error:
@@ -146,7 +141,7 @@ def stores(root: Path) -> Iterator[Check]:
             yield Check("store", "fail", f"{tracker.name}: {error}", fix)
         else:
             yield Check("store", "ok", f"{tracker.name}: {said or 'it cannot be checked from here'}")
-    if not names:
+    if not configured:
         yield Check("store", "warn", "no tracker is configured, so that no run is recorded", "name one in compute.yaml, trackers")
 
 

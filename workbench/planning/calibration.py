@@ -7,10 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-import pluggy
-
-from workbench import compute
-from workbench.host import load_trackers
+from workbench import trackers
 
 WORK_METRIC = "system/cost_work."
 """Prefix of the metric of a run that holds its amount of work; the unit follows."""
@@ -53,14 +50,11 @@ def past_runs(root: Path, kind: str, plugin: str, machine: str) -> list[PastRun]
     Raises:
         ConnectionError: a tracker's store can't be reached.
     """
-    from workbench.hookspecs import TrackerHooks
-
-    manager = pluggy.PluginManager("workbench")
-    manager.add_hookspecs(TrackerHooks)
-    for tracker in load_trackers(root, compute.load_config(root).trackers):
-        manager.register(tracker)
-    found: list[list[PastRun]] = manager.hook.past_runs(workspace=root, kind=kind, plugin=plugin, machine=machine)
-    return [run for runs in found for run in runs][:RUNS]
+    found: list[PastRun] = []
+    for tracker in trackers.configured(root):
+        for runs in trackers.hooks_of(tracker).past_runs(workspace=root, kind=kind, plugin=plugin, machine=machine):
+            found += runs
+    return found[:RUNS]
 
 
 def seconds(work: float, past: Sequence[PastRun]) -> float | None:

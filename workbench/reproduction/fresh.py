@@ -6,19 +6,14 @@ import hashlib
 import platform
 import sys
 import tempfile
-import venv
 from pathlib import Path
 
-from workbench import installer, provenance
-from workbench.commit import remove, write_text
+from workbench import provenance, virtual
 from workbench.console import Console
 from workbench.environment import FOLDER, RECORDED
 from workbench.provenance import Pins
 from workbench.reproduction.record import Record
 from workbench.reproduction.verdict import CannotRun
-
-_WHOLE = "whole.txt"
-"""File of a finished environment, written last."""
 
 
 def make(main: Path, record: Record) -> Path:
@@ -37,32 +32,16 @@ def make(main: Path, record: Record) -> Path:
         what = f"it ran on Python {pins.python}, and this is {platform.python_version()}"
         raise CannotRun(what, provenance.ENVIRONMENT_FILE, "run this with that Python")
     folder = main / FOLDER / f"{RECORDED}{_key(pins)}"
-    python = folder / "bin" / "python"
-    if not (folder / _WHOLE).is_file():
-        remove(folder)
-        venv.EnvBuilder(with_pip=False, symlinks=True).create(folder)
-        _install_releases(python, pins)
-        write_text(folder / _WHOLE, file.read_text(encoding="utf-8"))
-    return python
+    # An index knows no local labels such as +cpu: which build it was, the machine's fingerprint says.
+    lines = [f"{name}=={version.partition('+')[0]}\n" for name, version in pins.releases.items()]
+    with Console("environment") as console, tempfile.NamedTemporaryFile("w+", suffix=".txt", encoding="utf-8") as releases:
+        releases.writelines(lines)
+        releases.flush()
+        if error := virtual.ensure(folder, Path(releases.name), "the record", console):
+            raise CannotRun(f"its environment cannot be made: {error}", provenance.ENVIRONMENT_FILE)
+    return virtual.python_of(folder)
 
 
 def _key(pins: Pins) -> str:
     facts = [pins.python, sys.platform, platform.machine(), *(f"{name}=={version}" for name, version in pins.releases.items())]
     return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
-
-
-def _install_releases(python: Path, pins: Pins) -> None:
-    # An index knows no local labels such as +cpu: which build it was, the machine's fingerprint says.
-    lines = [f"{name}=={version.partition('+')[0]}" for name, version in pins.releases.items()]
-    with Console("environment") as console, tempfile.NamedTemporaryFile("w+", suffix=".txt", encoding="utf-8") as file:
-        console.say(f"making the recorded environment, {len(lines)} packages")
-        file.write("\n".join(lines) + "\n")
-        file.flush()
-        error = installer.install(
-            python,
-            Path(file.name),
-            keep=file.fileno(),
-            progress=lambda collected: console.progress(collected, len(lines), "packages", "environment"),
-        )
-    if error:
-        raise CannotRun(f"its environment cannot be made: {error}", provenance.ENVIRONMENT_FILE)

@@ -12,19 +12,18 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import typer
 
-from workbench import compute, digests, dvc_lock, events, feed, watcher
+from workbench import compute, digests, dvc_lock, events, trackers, watcher
 from workbench import session as sessions
 from workbench.artifacts.model import TRAINING_LOG
 from workbench.commit import remove
 from workbench.difference import Difference, differences
 from workbench.errors import WorkbenchError
-from workbench.host import load_trackers, registry
+from workbench.host import registry
 from workbench.journal import Journal, read_events
-from workbench.kinds.tracker import Tracker
 from workbench.params import SECTIONS
 from workbench.processes import process_start
 from workbench.reproduction import stored, verdict
@@ -69,12 +68,9 @@ def reproduce(main: Path, run: str, options: Options) -> list[Outcome]:
 
 
 def _find(main: Path, run: str, into: Path) -> Record:
+    if (found := trackers.recorded(main, run, into)) is not None:
+        return found
     names = compute.load_config(main).trackers
-    into.mkdir()
-    for tracker in cast("list[Tracker[Any]]", load_trackers(main, names)):
-        found: Record | None = feed.hooks_of(tracker).recorded(workspace=main, run=run, into=into)
-        if found is not None:
-            return found
     fix = "`workbench ui` lists them; of another clone's store, say where it is, as MLFLOW_TRACKING_URI=… does for MLflow"
     raise WorkbenchError(f"no run {run!r} of a stage or a session", f"trackers {', '.join(names)}", fix)
 
