@@ -104,6 +104,15 @@ def test_the_page_needs_nothing_and_runs_nothing(made: Workspace, tmp_path: Path
     assert "a&lt;script&gt;b" in page
     assert "<script" not in page
     assert "scale 1 → 3" in page
+    assert "Packages: not known of both" in page
+    assert "The same in both: " in page
+
+
+def test_outside_a_workspace_it_says_so(tmp_path: Path) -> None:
+    done = workspace.Workspace(tmp_path, workspace.variables(tmp_path)).workbench("compare")
+    assert done.code == 1
+    assert "Traceback" not in done.text
+    assert "error: DVC cannot read the pipeline" in done.err
 
 
 @pytest.mark.parametrize("word", ["no-such-thing", "0123456789abcdef0123456789abcdef"])

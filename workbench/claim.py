@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -72,7 +71,7 @@ def compare(root: Path) -> list[Comparison]:
 def _compare(name: str, committed: Any, current: Any, dependent: bool) -> Comparison:
     if committed is None or current is None:
         return Comparison(name, "new" if committed is None else "missing", dependent)
-    before, after = _outs(committed), _outs(current)
+    before, after = dvc_lock.hashes(committed, "outs"), dvc_lock.hashes(current, "outs")
     changed = tuple(path for path in {**before, **after} if before.get(path) != after.get(path))
     return Comparison(
         name, "differs" if changed else "same", dependent, changed, committed.get("params") != current.get("params")
@@ -105,13 +104,11 @@ def _say(row: Comparison) -> str:
     return f"differs: {', '.join(row.changed)}{cause}"
 
 
-def _outs(stage: Mapping[str, Any]) -> dict[str, str]:
-    return {out["path"]: out.get("md5", "") for out in stage.get("outs", ())}
-
-
 def _git(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
     try:
-        return subprocess.run(["git", *words], cwd=root, capture_output=True, text=True, check=False)
+        return subprocess.run(
+            ["git", *words], cwd=root, capture_output=True, encoding="utf-8", errors="surrogateescape", check=False
+        )
     except FileNotFoundError as error:
         raise PipelineError("the program git is missing", str(root), "install git") from error
 

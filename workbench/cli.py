@@ -232,6 +232,7 @@ def compare(
     typer.echo(json.dumps(pages.record(found), indent=1) if as_json else "\n".join(pages.lines(found)))
     if page:
         page.write_text(pages.as_html(found), encoding="utf-8")
+        typer.echo(f"wrote {page}", err=True)
 
 
 @app.command()

@@ -167,7 +167,7 @@ class Observer:
             return
         stage = dvc_lock.stages(lock.parent).get(started.stage)
         if stage is not None:
-            run.observe(events.OutputsHashed(started.run, time.time(), standing.outputs_of(stage)))
+            run.observe(events.OutputsHashed(started.run, time.time(), dvc_lock.hashes(stage, "outs")))
             run.read()
 
     def _sample(self, run: Watched, started: events.StageStarted) -> None:
@@ -268,7 +268,7 @@ class Observer:
         for name, stage in now.items():
             if name in known and name not in ran and name not in stale:
                 state: Literal["restored", "unchanged"] = "unchanged" if before.get(name) == stage else "restored"
-                yield events.StageRestored(self._session.id, name, "", standing.outputs_of(stage), state, moved.get(name, []))
+                yield events.StageRestored(self._session.id, name, "", dvc_lock.hashes(stage, "outs"), state, moved.get(name, []))
 
 
 def _is_whole(lock: bytes) -> bool:

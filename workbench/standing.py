@@ -7,10 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-
-def outputs_of(stage: Mapping[str, Any]) -> dict[str, str]:
-    """Path → DVC hash of a stage's outputs."""
-    return {out["path"]: out["md5"] for out in stage.get("outs", ()) if "md5" in out}
+from workbench import dvc_lock
 
 
 def stale(stages: Mapping[str, Mapping[str, Any]], broken: set[str], folder: Path) -> set[str]:
@@ -21,11 +18,11 @@ def stale(stages: Mapping[str, Mapping[str, Any]], broken: set[str], folder: Pat
         broken: stages that did not end well, so that their recorded outputs do not count.
         folder: holds the plugins.lock.json to compare with; without one, parameters are not compared.
     """
-    made = {path: digest for stage in stages.values() for path, digest in outputs_of(stage).items()}
+    made = {path: digest for stage in stages.values() for path, digest in dvc_lock.hashes(stage, "outs").items()}
     keys = _locked_keys(folder)
     found = {name for name, stage in stages.items() if _reads_other(stage, made) or _has_other_params(stage, keys)} | broken
     while True:
-        spoilt = [path for name in found for path in outputs_of(stages.get(name, {}))]
+        spoilt = [path for name in found for path in dvc_lock.hashes(stages.get(name, {}), "outs")]
         more = {name for name, stage in stages.items() if name not in found and _reads_any(stage, spoilt)}
         if not more:
             return found

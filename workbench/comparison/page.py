@@ -11,6 +11,7 @@ from workbench.comparison.compare import Comparison, MetricChange, StageChange
 from workbench.comparison.scores import ScoreChange
 
 MOST_PACKAGES = 12
+_UNPINNED = "not known of both: only a session of the store records them"
 _STYLE = """
 :root { color-scheme: light dark; font: 15px/1.5 system-ui, sans-serif }
 body { max-width: 70rem; margin: 2rem auto; padding: 0 1rem }
@@ -70,15 +71,21 @@ def as_html(found: Comparison) -> str:
         for metric in stage.metrics
     ]
     causes = [[_text(stage.stage), _text("; ".join(words))] for stage in changed if (words := _words(stage))]
-    data = [[_text(stage.stage), _text(", ".join([*stage.inputs, *stage.outputs]))] for stage in changed]
+    data = [[_text(stage.stage), _text(", ".join(paths))] for stage in changed if (paths := [*stage.inputs, *stage.outputs])]
     packages = [[_text(cell) for cell in row] for row in found.packages]
     tables = [
         _table("Results over the same examples", ["stage", "score", "A", "B", "B − A, 95 % interval", ""], scored),
+        *(f"<p>{html.escape(note)}</p>\n" for note in _notes(changed)),
         _table("Other metrics", ["stage", "metric", "A", "B"], metrics),
         _table("Configuration and code", ["stage", "A → B"], causes),
         _table("Data with other bytes", ["stage", "paths"], data),
         _table("Packages", ["distribution", "A", "B"], packages),
     ]
+    if changed or found.packages:
+        if not found.pinned:
+            tables.append(f"<p>Packages: {_UNPINNED}</p>\n")
+        if same := [stage.stage for stage in found.stages if stage.same]:
+            tables.append(f"<p>The same in both: {html.escape(', '.join(same))}</p>\n")
     title = f"{found.before} and {found.after}"
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
@@ -100,6 +107,11 @@ def _score_lines(stages: Sequence[StageChange]) -> Iterator[str]:
         if score := stage.score:
             name = f"{stage.stage:{width}}  {score.score}"
             yield f"{name}  {score.before:.4g} → {score.after:.4g}  {interval(score)}  {score.verdict}"
+    yield from _notes(stages)
+
+
+def _notes(stages: Sequence[StageChange]) -> Iterator[str]:
+    """Why stages have no interval."""
     for note in dict.fromkeys(stage.note for stage in stages if stage.note):
         yield f"{', '.join(stage.stage for stage in stages if stage.note == note)}: {note}"
 
@@ -123,7 +135,7 @@ def _data_lines(stages: Sequence[StageChange]) -> Iterator[str]:
 
 def _package_lines(found: Comparison) -> Iterator[str]:
     if not found.pinned:
-        yield "not known of both: only a session of the store records them"
+        yield _UNPINNED
     for name, old, new in found.packages[:MOST_PACKAGES]:
         yield f"{name} {old} → {new}"
     if len(found.packages) > MOST_PACKAGES:

@@ -169,7 +169,7 @@ def environments(root: Path) -> Iterator[Check]:
 
 
 def _git(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["git", *words], cwd=root, capture_output=True, text=True, check=False)
+    return subprocess.run(["git", *words], cwd=root, capture_output=True, encoding="utf-8", errors="surrogateescape", check=False)
 
 
 def _is_locked(file: Path) -> bool:

@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from workbench import provenance
+from workbench import provenance, redaction
 from workbench.commit import remove
 from workbench.lock import LOCK_FILE
 from workbench.reproduction.record import DIFF, Record, RecordedStage
 from workbench.reproduction.verdict import CannotRun, InputsChanged
 
-_REDACTED = "(redacted)"
 _STATE = Path(".workbench")
 
 
@@ -72,7 +71,7 @@ class Rebuilt:
                 raise CannotRun(what, f"plugin {name}", fix)
         for key in sorted({*wanted, *entry} - {"plugins", "external"}):
             if wanted.get(key) != entry.get(key):
-                hidden = " (a secret, which no record holds)" if _REDACTED in json.dumps(wanted.get(key)) else ""
+                hidden = " (a secret, which no record holds)" if redaction.HIDDEN in json.dumps(wanted.get(key)) else ""
                 raise CannotRun(f"its {key} differs{hidden}", f"params.yaml, entry {stage.entry}", "")
         for name, version in wanted.get("external", {}).items():
             if entry.get("external", {}).get(name) != version:
