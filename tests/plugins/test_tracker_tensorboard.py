@@ -6,6 +6,7 @@ import contextlib
 import json
 import math
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -151,14 +152,30 @@ def test_a_session_holds_params_and_what_was_cached(told: fake_dvc.Workspace) ->
 
 def test_replaying_everything_writes_nothing(told: fake_dvc.Workspace, site: Path) -> None:
     before = {file: file.read_bytes() for file in (told.root / FOLDER).rglob("*") if file.is_file()}
-    script = "from pathlib import Path; from workbench import watcher; print(watcher.replay(Path('.')))"
-    paths = os.pathsep.join(map(str, told.pythonpath))
-    environment = {**os.environ, "PYTHONPATH": paths}
-    done = subprocess.run(
-        [sys.executable, "-c", script], cwd=told.root, env=environment, check=True, capture_output=True, text=True
-    )
-    assert done.stdout == "3\n"
+    assert sync(told, "--again") == "brought 3 sessions to the trackers\n"
     assert {file: file.read_bytes() for file in (told.root / FOLDER).rglob("*") if file.is_file()} == before
+
+
+def test_a_lost_store_is_filled_again(told: fake_dvc.Workspace, tmp_path: Path) -> None:
+    (told.root / FOLDER).rename(tmp_path / "lost")
+    try:
+        assert sync(told) == "brought 0 sessions to the trackers\n"
+        assert not (told.root / FOLDER).exists()
+        assert sync(told, "--again") == "brought 3 sessions to the trackers\n"
+        for stage in ("pretrain", "eval@perplexity-base", "sft"):
+            (new,), (old,) = folders(told.root, stage), sorted((tmp_path / "lost" / stage).iterdir())
+            assert read(new).Tags() == read(old).Tags()
+            assert hparams(read(new)) == hparams(read(old))
+    finally:
+        shutil.rmtree(told.root / FOLDER, ignore_errors=True)
+        (tmp_path / "lost").rename(told.root / FOLDER)
+
+
+def sync(told: fake_dvc.Workspace, *words: str) -> str:
+    """What ``workbench sync`` says."""
+    command = [sys.executable, "-m", "workbench", "sync", *words]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, told.pythonpath))}
+    return subprocess.run(command, cwd=told.root, env=environment, check=True, capture_output=True, text=True).stdout
 
 
 @pytest.mark.slow
