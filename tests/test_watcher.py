@@ -267,7 +267,7 @@ def test_one_watcher_a_session_which_every_stage_asks_for_at_little_cost(tmp_pat
 
 
 def test_resources_of_a_stage_are_sampled(workspace: Workspace) -> None:
-    assert workspace.repro(replace(FIRST, seconds=6)) == 0
+    assert workspace.repro(replace(FIRST, seconds=12)) == 0
     (file,) = (workspace.root / session.JOURNAL_FOLDER).glob("*/r-first.observed.jsonl")
     values = [event.values for event in read_events(file, 0)[0] if hasattr(event, "values")]
     assert values[0]["system/process_memory_megabytes"] > 5

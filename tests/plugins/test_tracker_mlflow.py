@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -239,3 +240,12 @@ def test_of_a_run_that_a_resent_request_has_made_twice_the_one_in_use_stays(
         assert found.info.run_id == used
     assert {store.client.get_run(run).info.lifecycle_stage for run in others} == {"deleted"}
     store.client.delete_run(used)  # the other tests know nothing of it
+
+
+def test_a_store_that_was_opened_is_not_that_of_another_workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow sets the environment variable for all that the process starts afterwards."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    first, second = (Store(tmp_path / name, "some") for name in ("first", "second"))
+    assert first.uri.endswith("first/.workbench/mlflow.db")
+    assert second.uri.endswith("second/.workbench/mlflow.db")
+    assert "MLFLOW_TRACKING_URI" not in os.environ

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 FOLDER = Path(".workbench")
 METRICS_PER_BATCH = 1_000
 PARAMS_PER_BATCH = 100
+URI_VARIABLE = "MLFLOW_TRACKING_URI"
 _SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
@@ -56,11 +57,10 @@ class Store:
             os.environ.setdefault(name, value)
         self.uri = tracking_uri(workspace)
         outage.require_listening(self.uri)
-        from mlflow import set_tracking_uri
         from mlflow.tracking import MlflowClient
 
         logging.getLogger("alembic").setLevel(logging.WARNING)
-        set_tracking_uri(self.uri)  # some of MLflow's own parts ask for the process's store and would look for ./mlruns
+        _make_default(self.uri)
         with _alone(workspace):  # processes that create the schema at the same time fail
             self.client: MlflowClient = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
             self.experiment = self._experiment(workspace, experiment)
@@ -156,7 +156,7 @@ class Store:
 
 def tracking_uri(workspace: Path) -> str:
     """``MLFLOW_TRACKING_URI``, or a SQLite file in the main workspace."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(workspace / FOLDER / 'mlflow.db').resolve()}"
+    return os.environ.get(URI_VARIABLE) or f"sqlite:///{(workspace / FOLDER / 'mlflow.db').resolve()}"
 
 
 def exists(workspace: Path) -> bool:
@@ -172,6 +172,22 @@ def is_database(uri: str) -> bool:
 
 def _quoted(value: str) -> str:
     return value.replace("'", "''")
+
+
+def _make_default(uri: str) -> None:
+    """Some of MLflow's own parts ask for the process's store, and would look for ./mlruns.
+
+    MLflow sets the environment variable as well, by which every process that this one starts, for another workspace too, would
+    record in this store: it is put back.
+    """
+    from mlflow import set_tracking_uri
+
+    before = os.environ.get(URI_VARIABLE)
+    set_tracking_uri(uri)
+    if before is None:
+        os.environ.pop(URI_VARIABLE, None)
+    else:
+        os.environ[URI_VARIABLE] = before
 
 
 @contextmanager
