@@ -87,5 +87,5 @@ def _checksum(kind: int, part: bytes | memoryview) -> int:
 
 
 def _damaged(name: str, position: int) -> WorkbenchError:
-    fix = "move that folder away and delete state.json in the folders of .workbench/journal: `workbench sync` writes it again"
+    fix = "move that folder away; `workbench sync --again` writes it again"
     return WorkbenchError("it is no transaction log of W&B, or it is damaged", f"{name}, byte {position:,}", fix)
