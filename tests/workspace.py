@@ -22,7 +22,7 @@ import yaml
 from workbench import session, watcher
 
 PROJECT = Path(__file__).resolve().parent.parent
-FILES = ("dvc.yaml", "params.yaml", "compute.yaml", ".dvcignore", ".gitignore", ".dvc/config", ".dvc/.gitignore")
+FILES = ("dvc.yaml", "params.yaml", "compute.yaml", ".dvcignore", ".gitignore", ".dvc/config", ".dvc/.gitignore", ".dvc/plots/seeds.json")
 FOLDERS = ("workbench", "plugins")
 IGNORED = shutil.ignore_patterns("__pycache__", "*.egg-info", ".*_cache", "dist", "build")
 TIMEOUT = 900

@@ -28,6 +28,17 @@ class Artifact:
     columns: dict[str, str] = field(default_factory=dict)
     """Column names and types, for tables."""
 
+    def row(self) -> dict[str, object]:
+        """Return it as a row of a table for people."""
+        return {
+            "flow": self.flow,
+            "path": self.path,
+            "format": self.format,
+            "rows": self.rows,
+            "bytes": self.size,
+            "DVC hash": self.digest,
+        }
+
 
 @dataclass(frozen=True)
 class Event:

@@ -82,7 +82,7 @@ class TensorboardTracker(Tracker[TensorboardConfig]):
         log = self._begin(event.stage, event.run, event.time)
         log.hparams(params.of_entry(event.lock), event.run, event.time)
         log.text("stage", markdown.table(f"{event.stage}: {event.kind} {event.plugin}", _facts(event)), event.time)
-        log.text("inputs", markdown.table("Inputs", [_artifact(item) for item in event.inputs]), event.time)
+        log.text("inputs", markdown.table("Inputs", [item.row() for item in event.inputs]), event.time)
         log.text("lock_entry", markdown.record(_hidden(event.lock)), event.time)
         log.text("machine", markdown.record(_hidden(event.machine)), event.time)
         log.flush()
@@ -130,7 +130,7 @@ class TensorboardTracker(Tracker[TensorboardConfig]):
     def artifact_committed(self, event: events.ArtifactCommitted) -> None:
         """Note an output."""
         log = self._log(event.run)
-        log.text(f"outputs/{event.artifact.flow}", markdown.table("Output", [_artifact(event.artifact)]), event.time)
+        log.text(f"outputs/{event.artifact.flow}", markdown.table("Output", [event.artifact.row()]), event.time)
         log.flush()
 
     @hookimpl
@@ -234,17 +234,6 @@ def _facts(event: events.StageStarted) -> list[Mapping[str, object]]:
         "checkpoints": "; ".join(event.passed_over),
     }
     return [{"": name, " ": value} for name, value in facts.items() if value != ""]
-
-
-def _artifact(artifact: events.Artifact) -> Mapping[str, object]:
-    return {
-        "flow": artifact.flow,
-        "path": artifact.path,
-        "format": artifact.format,
-        "rows": artifact.rows,
-        "bytes": artifact.size,
-        "DVC hash": artifact.digest,
-    }
 
 
 def _hidden(content: Mapping[str, object]) -> Mapping[str, object]:

@@ -98,7 +98,7 @@ class WandbTracker(Tracker[WandbConfig]):
         run = replace(self._run(event.stage, event.session, event.kind, config), tags=tags, notes=_notes(event))
         log.begin(f"stage:{event.time}", run, event.time)
         if event.inputs:
-            log.table(f"inputs:{event.time}", "inputs", media.table([_artifact(item) for item in event.inputs]), event.time)
+            log.table(f"inputs:{event.time}", "inputs", media.table([item.row() for item in event.inputs]), event.time)
         log.save(f"lock_entry:{event.time}", "lock_entry.json", _record(event.lock))
         log.save(f"machine:{event.time}", "machine.json", _record(event.machine))
         log.flush()
@@ -148,8 +148,8 @@ class WandbTracker(Tracker[WandbConfig]):
     def artifact_committed(self, event: events.ArtifactCommitted) -> None:
         """Note an output."""
         log = self._log(event.run)
-        rows = [_artifact(event.artifact)]
-        log.table(f"output:{event.time}", f"outputs/{event.artifact.flow}", media.table(rows), event.time)
+        table = media.table([event.artifact.row()])
+        log.table(f"output:{event.time}", f"outputs/{event.artifact.flow}", table, event.time)
         log.flush()
 
     @hookimpl
@@ -287,17 +287,6 @@ def _notes(event: events.StageStarted) -> str:
         "checkpoints passed over": "; ".join(event.passed_over),
     }
     return "\n\n".join(f"{name}: {' '.join(value.split())}" for name, value in facts.items() if value)
-
-
-def _artifact(artifact: events.Artifact) -> Mapping[str, object]:
-    return {
-        "flow": artifact.flow,
-        "path": artifact.path,
-        "format": artifact.format,
-        "rows": artifact.rows,
-        "bytes": artifact.size,
-        "DVC hash": artifact.digest,
-    }
 
 
 def _record(content: Mapping[str, object]) -> bytes:
