@@ -23,7 +23,7 @@ help:
 	@echo "make lint         ruff and mypy"
 	@echo "make bench        print what each stage took, and the workbench's own cost (after make repro)"
 	@echo "make bench-training  compare training speed with peers"
-	@echo "make bench-tracking  what tracking costs a training, with MLflow's server up and down, in ten minutes"
+	@echo "make bench-tracking  what tracking costs a training, with MLflow's server up and down, in half an hour"
 	@echo "make bench-store  how a large and a busy MLflow store behaves, in a quarter of an hour"
 	@echo "make bench-grpo   show that GRPO teaches arithmetic, in some minutes"
 	@echo "make review       look at the default run in MLflow's UI with a real browser, as a test (after make repro)"

@@ -1,6 +1,6 @@
 """What tracking costs a training: `make bench-tracking` prints its speed beside that of the same training without a tracker.
 
-The default model is pretrained for half a minute by `dvc repro`, in turn with no tracker, with a live MLflow server on this
+The default model is pretrained for one to two minutes by `dvc repro`, in turn with no tracker, with a live MLflow server on this
 machine and with a server that is dead. A row's ratio is the median of its ratios to the neighbouring run without a tracker.
 The numbers are logged four times as often as in the default pipeline, and the server takes its share of the same processors.
 """
@@ -22,9 +22,10 @@ from typing import Any
 import yaml
 from mlflow_server import Server
 
-from workbench import events, watcher
-from workbench.journal import read_events
-from workbench.session import JOURNAL_FOLDER
+from workbench import events
+from workbench.tracking import watcher
+from workbench.tracking.journal import read_events
+from workbench.tracking.session import JOURNAL_FOLDER
 
 PROJECT = Path(__file__).resolve().parent.parent
 RUNS, STEPS = 4, 200

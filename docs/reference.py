@@ -17,8 +17,8 @@ from workbench.artifacts.benchmark import Question
 from workbench.artifacts.corpus import Corpus, Document
 from workbench.artifacts.evaluation import Evaluation
 from workbench.artifacts.examples import Conversation, Preference, Problem
-from workbench.contract import KINDS
 from workbench.estimate import Estimate
+from workbench.hosting.contract import KINDS
 from workbench.kinds.dedup import Clusters
 from workbench.kinds.eval import HeldOut
 from workbench.kinds.report import Results

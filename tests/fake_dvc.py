@@ -14,7 +14,7 @@ from pathlib import Path
 
 import yaml
 
-from workbench import session, watcher
+from workbench.tracking import session, watcher
 
 DVC = """
 import json, os, subprocess, sys, time
@@ -28,12 +28,13 @@ for step in json.load(open("plan.json")):
 STAGE = """
 import json, os, signal, sys, time
 from pathlib import Path
-from workbench import digests, dvc_lock, events
-from workbench.journal import Journal, find_interrupted
+from workbench import digests, events
+from workbench.project import dvc_lock
+from workbench.tracking.journal import Journal, find_interrupted
 from workbench.run import Chart, Generation
 from workbench.processes import process_start
-from workbench.session import current_session, main_root
-from workbench.watcher import ensure_watcher
+from workbench.tracking.session import current_session, main_root
+from workbench.tracking.watcher import ensure_watcher
 
 step = json.loads(sys.argv[1])
 root = main_root(Path.cwd())
@@ -86,7 +87,8 @@ LOCK = """
 import json, sys
 from pathlib import Path
 import yaml
-from workbench import digests, dvc_lock
+from workbench import digests
+from workbench.project import dvc_lock
 step = json.loads(sys.argv[1])
 if step["name"] == "resolve":
     sys.exit(0)

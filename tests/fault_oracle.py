@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 from workspace import Done, Workspace
 
-from workbench import digests, dvc_lock
+from workbench import digests
+from workbench.project import dvc_lock
 
 Hashes = Mapping[str, str]
 """Path → DVC hash of every output."""

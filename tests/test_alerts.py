@@ -9,9 +9,9 @@ import mlflow
 import pytest
 from faulty_pipeline import Begun, begin, records
 
-from workbench import lock
 from workbench.planning import forecast
 from workbench.planning.forecast import Forecast
+from workbench.project import plugin_lock
 
 NAN = "for step in range(3): run.log({'loss': float('nan') if step else 1.0, 'rate': 0.5}, step)\n"
 SLOW = "import time\nfor step in run.track(range(70), unit='steps', total=70): time.sleep(0.1)\n"
@@ -29,7 +29,7 @@ while not any("AlertRaised" in file.read_text() for file in pathlib.Path(".workb
 def foretell(begun: Begun, seconds: float) -> None:
     """Let the newest plan say so of the stage that is to run."""
     begun.made.workbench("resolve")
-    record = lock.read_entry(begun.made.root, "dedup").record
+    record = plugin_lock.read_entry(begun.made.root, "dedup").record
     forecast.write(begun.made.root, {"dedup": (record, Forecast(1, "documents", 0, 0, 0, seconds, 1))})
 
 

@@ -15,11 +15,12 @@ from plugin_project import FILTER, install
 from pydantic import Field, create_model
 from test_host import SHORT, forget_modules
 
-from workbench import catalog, config_keys, example, lock, params
-from workbench.host import Installed, Registry, registry
+from workbench.catalog import config_keys, example, listing
+from workbench.hosting.host import Installed, Registry, registry
 from workbench.kinds.stage import Stage
-from workbench.params import Choice
 from workbench.plugin import Config
+from workbench.project import params, plugin_lock
+from workbench.project.params import Choice
 
 PROJECT = Path(__file__).resolve().parent.parent
 KNOWN = registry(PROJECT)
@@ -117,7 +118,7 @@ def installed() -> list[Installed]:
 
 @pytest.mark.parametrize("entry", installed(), ids=lambda entry: "-".join(entry.key))
 def test_every_installed_plugin_is_described_and_its_example_is_valid(entry: Installed) -> None:
-    facts = catalog.describe(KNOWN, entry)
+    facts = listing.describe(KNOWN, entry)
     assert set(facts) == FACTS
     assert json.loads(json.dumps(facts)) == facts
     assert facts["health"] == "ok"
@@ -126,20 +127,20 @@ def test_every_installed_plugin_is_described_and_its_example_is_valid(entry: Ins
     block = yaml.safe_load(facts["example"])
     if issubclass(entry.plugin, Stage):
         (found,) = params.entries(block)
-        lock.resolve_entry(found, KNOWN)
+        plugin_lock.resolve_entry(found, KNOWN)
     elif entry.plugin.kind == "tracker":
         assert block == {"trackers": [entry.plugin.name]}
     else:
         (part,) = next(iter(block.values()))
-        lock.configure(entry.plugin, Choice(part["use"], part["with"], "example"))
-    text = "\n".join(catalog.page(facts))
+        plugin_lock.configure(entry.plugin, Choice(part["use"], part["with"], "example"))
+    text = "\n".join(listing.page(facts))
     assert all(row["key"] in text for row in facts["config"])
 
 
 def test_the_example_names_the_data_that_the_workspace_makes() -> None:
     for kind, data in (("align", "data/curated/preferences"), ("sft", "data/curated/instructions")):
         entry = next(entry for entry in KNOWN.installed if entry.plugin.kind == kind)
-        assert yaml.safe_load(catalog.describe(KNOWN, entry)["example"])[kind]["data"] == data
+        assert yaml.safe_load(listing.describe(KNOWN, entry)["example"])[kind]["data"] == data
 
 
 BOUND = st.integers(-1000, 1000)
@@ -187,7 +188,7 @@ def known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Registry]
 
 
 def test_rows_tell_what_is_wrong_and_how_to_mend_it(known: Registry) -> None:
-    rows = [row for row in catalog.rows(known) if row["distribution"].startswith("demo")]
+    rows = [row for row in listing.rows(known) if row["distribution"].startswith("demo")]
     assert all(set(row) == ROW for row in rows)
     short, same, plain, bad = (rows[position] for position in (1, 2, 0, 3))
     assert short["health"] == same["health"] == "offered by demo-one 1.0 and demo-two 1.0"
@@ -196,16 +197,16 @@ def test_rows_tell_what_is_wrong_and_how_to_mend_it(known: Registry) -> None:
     assert "demo_undocumented/__init__.py, line " in plain["where"]
     assert (bad["kind"], bad["name"]) == (None, None)
     assert bad["health"] == "ModuleNotFoundError: No module named 'nowhere_to_be_found'"
-    text = list(catalog.lines(rows))
+    text = list(listing.lines(rows))
     assert text[0] == "filter"
     assert "could not be loaded" in text
     assert f"      fix:   {bad['fix']}" in text
 
 
 def test_a_slow_import_is_said(known: Registry) -> None:
-    row = next(row for row in catalog.rows(known) if row["name"] == "short")
-    assert ", imported in 2.5 s" in "\n".join(catalog.lines([{**row, "import_seconds": 2.5}]))
-    assert "imported" not in "\n".join(catalog.lines([{**row, "import_seconds": 0.2}]))
+    row = next(row for row in listing.rows(known) if row["name"] == "short")
+    assert ", imported in 2.5 s" in "\n".join(listing.lines([{**row, "import_seconds": 2.5}]))
+    assert "imported" not in "\n".join(listing.lines([{**row, "import_seconds": 0.2}]))
 
 
 def test_a_copy_in_the_workspace_is_told_from_what_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,7 +218,7 @@ def test_a_copy_in_the_workspace_is_told_from_what_is_installed(tmp_path: Path, 
     (copy.parent / "pyproject.toml").write_text("")
     (copy / "__init__.py").write_text(SHORT)
     registry.cache_clear()
-    row = next(row for row in catalog.rows(registry(tmp_path)) if row["name"] == "short")
+    row = next(row for row in listing.rows(registry(tmp_path)) if row["name"] == "short")
     registry.cache_clear()
     forget_modules()
     assert (row["source"], row["path"]) == ("workspace", str(copy))

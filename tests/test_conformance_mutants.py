@@ -11,7 +11,7 @@ from pathlib import Path
 import conformance_cases
 import pytest
 
-from workbench.contract import KINDS
+from workbench.hosting.contract import KINDS
 
 pytestmark = pytest.mark.slow
 CASES = {name: case.breaks for name, case in vars(conformance_cases).items() if name.startswith("Test")}

@@ -20,7 +20,7 @@ import workspace
 import yaml
 from workspace import Workspace
 
-from workbench.contract import CORE_DISTRIBUTION, KINDS, RELEASES
+from workbench.hosting.contract import CORE_DISTRIBUTION, KINDS, RELEASES
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 QUICK = ("source",)

@@ -24,9 +24,11 @@ import zombies
 from workbench_tracker_mlflow import MlflowTracker
 from workspace import Workspace
 
-from workbench import dvc_locks, processes, session
+from workbench import processes
 from workbench.doctor import checkup, machine, packages, project
 from workbench.doctor.checkup import Check
+from workbench.tracking import session
+from workbench.verification import lock_owners
 
 STAGES = {"stages": {"wait": {"cmd": "touch held; while [ -e held ]; do sleep 0.05; done; echo done > out", "outs": ["out"]}}}
 HEAVY = ("torch", "mlflow", "transformers", "trl", "pyarrow", "numpy")
@@ -80,7 +82,7 @@ def dead_pid() -> int:
 
 
 def write_rwlock(root: Path, pid: int) -> Path:
-    file = root / dvc_locks.FOLDER / dvc_locks.RWLOCK_FILE
+    file = root / lock_owners.FOLDER / lock_owners.RWLOCK_FILE
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps({"write": {str(root / "out"): {"pid": pid, "cmd": "dvc repro wait"}}, "read": {}}))
     return file
@@ -188,7 +190,7 @@ def test_dead_and_reused_numbers_in_dvcs_lock(bare: Workspace) -> None:
         assert check.status == "fail"
         assert f"process {pid} took a lock" in check.what
         assert "zombie" in check.what
-        assert dvc_locks.writers(bare.root / dvc_locks.FOLDER) == []
+        assert lock_owners.writers(bare.root / lock_owners.FOLDER) == []
     file.write_text('{"write": ')
     assert next(check for check in checkup._guarded("dvc locks", project.locks, bare.root)).status == "fail"
     assert bare.dvc("repro").code != 0

@@ -24,10 +24,10 @@ from notes_pipeline import DISTRIBUTIONS
 from plugin_project import FILTER, install
 from workspace import Workspace
 
-from workbench import environment, identity, installer
 from workbench.artifacts import table
 from workbench.errors import ComputeError, PluginError
-from workbench.host import Installed, registry
+from workbench.hosting import environment, identity, installer
+from workbench.hosting.host import Installed, registry
 
 LOCK = Path("environments/source-files+filter-entropy.lock")
 STAGE = "curate@corpus"

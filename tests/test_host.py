@@ -13,10 +13,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from plugin_project import CORE, FILTER, install
 
-from workbench import __version__, contract, kinds
+from workbench import __version__, kinds
 from workbench.errors import PluginError
-from workbench.host import Broken, Registry, registry
-from workbench.identity import CORE_DISTRIBUTION
+from workbench.hosting import contract
+from workbench.hosting.host import Broken, Registry, registry
+from workbench.hosting.identity import CORE_DISTRIBUTION
 
 IMPORTS = "from typing_extensions import TypedDict\n\nfrom workbench import hookimpl, plugin\nfrom workbench.kinds import stage\n"
 SHORT = FILTER.format(name="short").replace("from workbench import hookimpl\n", IMPORTS)
@@ -163,7 +164,7 @@ NESTED_DEFECTS = {
 @pytest.fixture
 def heavy(monkeypatch: pytest.MonkeyPatch) -> None:
     """A package that takes the part of torch, which the process of the tests may have imported."""
-    monkeypatch.setattr("workbench.loader.FORBIDDEN", frozenset({"demo_heavy"}))
+    monkeypatch.setattr("workbench.hosting.loader.FORBIDDEN", frozenset({"demo_heavy"}))
 
 
 @pytest.mark.parametrize("case", UNLOADABLE)
@@ -439,7 +440,7 @@ def test_an_interruption_is_not_kept(site: Path, tmp_path: Path) -> None:
 def test_a_plugin_that_imports_torch_breaks_alone(tmp_path: Path, project: Path) -> None:
     install(tmp_path, "demo-filter-heavy", "import json\nimport torch\n")
     code = (
-        "import sys; from pathlib import Path; from workbench.host import registry; known = registry(Path());"
+        "import sys; from pathlib import Path; from workbench.hosting.host import registry; known = registry(Path());"
         "print('torch' in sys.modules, len(known.installed), [b.where + b.fix for b in known.broken])"
     )
     environment = {"PYTHONPATH": f"{tmp_path}:{project}", "PATH": ""}

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from plugin_project import FILTER, install
 
-from workbench import identity
-from workbench.host import registry
+from workbench.hosting import identity
+from workbench.hosting.host import registry
 
 SOURCE = FILTER.format(name="short")
 Measure = Callable[..., str]
@@ -102,12 +102,19 @@ def test_the_core_that_defines_the_kind_counts_and_the_command_line_does_not(mea
     entry = next(item for item in registry(tmp_path / "1").installed if item.distribution == "demo-one")
     modules = identity._core_modules(entry)
     assert {"workbench.kinds.filter", "workbench.artifacts.corpus", "workbench.plugin"} <= set(modules)
-    assert not {"workbench.cli", "workbench.journal", "workbench.watcher", "workbench.compute", "workbench.runner"} & set(modules)
+    assert not {
+        "workbench.cli",
+        "workbench.tracking.journal",
+        "workbench.tracking.watcher",
+        "workbench.compute",
+        "workbench.execution.runner",
+    } & set(modules)
 
 
 def test_the_identity_of_a_training_plugin_imports_no_torch(project: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from workbench.host import registry; from workbench.identity import identity;"
+        "import sys; from pathlib import Path; from workbench.hosting.host import registry;"
+        "from workbench.hosting.identity import identity;"
         "[identity(entry) for entry in registry(Path.cwd()).installed];"
         "print(sorted({'torch', 'transformers', 'mlflow', 'trl', 'datasets', 'pandas'} & set(sys.modules)))"
     )

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from workbench import intake
 from workbench.artifacts.formats import FORMATS
 from workbench.errors import ArtifactError
+from workbench.execution import intake
 from workbench.testing.samples import BY_FORMAT
 from workbench.testing.spoiled import spoil
 

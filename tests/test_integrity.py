@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from workbench import digests, integrity
+from workbench import digests
 from workbench.errors import ArtifactError
+from workbench.verification import integrity
 
 FOLDER = {"a/x": "1" * 32, "a/y": "2" * 32, "b": "3" * 32}
 PART = {"x": "1" * 32, "y": "2" * 32}

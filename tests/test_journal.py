@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workbench import events
-from workbench.journal import Journal, encode, find_interrupted, read_events
 from workbench.run import Chart, Generation
+from workbench.tracking.journal import Journal, encode, find_interrupted, read_events
 
 ARTIFACT = events.Artifact("data", "data/corpus", "corpus", "abc.dir", 3, 12, {"id": "string"})
 
@@ -153,7 +153,7 @@ def test_only_a_killed_run_is_continued(tmp_path: Path, end: str, continues: boo
 
 def test_lines_before_a_kill_are_whole(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from workbench.journal import Journal\n"
+        "import sys; from pathlib import Path; from workbench.tracking.journal import Journal\n"
         "j = Journal.create(Path(sys.argv[1]), 's', 'r'); i = 0\n"
         "while True:\n    j.text('note', 'x'); j.metrics({'i': i}, i); i += 1\n"
     )
@@ -188,6 +188,6 @@ def test_a_full_disk_does_not_end_the_run(
 
 
 def test_it_imports_nothing_heavy() -> None:
-    code = "import sys, workbench.journal, workbench.session, workbench.watcher; print(*sys.modules)"
+    code = "import sys, workbench.tracking.journal, workbench.tracking.session, workbench.tracking.watcher; print(*sys.modules)"
     modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"mlflow", "torch", "transformers", "pandas", "pyarrow"} & set(modules)

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from workbench import params
 from workbench.errors import ParamsError
+from workbench.project import params
 
 
 def write(root: Path, text: str) -> Path:

@@ -2,10 +2,10 @@ from pathlib import Path
 
 import pytest
 
-from workbench import params, pipeline
 from workbench.errors import PipelineError
-from workbench.host import registry
-from workbench.lock import Resolved, resolve_entry
+from workbench.hosting.host import registry
+from workbench.project import params, pipeline
+from workbench.project.plugin_lock import Resolved, resolve_entry
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from workbench import revision
-from workbench.patches import Change, without_old_lines
+from workbench.records import revision
+from workbench.records.patches import Change, without_old_lines
 from workbench.redaction import HIDDEN
 
 CANARY = "canary-7f3a"

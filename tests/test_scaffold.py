@@ -24,8 +24,8 @@ from hypothesis import strategies as st
 from workspace import Workspace
 
 from workbench import scaffold
-from workbench.contract import KINDS
 from workbench.errors import PluginError
+from workbench.hosting.contract import KINDS
 from workbench.testing import __all__ as conformance_classes
 
 NAMES = st.from_regex(scaffold.NAME, fullmatch=True).filter(lambda name: len(name) <= 40 and yaml.safe_load(name) == name)

@@ -19,11 +19,12 @@ from hypothesis import strategies as st
 from plugin_project import FILTER, install
 from workspace import change
 
-from workbench import lock, params, schema
+from workbench.catalog import schema
 from workbench.errors import WorkbenchError
-from workbench.host import Installed, registry
+from workbench.hosting.host import Installed, registry
 from workbench.kinds.source import Source
 from workbench.plugin import Config
+from workbench.project import params, plugin_lock
 
 PROJECT = Path(__file__).resolve().parent.parent
 
@@ -111,7 +112,7 @@ def test_what_the_workbench_accepts_is_accepted(validator: jsonschema.Draft20201
     content = default()
     change(content, changes)
     for entry in params.entries(content):
-        lock.resolve_entry(entry, registry(PROJECT))
+        plugin_lock.resolve_entry(entry, registry(PROJECT))
     assert places(validator, content) == {}
 
 
@@ -143,7 +144,7 @@ def test_schema_and_workbench_agree_on_any_value_of_any_key(path: tuple[Any, ...
     refusal = ""
     try:
         for entry in params.entries(content):
-            lock.resolve_entry(entry, registry(PROJECT))
+            plugin_lock.resolve_entry(entry, registry(PROJECT))
     except WorkbenchError as error:
         refusal = str(error)
     if refusal:

@@ -8,7 +8,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from workbench import processes, strays
+from workbench import processes
+from workbench.execution import strays
 
 PAIR = """
 import subprocess, sys

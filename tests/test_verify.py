@@ -18,9 +18,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from workspace import Workspace, ran
 
-from workbench import digests, verify
+from workbench import digests
 from workbench.errors import PipelineError
-from workbench.verify import Finding
+from workbench.verification import verify
+from workbench.verification.verify import Finding
 
 CONFIG = "[core]\n    no_scm = true\n    analytics = false\n    check_update = false\n"
 COMMANDS = {

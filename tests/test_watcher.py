@@ -16,8 +16,8 @@ import pytest
 from fake_dvc import Step, Workspace
 from plugin_project import CORE
 
-from workbench import session, watcher
-from workbench.journal import read_events
+from workbench.tracking import session, watcher
+from workbench.tracking.journal import read_events
 
 TRACKER = '''
 import os
@@ -95,7 +95,7 @@ def lines(workspace: Workspace) -> list[str]:
 
 
 def sync(workspace: Workspace, environment: dict[str, str] | None = None) -> int:
-    code = "import sys; from pathlib import Path; from workbench.watcher import sync; print(sync(Path(sys.argv[1])))"
+    code = "import sys; from pathlib import Path; from workbench.tracking.watcher import sync; print(sync(Path(sys.argv[1])))"
     everything = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, workspace.pythonpath)), **(environment or {})}
     command = [sys.executable, "-c", code, str(workspace.root)]
     return int(subprocess.run(command, env=everything, capture_output=True, text=True, check=True, cwd=workspace.root).stdout)
@@ -138,7 +138,7 @@ def test_a_result_from_the_run_cache_is_told_from_one_that_stood(workspace: Work
     (workspace.root / "lines.txt").unlink()
     script = (workspace.root / "dvc").read_text() + f"\nopen('dvc.lock', 'w').write({old!r})\n"
     (workspace.root / "stage.py").write_text(
-        "from pathlib import Path\nfrom workbench.session import *\nfrom workbench.watcher import *\n"
+        "from pathlib import Path\nfrom workbench.tracking.session import *\nfrom workbench.tracking.watcher import *\n"
         "ensure_watcher(main_root(Path.cwd()), current_session(Path.cwd()))\n"
     )
     (workspace.root / "dvc").write_text(script)
@@ -230,7 +230,9 @@ def test_the_next_session_completes_what_a_killed_watcher_left(workspace: Worksp
     folder = workspace.root / session.JOURNAL_FOLDER
     eventually(lambda: list(folder.glob(f"{process.pid}-*/_opened.jsonl")))
     (name,) = [path.name for path in folder.glob(f"{process.pid}-*")]
-    pids = subprocess.run(["pgrep", "-f", f"workbench.watcher .*{name}"], capture_output=True, text=True, check=True).stdout
+    pids = subprocess.run(
+        ["pgrep", "-f", f"workbench.tracking.watcher .*{name}"], capture_output=True, text=True, check=True
+    ).stdout
     os.kill(int(pids), signal.SIGKILL)
     assert process.wait() == 0
     (workspace.root / "down").unlink()

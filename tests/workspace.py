@@ -19,10 +19,19 @@ from typing import Any
 
 import yaml
 
-from workbench import session, watcher
+from workbench.tracking import session, watcher
 
 PROJECT = Path(__file__).resolve().parent.parent
-FILES = ("dvc.yaml", "params.yaml", "compute.yaml", ".dvcignore", ".gitignore", ".dvc/config", ".dvc/.gitignore", ".dvc/plots/seeds.json")
+FILES = (
+    "dvc.yaml",
+    "params.yaml",
+    "compute.yaml",
+    ".dvcignore",
+    ".gitignore",
+    ".dvc/config",
+    ".dvc/.gitignore",
+    ".dvc/plots/seeds.json",
+)
 FOLDERS = ("workbench", "plugins")
 IGNORED = shutil.ignore_patterns("__pycache__", "*.egg-info", ".*_cache", "dist", "build")
 TIMEOUT = 900

@@ -1,5 +1,16 @@
 """The LLM research workbench: contracts, plugin host, runner, tracking and command line.
 
+Modules at the top are those that plugins may import, and the commands; whatever runs them has a package:
+
+    kinds, artifacts    what a plugin of each kind implements, and the formats of what flows between stages
+    project             what a workspace's files say: params.yaml, dvc.yaml, plugins.lock.json, dvc.lock
+    hosting, catalog    the installed plugins: found, identified, given environments; described
+    execution           the process of a stage, from its guard to outputs that are put in place whole
+    tracking            journals, and the watcher that brings them to trackers
+    records             what is recorded of a run, and read back
+    planning, comparison, reproduction, verification, doctor    one command each
+    testing, templates  for those who write plugins
+
 Importing this package is cheap: it brings in pluggy and nothing else.
 """
 

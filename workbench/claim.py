@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from workbench import compute, dvc_lock, machine, params, pipeline
+from workbench import compute, machine
 from workbench.commit import write_text
 from workbench.errors import PipelineError
-from workbench.host import registry
-from workbench.lock import resolve_entry
+from workbench.hosting.host import registry
+from workbench.project import dvc_lock, params, pipeline
+from workbench.project.plugin_lock import resolve_entry
 
 CLAIM_FILE = Path("claim.json")
 State = Literal["same", "differs", "new", "missing"]

@@ -24,7 +24,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 def run(context: typer.Context, entry: Annotated[str, typer.Argument(help="Key in params.yaml, such as curate.corpus.")]) -> None:
     """Run one stage. dvc.yaml calls it; every further option names a path: --corpus data/split/train."""
     from workbench.errors import PipelineError
-    from workbench.runner import run_stage
+    from workbench.execution.runner import run_stage
 
     words = context.args
     if len(words) % 2 or not all(word.startswith("--") for word in words[::2]):
@@ -37,9 +37,9 @@ def run(context: typer.Context, entry: Annotated[str, typer.Argument(help="Key i
 @app.command()
 def resolve() -> None:
     """Check params.yaml, compute.yaml, dvc.yaml and all plugins; write plugins.lock.json."""
-    from workbench.resolve import resolve as resolve_all
-    from workbench.session import current_session, main_root
-    from workbench.watcher import ensure_watcher, left_behind
+    from workbench.project.resolve import resolve as resolve_all
+    from workbench.tracking.session import current_session, main_root
+    from workbench.tracking.watcher import ensure_watcher, left_behind
 
     content = resolve_all(Path.cwd())
     for address, moved in content.get("moved", {}).items():
@@ -55,7 +55,7 @@ def resolve() -> None:
 @app.command()
 def check() -> None:
     """Check everything that `resolve` checks, and write nothing."""
-    from workbench.resolve import check as check_all
+    from workbench.project.resolve import check as check_all
 
     resolved, calls = check_all(Path.cwd())
     typer.echo(f"{len(resolved)} entries of params.yaml and {len(calls)} stages of dvc.yaml are sound")
@@ -69,7 +69,7 @@ def plan(
     """Say what `dvc repro` would run now, why, and what it will cost."""
     from workbench.planning import forecast, page
     from workbench.planning.plan import make
-    from workbench.session import main_root
+    from workbench.tracking.session import main_root
 
     plans = make(Path.cwd(), targets or [])
     foretold = {plan.stage: (plan.record, plan.forecast) for plan in plans}
@@ -97,12 +97,12 @@ def plugins(
     as_json: AsJson = False, errors: Annotated[bool, typer.Option("--errors", help="Show the tracebacks of broken ones.")] = False
 ) -> None:
     """List the installed plugins."""
-    from workbench import catalog
-    from workbench.host import registry
+    from workbench.catalog import listing
+    from workbench.hosting.host import registry
 
     found = registry(Path.cwd())
-    rows = catalog.rows(found)
-    typer.echo(json.dumps(rows, indent=1) if as_json else "\n".join(catalog.lines(rows)))
+    rows = listing.rows(found)
+    typer.echo(json.dumps(rows, indent=1) if as_json else "\n".join(listing.lines(rows)))
     for broken in found.broken if errors and not as_json else ():
         typer.echo(f"\n{broken.distribution} {broken.version}\n{broken.traceback}")
 
@@ -110,12 +110,12 @@ def plugins(
 @app.command()
 def info(kind: str, name: str, as_json: AsJson = False) -> None:
     """Describe one plugin: what it does, its configuration, an example that is valid as it stands."""
-    from workbench import catalog
-    from workbench.host import registry
+    from workbench.catalog import listing
+    from workbench.hosting.host import registry
 
     known = registry(Path.cwd())
-    facts = catalog.describe(known, known.select(kind, name))
-    typer.echo(json.dumps(facts, indent=1, ensure_ascii=False) if as_json else "\n".join(catalog.page(facts)))
+    facts = listing.describe(known, known.select(kind, name))
+    typer.echo(json.dumps(facts, indent=1, ensure_ascii=False) if as_json else "\n".join(listing.page(facts)))
 
 
 @app.command()
@@ -125,8 +125,8 @@ def schema(
     ] = False,
 ) -> None:
     """Print the JSON Schema of params.yaml, made of the installed plugins."""
-    from workbench import schema as schemas
-    from workbench.host import registry
+    from workbench.catalog import schema as schemas
+    from workbench.hosting.host import registry
 
     known = registry(Path.cwd())
     typer.echo(f"wrote {schemas.write(Path.cwd(), known)}" if write else json.dumps(schemas.build(known), indent=1))
@@ -152,7 +152,7 @@ def ui(
 ) -> None:
     """Open the MLflow UI on this project's store, bound to loopback."""
     from workbench import ui as server
-    from workbench.session import main_root
+    from workbench.tracking.session import main_root
 
     server.serve(main_root(Path.cwd()), port)
 
@@ -162,9 +162,9 @@ def sync(
     again: Annotated[bool, typer.Option("--again", help="Send all anew: the store was lost, or it is another one.")] = False,
 ) -> None:
     """Bring what the trackers lack of the journals to them; safe to repeat."""
-    from workbench import watcher
     from workbench.errors import WorkbenchError
-    from workbench.session import main_root
+    from workbench.tracking import watcher
+    from workbench.tracking.session import main_root
 
     root = main_root(Path.cwd())
     brought = watcher.replay(root) if again else watcher.sync(root)
@@ -186,7 +186,7 @@ def verify(
 
     A `dvc repro` afterwards restores it from the cache or makes it again. Exit code 1 says that something was damaged.
     """
-    from workbench import verify as verification
+    from workbench.verification import verify as verification
 
     verdict = verification.verify(Path.cwd(), quarantine=not keep)
     typer.echo(json.dumps(verdict.record(), indent=1) if as_json else "\n".join(verification.lines(verdict)))
@@ -209,7 +209,7 @@ def reproduce(
     """
     from workbench.reproduction import reproduce as reproductions
     from workbench.reproduction import verdict
-    from workbench.session import main_root
+    from workbench.tracking.session import main_root
 
     options = reproductions.Options(pipeline, fresh_env, tolerance)
     outcomes = reproductions.reproduce(main_root(Path.cwd()), run, options)
@@ -226,7 +226,7 @@ def compare(
     """Say what differs between two results, and whether one is better: with the paired 95 % interval over the same examples."""
     from workbench.comparison import compare as comparisons
     from workbench.comparison import page as pages
-    from workbench.session import main_root
+    from workbench.tracking.session import main_root
 
     found = comparisons.compare(main_root(Path.cwd()), before, after)
     typer.echo(json.dumps(pages.record(found), indent=1) if as_json else "\n".join(pages.lines(found)))
@@ -245,7 +245,7 @@ def promote(
 ) -> None:
     """Make a model the champion, if an evaluation shows with 95 % confidence that it is better and none that it is worse."""
     from workbench import promotion
-    from workbench.session import main_root
+    from workbench.tracking.session import main_root
 
     root = main_root(Path.cwd())
     if rollback:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from workbench.planning.calibration import PastRun
     from workbench.plugin import Plugin
     from workbench.promotion import Version
-    from workbench.reproduction.record import Record
+    from workbench.records.record import Record
 
 hookspec = pluggy.HookspecMarker("workbench")
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from workbench import trackers
 from workbench.comparison import scores
 from workbench.comparison.page import interval
 from workbench.comparison.scores import ScoreChange
 from workbench.errors import WorkbenchError
-from workbench.reproduction import stored
+from workbench.records import stored
+from workbench.tracking import trackers
 
 CANDIDATE, CHAMPION = "candidate", "champion"
 _WHERE = "workbench promote"

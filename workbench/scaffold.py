@@ -15,9 +15,9 @@ from string import Template
 import yaml
 
 from workbench.commit import move_into_place, remove, write_text
-from workbench.contract import CORE_DISTRIBUTION, KINDS, RELEASES
 from workbench.errors import PluginError
-from workbench.host import PLUGIN_FOLDER, registry
+from workbench.hosting.contract import CORE_DISTRIBUTION, KINDS, RELEASES
+from workbench.hosting.host import PLUGIN_FOLDER, registry
 
 TEMPLATES = Path(__file__).with_name("templates")
 NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import typer
 
-from workbench import compute, trackers, watcher
+from workbench import compute
 from workbench.errors import ComputeError, PluginError
+from workbench.tracking import trackers, watcher
 
 LOOPBACK = "127.0.0.1"
 _GRACE = 8.0

@@ -15,7 +15,8 @@ from fake_dvc import Step, Workspace
 from workbench_tracker_mlflow.store import Store
 from workbench_tracker_mlflow.tracker import MlflowTracker
 
-from workbench import digests, watcher
+from workbench import digests
+from workbench.tracking import watcher
 
 mlflow = pytest.importorskip("mlflow")
 

@@ -13,7 +13,7 @@ import pytest
 from fake_dvc import Step, Workspace
 from mlflow_server import read
 
-from workbench import watcher
+from workbench.tracking import watcher
 
 pytest.importorskip("psycopg", reason="psycopg is not installed: pip install -e '.[test]'")
 pytestmark = pytest.mark.slow

@@ -31,7 +31,7 @@ from tiny_model import texts
 from workbench_tracker_tensorboard.event_log import EventLog
 from workbench_tracker_tensorboard.tracker import TensorboardTracker
 
-from workbench import watcher
+from workbench.tracking import watcher
 
 PRETRAIN = Step("pretrain", "pretrain", "causal", outputs={"out": "data/models/base"}, steps=1500, metrics={"loss": 2.0})
 EVAL = Step(

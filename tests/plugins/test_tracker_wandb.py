@@ -34,10 +34,10 @@ from workbench_tracker_wandb.run_log import Run, RunLog
 from workbench_tracker_wandb.tracker import WandbConfig, WandbTracker
 from workbench_tracker_wandb.upload import upload
 
-from workbench import watcher
 from workbench.errors import ParamsError, WorkbenchError
 from workbench.testing import TrackerConformance
 from workbench.testing.delivery import deliver, write_session
+from workbench.tracking import watcher
 
 PRETRAIN = Step("pretrain", "pretrain", "causal", outputs={"out": "data/models/base"}, steps=1500, metrics={"loss": 2.0})
 EVAL = Step(
@@ -266,7 +266,7 @@ def test_nothing_is_left_outside_the_workspace(told: Told) -> None:
 
 def test_replaying_everything_writes_nothing(told: Told) -> None:
     before = {file: (content, file.stat().st_mtime_ns) for file, content in told.files().items()}
-    script = "from pathlib import Path; from workbench import watcher; print(watcher.replay(Path('.')))"
+    script = "from pathlib import Path; from workbench.tracking import watcher; print(watcher.replay(Path('.')))"
     paths = os.pathsep.join(map(str, told.made.pythonpath))
     environment = {**os.environ, **told.environment, "PYTHONPATH": paths}
     done = subprocess.run(

@@ -12,8 +12,8 @@ from workbench.comparison import scores
 from workbench.comparison.scores import ScoreChange
 from workbench.comparison.side import Side, find
 from workbench.planning import causes
-from workbench.reproduction import stored
-from workbench.reproduction.record import RecordedStage
+from workbench.records import stored
+from workbench.records.record import RecordedStage
 
 REPORT = "report"
 """The stage whose metrics repeat those of the evaluations."""

@@ -9,12 +9,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from workbench import compute, dvc_lock, provenance, trackers
+from workbench import compute
 from workbench.errors import WorkbenchError
-from workbench.lock import LOCK_FILE
 from workbench.planning import causes
 from workbench.planning.replay import open_repo
-from workbench.reproduction.record import RecordedStage
+from workbench.project import dvc_lock
+from workbench.project.plugin_lock import LOCK_FILE
+from workbench.records import provenance
+from workbench.records.record import RecordedStage
+from workbench.tracking import trackers
 
 WORKSPACE = "workspace"
 """Names the files as they are now."""

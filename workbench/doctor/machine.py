@@ -12,7 +12,7 @@ from pathlib import Path
 from workbench import compute
 from workbench.doctor.checkup import Check, Status
 from workbench.errors import PipelineError
-from workbench.session import main_root
+from workbench.tracking.session import main_root
 
 LITTLE = 5e9
 """Bytes below which a disk is said to be short of room: a checkpoint, its successor, the output and its copy in the cache."""

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from workbench.contract import CORE_DISTRIBUTION
 from workbench.doctor.checkup import Check
-from workbench.installer import canonical, read_pins
+from workbench.hosting.contract import CORE_DISTRIBUTION
+from workbench.hosting.installer import canonical, read_pins
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
@@ -59,8 +59,8 @@ def pins(root: Path) -> Iterator[Check]:
 
 def requirements(root: Path) -> Iterator[Check]:
     """Whether what the core and the plugins of this environment require is there."""
-    from workbench import identity
-    from workbench.host import registry
+    from workbench.hosting import identity
+    from workbench.hosting.host import registry
 
     shared = {entry.distribution: entry for entry in registry(root).installed if entry.plugin.environment == "shared"}
     lists = {CORE_DISTRIBUTION: metadata.requires(CORE_DISTRIBUTION) or []}
@@ -115,7 +115,7 @@ def installs(root: Path) -> Iterator[Check]:
 
 def plugins(root: Path) -> Iterator[Check]:
     """Whether every installed plugin can be loaded."""
-    from workbench.host import registry
+    from workbench.hosting.host import registry
 
     found = registry(root)
     for broken in found.broken:

@@ -10,12 +10,15 @@ from pathlib import Path
 
 import psutil
 
-from workbench import digests, dvc_lock, dvc_locks, environment
-from workbench import quarantine as quarantines
-from workbench.contract import CORE_DISTRIBUTION
+from workbench import digests
 from workbench.doctor.checkup import Check
+from workbench.hosting import environment
+from workbench.hosting.contract import CORE_DISTRIBUTION
 from workbench.processes import is_alive, is_running, is_zombie
-from workbench.session import JOURNAL_FOLDER, main_root
+from workbench.project import dvc_lock
+from workbench.tracking.session import JOURNAL_FOLDER, main_root
+from workbench.verification import lock_owners
+from workbench.verification import quarantine as quarantines
 
 _STAGE_LOCKS = Path(".workbench/locks")
 _UNFINISHED = {"MERGE_HEAD": "merge", "CHERRY_PICK_HEAD": "cherry-pick", "rebase-merge": "rebase", "rebase-apply": "rebase"}
@@ -67,9 +70,9 @@ def dvc(root: Path) -> Iterator[Check]:
 
 def locks(root: Path) -> Iterator[Check]:
     """Who holds DVC's locks, and whether they can ever let go."""
-    folder = root / dvc_locks.FOLDER
-    file = folder / dvc_locks.RWLOCK_FILE
-    owners = {(owner.pid, owner.command): owner for owner in dvc_locks.owners(folder)}
+    folder = root / lock_owners.FOLDER
+    file = folder / lock_owners.RWLOCK_FILE
+    owners = {(owner.pid, owner.command): owner for owner in lock_owners.owners(folder)}
     for owner in owners.values():
         if owner.is_dvc():
             yield Check("dvc locks", "ok", f"process {owner.pid} ({owner.command}) is at work")
@@ -80,8 +83,8 @@ def locks(root: Path) -> Iterator[Check]:
         else:
             what = f"process {owner.pid} (`{owner.command}`) is gone and has left its lock on {owner.path}"
             yield Check("dvc locks", "warn", what, f"the next `dvc repro` takes the lock away; `rm {file}` does too")
-    if dvc_locks.stale_hardlink(folder):
-        fix = f"see that no DVC runs here, then `rm {folder / dvc_locks.LOCK_FILE}`"
+    if lock_owners.stale_hardlink(folder):
+        fix = f"see that no DVC runs here, then `rm {folder / lock_owners.LOCK_FILE}`"
         yield Check("dvc locks", "fail", "a DVC that is gone has left its lock, so that no DVC command works", fix)
     elif not owners:
         yield Check("dvc locks", "ok", "nobody holds one")
@@ -105,7 +108,7 @@ def stage_locks(root: Path) -> Iterator[Check]:
 
 def journal(root: Path) -> Iterator[Check]:
     """Whether every journal is in the trackers."""
-    from workbench import session, watcher
+    from workbench.tracking import session, watcher
 
     main = main_root(root)
     left, damaged = [], []
@@ -131,7 +134,7 @@ def journal(root: Path) -> Iterator[Check]:
 
 def stores(root: Path) -> Iterator[Check]:
     """Whether each tracker of compute.yaml reaches its store."""
-    from workbench import trackers
+    from workbench.tracking import trackers
 
     for tracker in (configured := trackers.configured(root)):
         try:

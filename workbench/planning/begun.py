@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from workbench import dvc_lock
-from workbench.lock import LOCK_FILE
 from workbench.planning import causes
 from workbench.planning.former import former_locks
 from workbench.planning.replay import Change
+from workbench.project import dvc_lock
+from workbench.project.plugin_lock import LOCK_FILE
 
 NOTHING_CHANGED = "nothing that decides its result has changed: its outputs were missing or altered, or `--force` asked for it"
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from workbench import trackers
+from workbench.tracking import trackers
 
 WORK_METRIC = "system/cost_work."
 """Prefix of the metric of a run that holds its amount of work; the unit follows."""

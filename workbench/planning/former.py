@@ -8,8 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from workbench.lock import LOCK_FILE
-from workbench.session import FILES_FOLDER, JOURNAL_FOLDER, main_root
+from workbench.project.plugin_lock import LOCK_FILE
+from workbench.tracking.session import FILES_FOLDER, JOURNAL_FOLDER, main_root
 
 SESSIONS = 50
 """How many of the newest sessions are asked what code they ran with."""

@@ -9,16 +9,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from workbench import compute, dvc_lock, lock, machine, resolve
+from workbench import compute, machine
 from workbench.estimate import Estimate
-from workbench.lock import LOCK_FILE, Resolved
-from workbench.pipeline import StageCall
 from workbench.planning import calibration, causes
 from workbench.planning.calibration import PastRun
 from workbench.planning.forecast import Forecast
 from workbench.planning.former import former_locks
 from workbench.planning.replay import Answer, Outcome, open_repo, replay
-from workbench.session import main_root
+from workbench.project import dvc_lock, plugin_lock, resolve
+from workbench.project.pipeline import StageCall
+from workbench.project.plugin_lock import LOCK_FILE, Resolved
+from workbench.tracking.session import main_root
 
 MAY_RUN = (Answer.RUNS, Answer.IF_CHANGED)
 
@@ -80,7 +81,7 @@ class _Situation:
     @classmethod
     def read(cls, root: Path) -> _Situation:
         resolved, calls = resolve.check(root)
-        content = lock.make(root, resolved)
+        content = plugin_lock.make(root, resolved)
         return cls(
             root,
             {item.entry.address: item for item in resolved},

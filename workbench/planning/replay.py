@@ -2,7 +2,8 @@
 
 DVC's own ``repro --dry`` asks each stage on its own, so it does not see that a stage before it will make other bytes.
 Here every stage knows what those before it will have made: bytes that are there, bytes that the cache gives back, or
-bytes that nobody knows before the stage has run. This and :mod:`workbench.verify` are the modules that read DVC's internals.
+bytes that nobody knows before the stage has run. Only this module and :mod:`workbench.verification.verify` read DVC's
+internals.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, Literal
 
 from workbench.errors import PipelineError
-from workbench.lock import LOCK_FILE
+from workbench.project.plugin_lock import LOCK_FILE
 
 if TYPE_CHECKING:
     from dvc.dependency import ParamsDependency

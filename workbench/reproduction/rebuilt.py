@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from workbench import provenance, redaction
+from workbench import redaction
 from workbench.commit import remove
-from workbench.lock import LOCK_FILE
-from workbench.reproduction.record import DIFF, Record, RecordedStage
+from workbench.project.plugin_lock import LOCK_FILE
+from workbench.records import provenance
+from workbench.records.record import DIFF, Record, RecordedStage
 from workbench.reproduction.verdict import CannotRun, InputsChanged
 
 _STATE = Path(".workbench")

@@ -16,21 +16,24 @@ from typing import Any
 
 import typer
 
-from workbench import compute, digests, dvc_lock, events, trackers, watcher
-from workbench import session as sessions
+from workbench import compute, digests, events
 from workbench.artifacts.model import TRAINING_LOG
 from workbench.commit import remove
 from workbench.difference import Difference, differences
 from workbench.errors import WorkbenchError
-from workbench.host import registry
-from workbench.journal import Journal, read_events
-from workbench.params import SECTIONS
+from workbench.hosting.host import registry
 from workbench.processes import process_start
-from workbench.reproduction import stored, verdict
+from workbench.project import dvc_lock
+from workbench.project.params import SECTIONS
+from workbench.records import stored
+from workbench.records.record import RESULTS_LOCK, RESULTS_TEXTS, Record, RecordedStage
+from workbench.reproduction import verdict
 from workbench.reproduction.rebuilt import Rebuilt, rebuilt
-from workbench.reproduction.record import RESULTS_LOCK, RESULTS_TEXTS, Record, RecordedStage
 from workbench.reproduction.verdict import CannotRun, InputsChanged, MetricPair, Outcome
-from workbench.session import Session
+from workbench.tracking import session as sessions
+from workbench.tracking import trackers, watcher
+from workbench.tracking.journal import Journal, read_events
+from workbench.tracking.session import Session
 
 FOLDER = Path(".workbench/reproductions")
 

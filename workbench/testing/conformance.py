@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from workbench.contract import models_of, require_class
 from workbench.errors import ParamsError, PluginError
-from workbench.lock import configure
-from workbench.params import Choice
+from workbench.hosting.contract import models_of, require_class
 from workbench.plugin import Plugin
+from workbench.project.params import Choice
+from workbench.project.plugin_lock import configure
 from workbench.testing.sandbox import HERE, Sandbox
 from workbench.testing.verdict import beside, broken
 

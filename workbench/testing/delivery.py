@@ -10,11 +10,11 @@ from typing import Any
 from workbench import events
 from workbench.errors import PluginError
 from workbench.events import AnyEvent
-from workbench.feed import CLOSED, OPENED, Feed, observed
-from workbench.journal import Journal, encode
 from workbench.kinds.tracker import Tracker
 from workbench.run import Chart, Generation
-from workbench.session import STATE_FILE, folder_of
+from workbench.tracking.feed import CLOSED, OPENED, Feed, observed
+from workbench.tracking.journal import Journal, encode
+from workbench.tracking.session import STATE_FILE, folder_of
 
 SESSION = "4242-sample"
 RUNS = ("r-pretrain", "r-eval", "r-sft")
@@ -53,7 +53,7 @@ def deliver(tracker: Tracker[Any], workspace: Path) -> None:
     folder = folder_of(workspace, SESSION)
     (folder / STATE_FILE).unlink(missing_ok=True)
     complaints = _Complaints()
-    logging.getLogger("workbench.feed").addHandler(complaints)
+    logging.getLogger("workbench.tracking.feed").addHandler(complaints)
     feed = Feed(workspace, folder, tracker)
     delivered = feed.deliver([folder / f"{run}.jsonl" for run in RUNS])
     feed.close()

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench import dvc_lock
-from workbench.reproduction.record import RESULTS_LOCK, Record, RecordedStage
+from workbench.project import dvc_lock
+from workbench.records.record import RESULTS_LOCK, Record, RecordedStage
 from workbench_tracker_mlflow import description, tags
 from workbench_tracker_mlflow.store import Store
 

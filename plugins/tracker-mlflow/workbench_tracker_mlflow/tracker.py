@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from workbench.planning.calibration import PastRun
     from workbench.promotion import Version
-    from workbench.reproduction.record import Record
+    from workbench.records.record import Record
     from workbench_tracker_mlflow.models import Model
     from workbench_tracker_mlflow.store import Store
 

@@ -1,0 +1,1 @@
+"""Plugins and their configuration, described for people, programs and editors."""

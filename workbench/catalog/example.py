@@ -1,0 +1,110 @@
+"""An example of a plugin in its file, with every key spelled out, that is valid as it stands."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+from pydantic import BaseModel
+
+from workbench.catalog import config_keys
+from workbench.catalog.schema import Schema, of_configs
+from workbench.compute import COMPUTE_FILE
+from workbench.errors import WorkbenchError
+from workbench.hosting.host import Registry
+from workbench.kinds.stage import Stage
+from workbench.plugin import Config, Plugin
+from workbench.project import params, plugin_lock
+from workbench.project.params import PARAMS_FILE, SECTIONS
+
+_LISTS = {"filter": ("filters", "under a source such as curate.corpus"), "reward": ("rewards", "under align")}
+_DATA_FLOW = "data"
+"""The input whose path a section of params.yaml names, see ``${align.data}`` in dvc.yaml."""
+
+
+def of_plugin(registry: Registry, plugin: type[Plugin[Any]]) -> dict[str, str]:
+    """The example as YAML, with the ``file`` and the ``place`` in it where it belongs."""
+    chosen: dict[str, Any] = {"use": plugin.name, "with": of_config(plugin.Config)}
+    if plugin.kind == "tracker":
+        return {"file": str(COMPUTE_FILE), "place": "", "example": _yaml({"trackers": [plugin.name]})}
+    if plugin.kind in _LISTS:
+        key, place = _LISTS[plugin.kind]
+        return {"file": str(PARAMS_FILE), "place": place, "example": _yaml({key: [chosen]})}
+    if issubclass(plugin, Stage) and _DATA_FLOW in plugin.inputs:
+        chosen = {"use": plugin.name, _DATA_FLOW: _data_path(registry, plugin.inputs[_DATA_FLOW]), "with": chosen["with"]}
+    chosen["seed"] = 0
+    name, section = next((name, section) for name, section in SECTIONS.items() if section.kind == plugin.kind)
+    return {"file": str(PARAMS_FILE), "place": "", "example": _yaml({name: {plugin.name: chosen} if section.nested else chosen})}
+
+
+def of_config(config: type[Config]) -> dict[str, Any]:
+    """Every key with its default; one that is required has a value that its type and bounds allow."""
+    schemas, definitions = of_configs([config])
+    return _filled(config, config_keys.dereferenced(schemas[config], definitions), definitions)
+
+
+def _filled(model: type[BaseModel], shown: Schema, definitions: Schema) -> dict[str, Any]:
+    return {
+        name: _sample(shown.get("properties", {}).get(name, {}), definitions)
+        if field.is_required()
+        else config_keys.plain(config_keys.default_of(field))
+        for name, field in model.model_fields.items()
+    }
+
+
+def _sample(shown: Schema, definitions: Schema) -> Any:
+    """Some value of a type; what has a pattern or a format of its own is best given ``examples`` by its author."""
+    shown = config_keys.dereferenced(shown, definitions)
+    for key in ("default", "const"):
+        if key in shown:
+            return shown[key]
+    for key in ("examples", "enum"):
+        if shown.get(key):
+            return shown[key][0]
+    branches = shown.get("anyOf") or shown.get("oneOf")
+    if branches:
+        return _sample(branches[0], definitions)
+    return _of_type(shown, definitions)
+
+
+def _of_type(shown: Schema, definitions: Schema) -> Any:
+    kind = shown.get("type")
+    if kind == "object":
+        return {key: _sample(shown["properties"][key], definitions) for key in shown.get("required", ())}
+    if kind == "array":
+        number = max(shown.get("minItems", 1), 1)
+        return [_sample(shown.get("items", {}), definitions)] * number
+    if kind == "string":
+        return "…".ljust(shown.get("minLength", 1), "…")
+    if kind in ("integer", "number"):
+        return _number(shown, whole=kind == "integer")
+    return kind == "boolean" or None
+
+
+def _number(shown: Schema, *, whole: bool) -> float:
+    least, most = shown.get("minimum"), shown.get("maximum")
+    above, below = shown.get("exclusiveMinimum"), shown.get("exclusiveMaximum")
+    if least is None and above is not None:
+        top = most if most is not None else below
+        least = above + (1 if whole or top is None or top > above + 1 else (top - above) / 2)
+    if least is None:
+        least = most if most is not None else (below - 1 if below is not None else 1)
+    step = shown.get("multipleOf")
+    if step:
+        least = -(-least // step) * step
+    return int(least) if whole else float(least)
+
+
+def _data_path(registry: Registry, format_: str) -> str:
+    """Where the workspace's params.yaml makes data of that format."""
+    try:
+        for entry in params.entries(params.load(registry.root)):
+            if entry.kind == "source" and getattr(plugin_lock.resolve_entry(entry, registry).stage, "produces", "") == format_:
+                return f"data/curated/{entry.address.partition('.')[2]}"
+    except WorkbenchError:
+        pass  # the example is of use where params.yaml is not in order, too
+    return f"data/curated/{format_}"
+
+
+def _yaml(value: object) -> str:
+    return str(yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=110))

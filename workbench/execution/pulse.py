@@ -1,0 +1,95 @@
+"""The pulse of a stage's process: a file through which it tells its guard which run it is, that it is alive, and how it ended.
+
+    .workbench/journal/SESSION/_GUARD.pulse     GUARD is the process id of the guard, which removes the file at the end
+
+Its time of change is the last sign of life. The interpreter writes the stacks of all threads into it when the process crashes.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import json
+import os
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from workbench.tracking.session import folder_of
+
+BEAT_SECONDS = 1.0
+"""Least time between two signs of life."""
+
+
+class Pulse:
+    """The side of the stage's process."""
+
+    def __init__(self, file: Path) -> None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        self._file = file.open("ab", buffering=0)
+        self._last = time.monotonic()
+        faulthandler.enable(file=self._file, all_threads=True)
+
+    def begin(self, run: str, fingerprint: str, plugins: str) -> None:
+        """Tell which run this is, and whose code runs."""
+        self._tell({"run": run, "fingerprint": fingerprint, "plugins": plugins})
+
+    def beat(self) -> None:
+        """Give a sign of life; cheap enough to call for every document."""
+        now = time.monotonic()
+        if now - self._last >= BEAT_SECONDS:
+            self._last = now
+            with suppress(OSError):  # no reason to end a training
+                os.utime(self._file.fileno())
+
+    def end(self, code: int) -> None:
+        """Tell that the record of the run is complete, and which exit code stands for it."""
+        self._tell({"code": code})
+
+    def _tell(self, record: dict[str, Any]) -> None:
+        self._file.write(json.dumps(record).encode() + b"\n")
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the file holds."""
+
+    run: str = ""
+    """Empty until the run has begun."""
+    fingerprint: str = ""
+    plugins: str = ""
+    code: int | None = None
+    """None until the run has come to its end."""
+    traceback: str = ""
+    """Stacks of all threads at a crash."""
+
+
+def path(root: Path, session: str, guard: int) -> Path:
+    """Where the stage below a guard leaves its pulse."""
+    return folder_of(root, session) / f"_{guard}.pulse"
+
+
+def read(file: Path) -> Told:
+    """What has been told so far; nothing when there is no file."""
+    try:
+        lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+    except FileNotFoundError:
+        return Told()
+    known: dict[str, Any] = {}
+    stacks = []
+    for line in lines:
+        if line.startswith("{"):
+            with suppress(ValueError):  # torn, since the process was killed inside the write
+                known |= json.loads(line)
+        elif not line.startswith("Extension modules:"):
+            stacks.append(line)
+    return Told(**known, traceback="\n".join(stacks).strip())
+
+
+def last_beat(file: Path) -> float:
+    """The file's time of change in seconds, which says something only by being another one than before; 0.0 without a file."""
+    try:
+        return file.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0

@@ -1,0 +1,337 @@
+"""Runs one stage: checks, locks, scratch space, the plugin's work, validation, commit, and the journal of it all."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shlex
+import signal
+import sys
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from workbench import compute, digests, events, machine
+from workbench.artifacts.formats import FORMATS, rows_and_columns
+from workbench.checkpoints import look
+from workbench.commit import move_into_place, remove
+from workbench.console import Console
+from workbench.errors import ArtifactError, PipelineError, PluginError
+from workbench.execution import failure, guard, intake, output_locks, strays, untouched
+from workbench.execution.pulse import Pulse
+from workbench.hosting import environment
+from workbench.hosting.host import registry
+from workbench.planning import begun, forecast
+from workbench.planning.calibration import SECONDS_METRIC, STARTUP_METRIC
+from workbench.processes import process_start
+from workbench.project import dvc_lock, params, pipeline, plugin_lock
+from workbench.project.params import SECTIONS, Choice, Entry
+from workbench.project.plugin_lock import Locked, Resolved
+from workbench.records import provenance
+from workbench.run import Cell, Chart, Generation, Run, Value
+from workbench.tracking.alerts import Alerts
+from workbench.tracking.journal import Journal, find_interrupted
+from workbench.tracking.session import Session, current_session, guard_above, main_root, reproduction
+from workbench.tracking.watcher import ensure_watcher, wait_for_link, warnings
+from workbench.verification.integrity import Stages, require_unaltered
+
+STATE_FOLDER = Path(".workbench")
+
+
+def run_stage(address: str, flows: Mapping[str, str]) -> None:
+    """Run the stage whose entry in plugins.lock.json is ``address`` on the given paths.
+
+    Raises:
+        WorkbenchError: the stage cannot run or failed; nothing was committed.
+    """
+    root = Path.cwd()
+    main = main_root(root)
+    config = compute.load_config(root)
+    session = current_session(root)
+    if not guard_above():
+        ensure_watcher(main, session)  # by the main environment, which has the trackers
+    stage = os.environ.get("DVC_STAGE", address)
+    limits = guard.Limits(config.time_limit(address), config.stall_limit)
+    pulse = guard.enter(main, session, stage, limits)  # from here on in a process of its own
+    apart = environment.is_inside(main / environment.FOLDER)
+    chosen = compute.choose(config, own_environment=apart)
+    compute.prepare_process(chosen)
+    resolved, locked = _restore(root, address)
+    environment.enter(root, resolved.used, stage)
+    plan = _plan(root, stage, resolved, locked, flows, chosen)
+    with ExitStack() as stack:
+        console = stack.enter_context(Console(stage))
+        stack.enter_context(output_locks.only_writer(root, stage, plan.written))
+        stack.enter_context(output_locks.only_maker(main, plan.fingerprint, console.say))
+        _execute(root, plan, session, console, pulse)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A stage about to run."""
+
+    name: str
+    """DVC's name of the stage."""
+    resolved: Resolved
+    locked: Locked
+    record: Mapping[str, Any]
+    """Its entry in plugins.lock.json, with ``moved`` where the code that runs is not the code of the entry."""
+    inputs: Mapping[str, Path]
+    outputs: Mapping[str, Path]
+    metrics: Path | None
+    compute: compute.Compute
+    machine: Mapping[str, object]
+    artifacts: Sequence[events.Artifact]
+    """The inputs with their digests."""
+    fingerprint: str
+    """Identifies the result: lock entry, input digests and, where it matters, the machine."""
+
+    @property
+    def written(self) -> Sequence[Path]:
+        """The paths that only this stage may write: its outputs and its metrics."""
+        return sorted([*self.outputs.values(), *([] if self.metrics is None else [self.metrics])])
+
+    def predicted(self, main: Path) -> float | None:
+        """Seconds that the newest `workbench plan` foretold; None where it foretold none."""
+        compared = {key: value for key, value in self.record.items() if key != "moved"}
+        return forecast.predicted_seconds(main, self.name, compared)
+
+
+def _restore(root: Path, address: str) -> tuple[Resolved, Locked]:
+    """Build the stage from its lock entry, and refuse code that is no longer what was locked, or not what is pinned."""
+    locked = plugin_lock.read_entry(root, address)
+    record = locked.record
+    kind = SECTIONS[address.split(".")[0]].kind
+    known = registry(root).select(kind, record["use"], f"{plugin_lock.LOCK_FILE}, stage {address}").plugin
+    parts = {
+        key: [{"use": member["use"], "with": member["config"]} for member in record[key]]
+        for key in getattr(known, "parts", {})
+        if key in record
+    }
+    entry = Entry(address, kind, Choice(record["use"], record["config"], address), record["seed"], parts)
+    resolved = plugin_lock.resolve_entry(entry, registry(root))
+    if resolved.locked()["plugins"] != locked.plugins:
+        raise PluginError("its code has changed since the pipeline was resolved", f"stage {address}", "run `dvc repro` again")
+    if locked.rerun == "pin":
+        what = f"it has to run, and the code of {', '.join(locked.moved)} is no longer the code that it is pinned to"
+        fix = f"install that version again, or set {address}.rerun to `rerun` in params.yaml"
+        raise PluginError(what, f"stage {address}", fix)
+    return resolved, locked
+
+
+def _plan(root: Path, name: str, resolved: Resolved, locked: Locked, flows: Mapping[str, str], chosen: compute.Compute) -> Plan:
+    stage = resolved.stage
+    record = {**locked.record, "moved": locked.moved} if locked.moved else locked.record
+    unknown = set(flows) - {*stage.inputs, *stage.outputs, "metrics"}
+    if unknown:
+        raise PipelineError(f"unknown option --{min(unknown)}", f"stage {resolved.entry.address}", "`workbench check` explains")
+    inputs = {flow: Path(flows[flow]) for flow in stage.inputs if flow in flows}
+    outputs = {flow: Path(flows[flow]) for flow in stage.outputs if flow in flows}
+    for flow in {*stage.inputs, *stage.outputs} - {*inputs, *outputs} - stage.optional:
+        raise PipelineError(f"--{flow} PATH is missing", f"stage {resolved.entry.address}", "`workbench check` explains")
+    metrics = Path(flows["metrics"]) if "metrics" in flows else None
+    pipeline.require_inside(root, [*outputs.values(), *([metrics] if metrics else [])], f"stage {resolved.entry.address}")
+    recorded = dvc_lock.stages(root)
+    artifacts = [_input(root, name, flow, stage.inputs[flow], path, recorded) for flow, path in inputs.items()]
+    here = machine.fingerprint(chosen)
+    identity: list[object] = [record, {artifact.flow: artifact.digest for artifact in artifacts}]
+    identity.append(here if stage.machine_dependent else None)
+    if (repeated := reproduction())[0]:
+        identity.append(repeated)  # it goes on from nothing that another run has left
+    return Plan(name, resolved, locked, record, inputs, outputs, metrics, chosen, here, artifacts, machine.digest(identity))
+
+
+def _input(root: Path, stage: str, flow: str, format_name: str, path: Path, recorded: Stages) -> events.Artifact:
+    """An input as it is now: every byte of it is hashed, and it is refused where DVC would record another hash for it."""
+    if not path.exists():
+        raise ArtifactError(f"input --{flow} is missing", str(path), "run `dvc repro`, or `dvc pull` if another machine made it")
+    files = digests.listing(path)
+    require_unaltered(root, stage, path, files, recorded)
+    intake.require(format_name, path)
+    rows, columns = rows_and_columns(path, format_name)
+    return events.Artifact(flow, path.as_posix(), format_name, digests.combined(files), rows, digests.size_of(path), columns)
+
+
+def _execute(root: Path, plan: Plan, session: Session, console: Console, pulse: Pulse) -> None:
+    main = main_root(root)
+    interrupted = find_interrupted(main, session.id, plan.fingerprint)
+    journal = interrupted or Journal.create(main, session.id, uuid.uuid4().hex[:16])
+    started, clock = time.time(), time.monotonic()  # the one that people set, and the one that only runs
+    scratch = root / STATE_FOLDER / "scratch" / plan.written[0].as_posix().replace("/", "+")
+    checkpoints = main / STATE_FOLDER / "checkpoints" / plan.fingerprint
+    journal.write(_started(plan, journal.run, session.id, root, started, checkpoints))
+    pulse.begin(journal.run, plan.fingerprint, failure.plugins_of(plan.resolved))
+    predicted = plan.predicted(main)
+    alerts = Alerts(journal, console, predicted)
+    listeners = _Listeners(journal, console, pulse, alerts)
+    try:
+        remove(scratch)
+        (scratch / "work").mkdir(parents=True)
+        before = untouched.look(root, plan.name, plan.resolved.entry.address, plan.locked, plan.artifacts, plan.written, started)
+        run = _make_run(plan, listeners, scratch / "work", checkpoints)
+        compute.use_temporary_folder(run.scratch)
+        run.log(forecast.metrics(plan.resolved.stage, plan.inputs, predicted))
+        written = {flow: scratch / flow for flow in plan.outputs}
+        plan.resolved.stage.execute(_readable(root, plan, scratch), written, run)
+        strays.require_closed(plan.name, written.values())
+        _validate(plan, written)
+        before.require()
+        _commit(plan, written, run, scratch / "metrics", journal)
+    except BaseException as error:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not cut the record short
+        alerts.ended(error)
+        failed = failure.explain(error, plan.name, plan.resolved)
+        journal.write(events.StageFailed(journal.run, time.time(), failed.status, failed.record, failed.traceback))
+        journal.close()
+        pulse.end(failed.code)
+        if failed.error is error:
+            raise
+        raise failed.error from error
+    finally:
+        remove(scratch)
+    remove(checkpoints)
+    seconds = time.monotonic() - clock
+    run.log({SECONDS_METRIC: seconds, STARTUP_METRIC: (listeners.first_progress or clock) - clock})
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    results = {name: float(value) for name, value in run.summary.items()}
+    journal.write(events.StageFinished(journal.run, time.time(), results, seconds, peak, provenance.loaded_libraries()))
+    journal.close()
+    pulse.end(0)
+    console.say(f"done in {seconds:.1f} s; {wait_for_link(main, session, journal.run)}")
+    for warning in warnings(main, session.id, journal.run):
+        console.say(warning)
+
+
+def _readable(root: Path, plan: Plan, scratch: Path) -> dict[str, Path]:
+    """The inputs as the plugin reads them: of a folder of results, only what today's dvc.yaml makes.
+
+    DVC leaves the outputs of stages that are no longer in dvc.yaml where they are; no result may depend on them.
+    """
+    formats = plan.resolved.stage.inputs
+    if "folder" not in formats.values():
+        return dict(plan.inputs)
+    outs = [Path(out) for call in pipeline.load(root, params.load(root)) for out in call.outs]
+    readable = dict(plan.inputs)
+    for flow, folder in plan.inputs.items():
+        if formats[flow] == "folder":
+            readable[flow] = view = scratch / "inputs" / flow
+            view.mkdir(parents=True)
+            for out in outs:
+                if out.parent == folder and out.exists():
+                    (view / out.name).symlink_to(root / out)
+    return readable
+
+
+def _make_run(plan: Plan, listeners: _Listeners, scratch: Path, checkpoints: Path) -> Run:
+    checkpoints.mkdir(parents=True, exist_ok=True)
+    if "torch" in sys.modules:
+        raise PluginError("torch was imported before its threads were set", plan.name, "import torch inside functions")
+    return Run(plan.name, plan.resolved.entry.seed, plan.compute, scratch, checkpoints, listeners)
+
+
+def _started(plan: Plan, run: str, session: str, root: Path, now: float, checkpoints: Path) -> events.StageStarted:
+    found = look(checkpoints)
+    parts = sorted({path.parent for path in checkpoints.rglob("checkpoint-*")} - {checkpoints})  # of a stage that trains twice
+    words = ["python", "-m", "workbench", *sys.argv[1:]]
+    inputs = {artifact.path: artifact.digest for artifact in plan.artifacts}
+    repeated = reproduction()[1]
+    return events.StageStarted(
+        run=run,
+        time=now,
+        session=session,
+        stage=plan.name,
+        entry=plan.resolved.entry.address,
+        kind=plan.resolved.entry.kind,
+        plugin=plan.resolved.entry.choice.use,
+        seed=plan.resolved.entry.seed,
+        pid=os.getpid(),
+        process_started=process_start(os.getpid()),
+        guard=guard_above(),
+        guard_started=process_start(guard_above()),
+        config=dict(plan.record["config"]),
+        lock=dict(plan.record),
+        inputs=list(plan.artifacts),
+        fingerprint=plan.fingerprint,
+        machine=dict(plan.machine),
+        command=shlex.join(words),
+        directory=str(root),
+        experiment=os.environ.get("DVC_EXP_NAME", ""),
+        resumed_from=found.newest.name if found.newest else "",
+        passed_over=[*found.passed_over, *(f"{part.name}/{problem}" for part in parts for problem in look(part).passed_over)],
+        reproduces=repeated,
+        reasons=[] if repeated else begun.reasons(root, plan.name, words, plan.locked.record, inputs),
+    )
+
+
+def _validate(plan: Plan, written: Mapping[str, Path]) -> None:
+    for flow, path in written.items():
+        if not path.exists():
+            raise PluginError(f"it wrote no {flow}", f"stage {plan.name}", f"mend the {plan.resolved.entry.kind} plugin")
+        format_name = _format(plan, flow)
+        try:
+            FORMATS[format_name].validate(path)
+        except ArtifactError as error:
+            where = error.where.replace(str(path), str(plan.outputs[flow]))
+            raise ArtifactError(error.what, f"output of stage {plan.name}: {where}", error.fix) from error
+
+
+def _format(plan: Plan, flow: str) -> str:
+    declared = plan.resolved.stage.outputs[flow]
+    return str(getattr(plan.resolved.stage, "produces", declared)) if declared == "*" else declared
+
+
+def _commit(plan: Plan, written: Mapping[str, Path], run: Run, metrics: Path, journal: Journal) -> None:
+    """Whatever may fail comes first, so that all outputs are renamed into place or none."""
+    artifacts = []
+    for flow, path in plan.outputs.items():
+        rows, columns = rows_and_columns(written[flow], _format(plan, flow))
+        size = digests.size_of(written[flow])
+        artifacts.append(events.Artifact(flow, path.as_posix(), _format(plan, flow), "", rows, size, columns))
+    metrics.write_text(json.dumps(run.summary, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    for flow, path in plan.outputs.items():
+        move_into_place(written[flow], path)
+    if plan.metrics is not None:
+        move_into_place(metrics, plan.metrics)
+    for artifact in artifacts:
+        journal.write(events.ArtifactCommitted(run=journal.run, time=time.time(), artifact=artifact))
+
+
+class _Listeners:
+    """Passes what a run tells to the journal, its progress to the console, both to the alerts; all of it is a sign of life."""
+
+    def __init__(self, journal: Journal, console: Console, pulse: Pulse, alerts: Alerts) -> None:
+        self._journal, self._console, self._pulse, self._alerts = journal, console, pulse, alerts
+        self.first_progress: float | None = None
+        """When the stage had done its first unit of work."""
+
+    def metrics(self, values: Mapping[str, Value], step: int | None) -> None:
+        self._pulse.beat()
+        self._journal.metrics(values, step)
+        self._alerts.metrics(values, step)
+
+    def table(self, name: str, title: str, rows: Sequence[Mapping[str, Cell]]) -> None:
+        self._pulse.beat()
+        self._journal.table(name, title, rows)
+
+    def chart(self, chart: Chart) -> None:
+        self._pulse.beat()
+        self._journal.chart(chart)
+
+    def text(self, name: str, markdown: str) -> None:
+        self._pulse.beat()
+        self._journal.text(name, markdown)
+
+    def generation(self, generation: Generation) -> None:
+        self._pulse.beat()
+        self._journal.generation(generation)
+
+    def progress(self, done: float, total: float | None, unit: str, label: str) -> None:
+        self._pulse.beat()
+        self.first_progress = self.first_progress or time.monotonic()
+        self._console.progress(done, total, unit, label)
+        self._alerts.progress(done, total, label)

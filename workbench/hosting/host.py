@@ -1,0 +1,216 @@
+"""The plugin host: finds installed plugins, keeps the errors of broken ones, and selects one by kind and name.
+
+A distribution offers its plugins by one entry point of group ``workbench``, whose key is the distribution's name. Each is loaded
+on its own, so that whatever goes wrong in one is kept as its error and met only by who selects its plugins.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import re
+import sys
+import traceback
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from workbench.errors import PluginError
+from workbench.hosting import contract, loader, missing
+from workbench.plugin import Plugin
+
+PLUGIN_FOLDER = missing.PLUGIN_FOLDER
+
+
+@dataclass(frozen=True)
+class Installed:
+    """One plugin class with the distribution that brings it."""
+
+    plugin: type[Plugin[Any]]
+    distribution: str
+    version: str
+    module: str
+    """Import name of the distribution's package."""
+    import_seconds: float = field(default=0.0, compare=False)
+    """What importing the distribution's package took."""
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Kind and name."""
+        return self.plugin.kind, self.plugin.name
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A distribution that could not be loaded, or one class of it that breaks the contract."""
+
+    distribution: str
+    version: str
+    error: str
+    """One line."""
+    traceback: str
+    where: str = ""
+    """File and line at fault."""
+    fix: str = ""
+    kind: str = ""
+    name: str = ""
+    """Kind and name, empty where the whole distribution could not be loaded."""
+
+    def offers(self, kind: str, name: str) -> bool:
+        """Whether it is that plugin, as far as one can tell of what could not be loaded."""
+        if not self.name:
+            return self.distribution.endswith(f"{kind}-{name}")
+        return self.name == name and (self.kind == kind or self.kind not in contract.KINDS)
+
+
+@dataclass(frozen=True)
+class Registry:
+    """All that is installed, whole or broken."""
+
+    installed: tuple[Installed, ...]
+    broken: tuple[Broken, ...]
+    root: Path = Path()
+    """The workspace."""
+
+    def names(self, kind: str) -> list[str]:
+        """The names of a kind's plugins."""
+        return sorted({entry.plugin.name for entry in self.installed if entry.plugin.kind == kind})
+
+    def select(self, kind: str, name: str, where: str = "") -> Installed:
+        """The plugin of that kind and name.
+
+        Raises:
+            PluginError: no distribution, or more than one, offers it, or the one that does is broken.
+        """
+        found = [entry for entry in self.installed if entry.key == (kind, name)]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            owners = " and ".join(f"{entry.distribution} {entry.version}" for entry in found)
+            fix = f"uninstall one of them, for example `pip uninstall {found[-1].distribution}`"
+            raise PluginError(f"two distributions offer the {kind} {name!r}: {owners}", where, fix)
+        for broken in self.broken:
+            if broken.offers(kind, name):
+                raise _broken_error(broken, kind, name, where)
+        raise PluginError(*self._unknown(kind, name, where))
+
+    def _unknown(self, kind: str, name: str, where: str) -> tuple[str, str, str]:
+        if kind not in contract.KINDS:
+            return f"there is no kind {kind!r}; the kinds are {', '.join(contract.KINDS)}", where, _closest(kind, contract.KINDS)
+        choices = self.names(kind)
+        what = f"no {kind} {name!r} is installed; there is {', '.join(choices) or 'none of that kind'}"
+        fix = missing.pip_line(self.root, kind, name) or _closest(name, choices)
+        unread = [f"{broken.distribution} {broken.version}" for broken in self.broken if not broken.name]
+        if unread and not fix:
+            fix = f"{', '.join(unread)} could not be loaded and may offer it; `workbench plugins --errors` says why"
+        return what, where, fix or "install a distribution that offers it"
+
+
+@cache
+def registry(root: Path) -> Registry:
+    """Load every installed plugin. A workspace's own ``plugins/*`` win over editable installs from another copy of it."""
+    _prefer_workspace(root)
+    installed: list[Installed] = []
+    broken: list[Broken] = []
+    for distribution in _offering():
+        name = version = "?"
+        try:
+            name, version, requirements = loader.read_metadata(distribution)
+            contract.require_contract(contract.declared(requirements), f"{name} {version}")
+            module, classes, seconds = loader.load(distribution, name)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - a stranger's module may even exit; it is kept and shown
+            broken.append(_broken(name, version, error))
+            continue
+        package = module.__name__.partition(".")[0]
+        defects = _defects(classes)
+        for position, plugin in enumerate(classes):
+            if position in defects:
+                broken.append(_broken(name, version, defects[position], plugin))
+            else:
+                installed.append(Installed(plugin, name, version, package, seconds))
+    return Registry(tuple(installed), tuple(sorted(broken, key=lambda item: (item.distribution, item.name))), root)
+
+
+def _offering() -> list[metadata.Distribution]:
+    """The distributions with entry points of the group, by name; of two with one name, that which is found first."""
+    found: dict[str, metadata.Distribution] = {}
+    for distribution in metadata.distributions():
+        try:
+            text = distribution.read_text("entry_points.txt") or ""
+        except UnicodeDecodeError:
+            continue  # no installer writes such a file: it is none of ours
+        if re.search(rf"^\s*\[\s*{loader.GROUP}\s*\]", text, re.MULTILINE):
+            found.setdefault(_canonical(distribution), distribution)
+    return [found[name] for name in sorted(found)]
+
+
+def _canonical(distribution: metadata.Distribution) -> str:
+    with contextlib.suppress(Exception):  # metadata that is missing or torn is told of later
+        return re.sub(r"[-_.]+", "-", distribution.metadata["Name"]).lower()
+    return str(distribution.locate_file(""))
+
+
+def _defects(classes: Sequence[Any]) -> dict[int, BaseException]:
+    """What is wrong with classes, by their position."""
+    found: dict[int, BaseException] = {}
+    for position, plugin in enumerate(classes):
+        try:
+            contract.require_class(plugin)
+        except Exception as error:  # noqa: BLE001 - a metaclass of a stranger may raise anything
+            found[position] = error
+    keys = {position: (plugin.kind, plugin.name) for position, plugin in enumerate(classes) if position not in found}
+    for position, (kind, name) in keys.items():
+        if list(keys.values()).count((kind, name)) > 1:
+            what, fix = (
+                f"its distribution offers the {kind} {name!r} twice",
+                "give one of the two another name, or return it once",
+            )
+            found[position] = PluginError(what, contract.place(classes[position]), fix)
+    return found
+
+
+def _broken(distribution: str, version: str, error: BaseException, plugin: object = None) -> Broken:
+    kind, name = (word if isinstance(word, str) else "" for word in (getattr(plugin, "kind", ""), getattr(plugin, "name", "")))
+    text = "".join(traceback.format_exception(error))
+    if isinstance(error, PluginError):
+        return Broken(distribution, version, error.what, text, error.where or _culprit(error), error.fix, kind, name)
+    line = next(iter(str(error).splitlines()), "")
+    return Broken(distribution, version, f"{type(error).__name__}: {line}", text, _culprit(error), _advice(error), kind, name)
+
+
+def _culprit(error: BaseException) -> str:
+    """File and line in the plugin's own package where the error came from."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{error.filename}, line {error.lineno}"
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename not in (__file__, loader.__file__)]
+    strange = [frame for frame in frames if not frame.filename.startswith("<") and "/importlib/" not in frame.filename]
+    own = [frame for frame in strange if Path(frame.filename).is_relative_to(Path(strange[0].filename).parent)]
+    return f"{own[-1].filename}, line {own[-1].lineno}" if own else ""
+
+
+def _advice(error: BaseException) -> str:
+    if isinstance(error, ModuleNotFoundError):
+        return f"install what it lacks, or it again with its dependencies, so that `import {error.name}` works"
+    return "mend it or install another release"
+
+
+def _broken_error(broken: Broken, kind: str, name: str, where: str) -> PluginError:
+    what = f"the {kind} {name!r} is installed and broken: {broken.error}"
+    fix = f"{broken.fix}; `workbench plugins --errors` shows the traceback of {broken.distribution} {broken.version}"
+    return PluginError(what, "; ".join(place for place in (where, broken.where) if place), fix)
+
+
+def _closest(word: str, choices: Iterable[str]) -> str:
+    close = difflib.get_close_matches(word, list(choices), 1)
+    return f"did you mean {close[0]!r}?" if close else ""
+
+
+def _prefer_workspace(root: Path) -> None:
+    # Editable installs are found at the end of sys.path or by finders after it, so the front of sys.path wins.
+    folders = [str(file.parent) for file in sorted((root / PLUGIN_FOLDER).glob("*/pyproject.toml"))]
+    sys.path[:0] = [folder for folder in folders if folder not in sys.path[: len(folders)]]

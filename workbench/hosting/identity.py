@@ -1,0 +1,221 @@
+"""The identity of a plugin: a hash over the meaning of its code and the versions of its direct dependencies.
+
+Meaning, because a comment, a docstring or another layout must rerun nothing; the syntax tree is what Python
+executes. The core's part is hashed the same way: the modules that the plugin's kind and formats are made of.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import re
+import sys
+import tomllib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+
+from workbench.errors import PluginError
+from workbench.hosting.contract import CORE_DISTRIBUTION
+from workbench.hosting.host import Installed
+
+CORE = "workbench"
+DISTRIBUTIONS = {"yaml": "PyYAML"}
+"""Distributions of the core's imports that have another name; asking importlib.metadata would read every installed file list."""
+IRRELEVANT = {f"{CORE}.errors", f"{CORE}.estimate", f"{CORE}.model_cost", f"{CORE}.processes"}
+"""Core modules that decide no output: what errors say, what a run will cost, whether a process runs."""
+IGNORED = {"__pycache__", ".mypy_cache", ".pytest_cache", ".ruff_cache"}
+
+
+def identity(entry: Installed, version: Callable[[str], str] | None = None) -> str:
+    """32 hexadecimal digits: the plugin's package, the core modules it uses, its direct dependencies' versions.
+
+    ``version`` looks versions up where the plugin runs, if that is not here.
+    """
+    parts = [
+        code_digest(entry.module),
+        core_digest(entry),
+        *(f"{name}=={number}" for name, number in dependencies(entry, version).items()),
+    ]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+
+
+def dependencies(entry: Installed, version: Callable[[str], str] | None = None) -> dict[str, str]:
+    """Versions of the plugin's direct dependencies, and of the core's third-party imports, without local labels."""
+    look_up = version or installed_version
+    names = [*core_dependencies(entry), *(_name(line) for line in requirements(entry))]
+    spellings = {_canonical(name): name for name in reversed(names)}
+    spellings.pop(CORE_DISTRIBUTION, None)
+    return {name: look_up(name) for name in sorted(spellings.values())}
+
+
+def requirements(entry: Installed) -> list[str]:
+    """What the plugin's distribution requires, without its extras, as lines of PEP 508.
+
+    The project that the code lies in says it, where there is one: an editable install noted it once, and may be older.
+
+    Raises:
+        PluginError: the project's pyproject.toml cannot be read.
+    """
+    folder = package(entry.module).parent
+    for file in (folder / "pyproject.toml", folder.parent / "pyproject.toml"):
+        if not file.is_file():
+            continue
+        try:
+            project = tomllib.loads(file.read_text(encoding="utf-8")).get("project", {})
+        except ValueError as error:
+            raise PluginError(f"no TOML: {error}", str(file), "mend the file") from error
+        if _canonical(project.get("name", "")) == _canonical(entry.distribution) and "dependencies" in project:
+            return list(project["dependencies"])
+    return [line for line in metadata.requires(entry.distribution) or [] if "extra ==" not in line]
+
+
+def require_installed(entry: Installed) -> None:
+    """Refuse a plugin that lacks a package which it requires whatever the interpreter.
+
+    Raises:
+        PluginError: names what is missing, and what installs it.
+    """
+    lines = [line for line in requirements(entry) if ";" not in line and _canonical(_name(line)) != CORE_DISTRIBUTION]
+    if missing := [line for line in lines if installed_version(_name(line)) == "absent"]:
+        what = f"{entry.plugin.kind} {entry.plugin.name!r} requires {', '.join(missing)}, which is not installed"
+        raise PluginError(what, entry.distribution, "pip install " + " ".join(f"'{line}'" for line in missing))
+
+
+def core_dependencies(entry: Installed) -> list[str]:
+    """The distributions that the core modules of a plugin import."""
+    return [DISTRIBUTIONS.get(module, module) for module in _third_party(_core_modules(entry))]
+
+
+def package(module: str) -> Path:
+    """Where a module lies: the folder of a package, the file of a single module."""
+    file = _module_file(module)
+    return file.parent if file.name == "__init__.py" else file
+
+
+@cache
+def installed_version(distribution: str) -> str:
+    """The version that is installed here, without its local label; ``absent`` when there is none."""
+    try:
+        return metadata.version(distribution).partition("+")[0]
+    except metadata.PackageNotFoundError:
+        return "absent"
+
+
+@cache
+def code_digest(module: str) -> str:
+    """Hash of a package's own files: Python by its syntax tree, everything else by its bytes."""
+    digest = hashlib.sha256()
+    for name, file in _package_files(module):
+        digest.update(name.encode() + b"\0" + _read(file).digest.encode() + b"\n")
+    return digest.hexdigest()
+
+
+def core_digest(entry: Installed) -> str:
+    """Hash of the core modules that the plugin's code and its kind import, directly or through one another."""
+    digest = hashlib.sha256()
+    for module in _core_modules(entry):
+        digest.update(module.encode() + b"\0" + _read(_module_file(module)).digest.encode() + b"\n")
+    return digest.hexdigest()
+
+
+def _name(requirement: str) -> str:
+    return re.split(r"[ ;<>=!~\[(@]", requirement, maxsplit=1)[0]
+
+
+def _canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _core_modules(entry: Installed) -> list[str]:
+    kinds = {base.__module__ for base in entry.plugin.__mro__ if base.__module__.startswith(f"{CORE}.")}
+    own = {name for _, file in _package_files(entry.module) if file.suffix == ".py" for name in _core_imports(file)}
+    pending, found = sorted(kinds | own), set[str]()
+    while pending:
+        module = pending.pop()
+        if module not in found:
+            found.add(module)
+            pending += _core_imports(_module_file(module))
+    return sorted(found)
+
+
+def _third_party(modules: list[str]) -> list[str]:
+    imported = {name.split(".")[0] for module in modules for name in _read(_module_file(module)).imports}
+    return sorted(imported - set(sys.stdlib_module_names) - {CORE})
+
+
+def _core_imports(file: Path) -> list[str]:
+    return [name for name in _read(file).imports if name.startswith(f"{CORE}.") and name not in IRRELEVANT and _core_file(name)]
+
+
+@cache
+def _core_file(name: str) -> Path | None:
+    """Source of a core module; None for a name that is no module. Nothing is imported, as ``find_spec`` would parents."""
+    path = Path(__file__).parents[1].joinpath(*name.split(".")[1:])
+    return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None)
+
+
+@cache
+def _module_file(module: str) -> Path:
+    origin = _core_file(module) if module.startswith(f"{CORE}.") else getattr(find_spec(module), "origin", None)
+    if origin is None:
+        raise PluginError(f"module {module} has no source file", module, "reinstall it")
+    return Path(origin)
+
+
+def _package_files(module: str) -> list[tuple[str, Path]]:
+    file = _module_file(module)
+    if file.name != "__init__.py":
+        return [(file.name, file)]
+    root = file.parent
+    files = (path for path in root.rglob("*") if path.is_file() and not IGNORED & set(path.parts) and path.suffix != ".pyc")
+    return sorted((path.relative_to(root).as_posix(), path) for path in files)
+
+
+@dataclass(frozen=True)
+class _Read:
+    """What a file means."""
+
+    digest: str
+    """Hash of the syntax tree of Python, of the bytes of anything else."""
+    imports: tuple[str, ...] = ()
+    """Modules that it imports anywhere but under ``if TYPE_CHECKING``; ``from a import b`` gives a and, in the core, a.b."""
+
+
+@cache
+def _read(file: Path) -> _Read:
+    content = file.read_bytes()
+    if file.suffix != ".py":
+        return _Read(hashlib.sha256(content).hexdigest())
+    try:
+        tree = ast.parse(content)
+    except SyntaxError as error:
+        raise PluginError(f"syntax error: {error.msg}", f"{file}, line {error.lineno}", "mend the file") from error
+    names: set[str] = set()
+    _visit(tree, names, runtime=True)
+    return _Read(hashlib.sha256(ast.dump(tree).encode()).hexdigest(), tuple(sorted(names)))
+
+
+def _visit(node: ast.AST, names: set[str], *, runtime: bool) -> None:
+    """Collect the imports and drop the docstrings, in one walk."""
+    if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+        node.body = [statement for statement in node.body if not _is_text(statement)] or [ast.Pass()]
+    elif isinstance(node, ast.Import) and runtime:
+        names.update(alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom) and runtime and node.module and not node.level:
+        names.add(node.module)
+        names.update(f"{node.module}.{alias.name}" for alias in node.names if node.module.split(".")[0] == CORE)
+    elif isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+        runtime = False
+    for child in ast.iter_child_nodes(node):
+        if not isinstance(child, ast.expr):  # no expression holds a statement
+            _visit(child, names, runtime=runtime)
+
+
+def _is_text(statement: ast.stmt) -> bool:
+    return (
+        isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant) and isinstance(statement.value.value, str)
+    )

@@ -1,0 +1,125 @@
+"""Loads what one distribution offers: metadata, entry point, module and hook, each with an error that says how to mend it."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.abc
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator
+from importlib import import_module, metadata
+from types import ModuleType
+from typing import Any
+
+import pluggy
+
+from workbench import hookspecs
+from workbench.errors import PluginError
+from workbench.hosting import contract
+from workbench.plugin import Plugin
+
+GROUP = "workbench"
+HOOK = "workbench_plugins"
+FORBIDDEN = frozenset({"torch", "transformers", "mlflow"})
+"""Packages that no plugin may import before it runs: with torch loaded no stage could set its threads and start."""
+
+
+def read_metadata(distribution: metadata.Distribution) -> tuple[str, str, list[str]]:
+    """Name, version and ``Requires-Dist`` lines.
+
+    Raises:
+        PluginError: what an interrupted installation left has no name.
+    """
+    try:
+        read = distribution.metadata
+        name, version = read["Name"], read["Version"]
+    except (TypeError, KeyError, ValueError, OSError):  # OSError: of the backport, which takes over when it is imported
+        name = version = ""
+    if not (name and version):
+        fix = "remove what an interrupted installation left there, and install the plugin again"
+        raise PluginError("its metadata has no name or version", str(distribution.locate_file("")), fix)
+    return name, version, read.get_all("Requires-Dist") or []
+
+
+def load(distribution: metadata.Distribution, name: str) -> tuple[ModuleType, list[type[Plugin[Any]]], float]:
+    """Import the module of its entry point, which takes so many seconds, and ask its hook for the classes.
+
+    Raises:
+        PluginError: the distribution does not keep to the way in which plugins are offered.
+        BaseException: whatever the import of a stranger's module may raise.
+    """
+    point = _entry_point(distribution, name)
+    started = time.perf_counter()
+    # What a module prints would spoil the output of `--json`.
+    with _nothing_heavy(), contextlib.redirect_stdout(sys.stderr):
+        module = import_module(point.module)
+        seconds = time.perf_counter() - started
+        classes = _hook(module)()
+    if not isinstance(classes, list):
+        fix = f"return a list of classes from `{HOOK}`"
+        raise PluginError(f"its hook returns {type(classes).__name__}, not a list of classes", _place_of_hook(module), fix)
+    return module, classes, seconds
+
+
+def _entry_point(distribution: metadata.Distribution, name: str) -> metadata.EntryPoint:
+    fix = f'in its pyproject.toml write {name} = "PACKAGE" under [project.entry-points.{GROUP}], and install it again'
+    where = f"{name}, entry points"
+    try:
+        points = [point for point in distribution.entry_points if point.group == GROUP]
+    except (TypeError, ValueError) as error:
+        raise PluginError("its entry points cannot be read", where, fix) from error
+    if len(points) != 1:
+        raise PluginError(f"it has {len(points)} entry points of the group {GROUP!r}", where, fix)
+    (point,) = points
+    if point.name != name:
+        raise PluginError(f"entry point {point.name!r} is not the distribution's name", where, fix)
+    if not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*", point.value):
+        raise PluginError(f"its entry point {point.value!r} names no module", where, fix)
+    return point
+
+
+def _hook(module: ModuleType) -> Callable[[], object]:
+    """The module's implementation of the hook."""
+    manager = pluggy.PluginManager(GROUP)
+    manager.add_hookspecs(hookspecs)
+    try:
+        manager.register(module)
+        manager.check_pending()
+    except pluggy.PluginValidationError as error:
+        marked = [name for name in vars(module) if manager.parse_hookimpl_opts(module, name)]
+        problem = [line for line in str(error).splitlines() if line][-1]
+        raise PluginError(
+            problem, contract.place(getattr(module, marked[0])), f"the hook is `{HOOK}`, without arguments"
+        ) from error
+    implementations = manager.hook.workbench_plugins.get_hookimpls()
+    if not implementations:
+        raise PluginError(
+            "it implements no hook", _place_of_hook(module), f"mark the function `{HOOK}` with @hookimpl of workbench"
+        )
+    return implementations[0].function
+
+
+def _place_of_hook(module: ModuleType) -> str:
+    function = getattr(module, HOOK, None)
+    return contract.place(function) if callable(function) else str(module.__file__ or module.__name__)
+
+
+@contextlib.contextmanager
+def _nothing_heavy() -> Iterator[None]:
+    barrier = _Barrier()
+    sys.meta_path.insert(0, barrier)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(barrier)
+
+
+class _Barrier(importlib.abc.MetaPathFinder):
+    """Ends the import of a plugin that imports what it may not, so that it breaks alone."""
+
+    def find_spec(self, fullname: str, path: object = None, target: object = None) -> None:
+        """Find nothing, so that the next finder is asked."""
+        if fullname in FORBIDDEN:  # no ImportError, which the plugin might take for a package that is not installed
+            what = f"its import imports {fullname}, which every command and every stage would then pay for"
+            raise PluginError(what, "", f"import {fullname} inside the function that uses it")

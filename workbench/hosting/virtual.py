@@ -1,0 +1,70 @@
+"""A virtual environment made of pins, once, whoever asks for it first."""
+
+from __future__ import annotations
+
+import fcntl
+import venv
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from workbench.commit import remove, write_text
+from workbench.console import Console
+from workbench.hosting import installer
+
+_WHOLE = "whole.txt"
+"""File of a finished environment, written last: the pins that it was made of."""
+
+
+def ensure(folder: Path, pins: Path, name: str, console: Console) -> str:
+    """Make the environment unless it is there; says why it could not be made, nothing where it could.
+
+    An environment cannot be moved, so it is made in its place, by one process at a time.
+
+    Args:
+        folder: where it is to be; its name tells the pins.
+        pins: a file of lines ``name==version``.
+        name: what the console calls it.
+    """
+    if _is_whole(folder):
+        return ""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with _only_maker(folder, console) as descriptor:
+        return "" if _is_whole(folder) else _make(folder, pins, name, console, descriptor)
+
+
+def python_of(folder: Path) -> Path:
+    """The environment's interpreter."""
+    return folder / "bin" / "python"
+
+
+def _is_whole(folder: Path) -> bool:
+    return (folder / _WHOLE).is_file() and python_of(folder).exists()
+
+
+def _make(folder: Path, pins: Path, name: str, console: Console, descriptor: int) -> str:
+    text = pins.read_text(encoding="utf-8")
+    count = len(installer.read_pins(text))
+    console.say(f"making the environment of {name}, {count} packages")
+    remove(folder)
+    venv.EnvBuilder(with_pip=False, symlinks=True).create(folder)
+    error = installer.install(
+        python_of(folder),
+        pins,
+        keep=descriptor,
+        progress=lambda collected: console.progress(collected, count, "packages", "environment"),
+    )
+    if not error:
+        write_text(folder / _WHOLE, text)
+    return error
+
+
+@contextmanager
+def _only_maker(folder: Path, console: Console) -> Iterator[int]:
+    with folder.with_suffix(".lock").open("a", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            console.say("waiting for another process that makes this environment")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield file.fileno()

@@ -1,0 +1,53 @@
+"""Checks everything before anything runs, and writes plugins.lock.json."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from workbench import compute
+from workbench.hosting import environment, identity
+from workbench.hosting.host import registry
+from workbench.project import params, pipeline, plugin_lock
+from workbench.project.pipeline import StageCall
+from workbench.project.plugin_lock import Resolved
+from workbench.tracking import trackers
+
+
+def check(root: Path) -> tuple[list[Resolved], list[StageCall]]:
+    """Validate params.yaml, compute.yaml, dvc.yaml and every plugin they name; writes nothing.
+
+    Raises:
+        WorkbenchError: the first thing that is wrong.
+    """
+    config = compute.load_config(root)
+    compute.choose(config)
+    trackers.configured(root)
+    content = params.load(root)
+    resolved = [plugin_lock.resolve_entry(entry, registry(root)) for entry in params.entries(content)]
+    addresses = [item.entry.address for item in resolved]
+    for key in config.time_limit_minutes:
+        known = [*addresses, *dict.fromkeys(address.split(".")[0] for address in addresses)]
+        params.require_known(key, known, f"{compute.COMPUTE_FILE}, key time_limit_minutes")
+    for item in resolved:
+        _ = item.external  # refuses what is missing
+        if environment.of(item.used) is None:
+            for entry in item.used:
+                identity.require_installed(entry)
+    calls = pipeline.load(root, content)
+    pipeline.check(root, calls, resolved)
+    return resolved, calls
+
+
+def resolve(root: Path) -> dict[str, Any]:
+    """Validate all, write plugins.lock.json and return its content.
+
+    Raises:
+        WorkbenchError: the first thing that is wrong; the old file stays.
+    """
+    resolved, _ = check(root)
+    for item in resolved:
+        environment.lock(item.used)
+    content = plugin_lock.make(root, resolved)
+    plugin_lock.write(root, content)
+    return content

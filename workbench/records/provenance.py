@@ -1,0 +1,189 @@
+"""What a session ran on, kept as files beside its journal: the environment's pins, the machine, plugins from elsewhere.
+
+environment.txt          one pin a line, as pip takes them; what is no release stands in comments
+platform.json            processor, memory, system, Python, GPU, and the environment variables that may change a result
+source-NAME.diff         the code of a plugin that neither the commit nor an index holds, as a patch that adds it
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from workbench.compute import cpu_facts
+from workbench.hosting import identity
+from workbench.hosting.contract import CORE_DISTRIBUTION
+from workbench.hosting.host import registry
+from workbench.records import revision
+
+ENVIRONMENT_FILE = "environment.txt"
+PLATFORM_FILE = "platform.json"
+SOURCE_PREFIX = "source-"
+VARIABLES = (
+    "ATEN_CPU_CAPABILITY",
+    "CUBLAS_WORKSPACE_CONFIG",
+    "CUDA_VISIBLE_DEVICES",
+    "HF_HUB_OFFLINE",
+    "LANG",
+    "LC_ALL",
+    "MKL_CBWR",
+    "MKL_DYNAMIC",
+    "MKL_ENABLE_INSTRUCTIONS",
+    "MKL_NUM_THREADS",
+    "NPY_DISABLE_CPU_FEATURES",
+    "NVIDIA_TF32_OVERRIDE",
+    "OMP_NUM_THREADS",
+    "ONEDNN_MAX_CPU_ISA",
+    "OPENBLAS_CORETYPE",
+    "OPENBLAS_NUM_THREADS",
+    "PYTHONHASHSEED",
+    "TOKENIZERS_PARALLELISM",
+    "TORCH_LOGS",
+    "TRANSFORMERS_OFFLINE",
+    "TZ",
+)
+"""The environment variables that are recorded; no other is, whatever it holds."""
+_FROM_FOLDER = "# from a folder: "
+_GPU_QUERY = ("nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader")
+
+
+@dataclass(frozen=True)
+class Pins:
+    """The content of environment.txt."""
+
+    python: str
+    """Version of the interpreter, such as 3.11.7."""
+    releases: dict[str, str]
+    """Distribution → version, local label included, of what an index has."""
+    folders: dict[str, str]
+    """Distribution → version of what was installed from a folder or file."""
+
+
+def capture(directory: Path, into: Path) -> None:
+    """Write these files for a workspace and this interpreter."""
+    (into / ENVIRONMENT_FILE).write_text(render(pins()), encoding="utf-8")
+    (into / PLATFORM_FILE).write_text(json.dumps(machine_facts(), indent=1) + "\n", encoding="utf-8")
+    inside: dict[str, str] = {}
+    for distribution, module in _distributions(directory).items():
+        if identity.package(module).resolve().is_relative_to(directory.resolve()):
+            inside[distribution] = module
+        elif _is_from_folder(metadata.distribution(distribution)):
+            _write_patch(into / f"{SOURCE_PREFIX}{distribution}.diff", {distribution: module}, with_code=True)
+    if inside:
+        _write_patch(into / f"{SOURCE_PREFIX}workspace.diff", inside, with_code=False)
+
+
+def pins() -> Pins:
+    """What is installed for this interpreter."""
+    releases: dict[str, str] = {}
+    folders: dict[str, str] = {}
+    for distribution in metadata.distributions():
+        name = distribution.metadata["Name"]
+        if name and name not in releases and name not in folders:  # of two with one name, the first is imported
+            (folders if _is_from_folder(distribution) else releases)[name] = distribution.version
+    return Pins(platform.python_version(), dict(sorted(releases.items())), dict(sorted(folders.items())))
+
+
+def render(found: Pins) -> str:
+    """The text of environment.txt."""
+    lines = [f"# python {found.python}"]
+    lines += [f"{_FROM_FOLDER}{name}=={version}" for name, version in found.folders.items()]
+    return "\n".join([*lines, *(f"{name}=={version}" for name, version in found.releases.items())]) + "\n"
+
+
+def read_pins(text: str) -> Pins:
+    """Read environment.txt back."""
+    lines = text.splitlines()
+    python = next((line.removeprefix("# python ") for line in lines if line.startswith("# python ")), "")
+    folders = [line.removeprefix(_FROM_FOLDER).partition("==") for line in lines if line.startswith(_FROM_FOLDER)]
+    releases = [line.partition("==") for line in lines if line and not line.startswith("#")]
+    return Pins(python, {name: version for name, _, version in releases}, {name: version for name, _, version in folders})
+
+
+def machine_facts() -> dict[str, Any]:
+    """The machine and system, beyond what is part of the fingerprint."""
+    facts = cpu_facts()
+    return {
+        "processor": facts.get("model name", platform.processor()),
+        "flags": sorted(facts.get("flags", facts.get("Features", "")).split()),
+        "cores": os.cpu_count(),
+        "usable_cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "memory_bytes": psutil.virtual_memory().total,
+        "system": platform.platform(),
+        "libc": " ".join(platform.libc_ver()),
+        "python": sys.version,
+        "gpus": _gpus(),
+        "variables": {name: os.environ[name] for name in VARIABLES if name in os.environ},
+    }
+
+
+def loaded_libraries() -> dict[str, Any]:
+    """How the numerical libraries that this process has loaded were built and run; imports none of them."""
+    found: dict[str, Any] = {}
+    if (numpy := sys.modules.get("numpy")) is not None:
+        found["numpy"] = {"version": numpy.__version__, "blas": numpy.show_config(mode="dicts")["Build Dependencies"]["blas"]}
+    if (torch := sys.modules.get("torch")) is not None:
+        found["torch"] = {
+            "version": torch.__version__,
+            "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+            "threads": torch.get_num_threads(),
+            "build": torch.__config__.show().splitlines(),
+            "cuda": torch.version.cuda,
+        }
+    return found
+
+
+def _distributions(directory: Path) -> dict[str, str]:
+    """Distribution → import name of the core and of every plugin."""
+    return {CORE_DISTRIBUTION: identity.CORE} | {entry.distribution: entry.module for entry in registry(directory).installed}
+
+
+def _write_patch(file: Path, modules: Mapping[str, str], *, with_code: bool) -> None:
+    """Write a patch that adds distributions to an empty folder: metadata, and the packages where the code is wanted."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for distribution, module in modules.items():
+            if with_code:
+                _copy_package(identity.package(module), folder)
+            found = metadata.distribution(distribution)
+            info = folder / f"{distribution.replace('-', '_')}-{found.version}.dist-info"
+            info.mkdir()
+            headers = (found.read_text("METADATA") or "").partition("\n\n")[0]  # its body is the README
+            (info / "METADATA").write_text(f"{headers}\n", encoding="utf-8")
+            (info / "entry_points.txt").write_text(found.read_text("entry_points.txt") or "", encoding="utf-8")
+        file.write_text(revision.additions(folder), encoding="utf-8", errors="surrogateescape")
+
+
+def _copy_package(package: Path, folder: Path) -> None:
+    if package.is_dir():
+        shutil.copytree(package, folder / package.name, ignore=shutil.ignore_patterns(*identity.IGNORED, "*.pyc"))
+    else:
+        shutil.copy2(package, folder)
+
+
+def _is_from_folder(distribution: metadata.Distribution) -> bool:
+    """Whether it was installed from a folder or file of this machine, where no index can give it again."""
+    try:
+        url = json.loads(distribution.read_text("direct_url.json") or "{}").get("url", "")
+    except ValueError:
+        return False
+    return bool(url.startswith("file:"))
+
+
+def _gpus() -> list[str]:
+    if shutil.which(_GPU_QUERY[0]) is None:
+        return []
+    done = subprocess.run(_GPU_QUERY, capture_output=True, text=True, timeout=20, check=False)
+    return done.stdout.splitlines() if done.returncode == 0 else []

@@ -1,0 +1,152 @@
+"""What git knows of a workspace: the commit, and what differs from it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from workbench import redaction
+from workbench.records import patches
+from workbench.records.patches import Change
+from workbench.redaction import Redactor
+
+LARGEST_DIFF = 10 << 20
+"""Bytes; a larger diff is data that should be an output of DVC, not source."""
+_TIMEOUT = 60
+_AS_PATCH = ("--no-color", "--no-ext-diff", "--no-textconv", "--no-renames", "--src-prefix=a/", "--dst-prefix=b/")
+"""Options of ``git diff`` that make a patch which applies, whatever the user's own settings."""
+
+
+@dataclass(frozen=True)
+class Revision:
+    """State of a git work tree; empty strings outside git."""
+
+    commit: str = ""
+    branch: str = ""
+    remote: str = ""
+    """URL of ``origin``, without credentials."""
+    dirty: bool = False
+
+
+def read(directory: Path, made: Sequence[str] = ()) -> Revision:
+    """The revision of the work tree that holds ``directory``; what the pipeline has ``made`` there is no change of its source."""
+    commit = _git(directory, "rev-parse", "HEAD").strip()
+    if not commit:
+        return Revision()
+    remote = without_credentials(_git(directory, "config", "--get", "remote.origin.url").strip())
+    branch = _git(directory, "rev-parse", "--abbrev-ref", "HEAD").strip()
+    return Revision(commit, branch, remote, bool(_git(directory, "status", "--porcelain", "--", *_source(made)).strip()))
+
+
+def diff(directory: Path, made: Sequence[str] = ()) -> str:
+    """A patch from HEAD to the files on the disk that ``git apply`` takes, new files that git does not ignore included.
+
+    Secrets are not in it: those that changes bring are hidden, and lines of HEAD that hold some are not shown.
+
+    Args:
+        directory: in the work tree.
+        made: paths, relative to the directory, that the pipeline writes and that are therefore no source.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        patch = _Staged(directory, Path(folder)).patch(redaction.of_environment(), _source(made))
+    if len(patch) > LARGEST_DIFF:
+        return f"The diff to HEAD has {len(patch)} characters and is not kept: commit, or leave data to DVC.\n"
+    return patch
+
+
+def additions(folder: Path) -> str:
+    """A patch that adds every file of a folder, which is in no work tree, to an empty one; secrets are hidden."""
+    redactor = redaction.of_environment()
+    for file in folder.rglob("*"):
+        if file.is_file() and (hidden := _hidden(redactor, file.name, content := file.read_bytes())) != content:
+            file.write_bytes(hidden)
+    _git(folder, "init", "--quiet")
+    _git(folder, "add", "--force", "--", ".")
+    return _git(folder, "diff", *_AS_PATCH, "--binary", "--cached")
+
+
+class _Staged:
+    """The files on the disk in an index and an object store of our own, so that the repository's stay as they are."""
+
+    def __init__(self, directory: Path, folder: Path) -> None:
+        self._directory = directory
+        (folder / "objects").mkdir()
+        where = ("rev-parse", "--path-format=absolute", "--git-path")
+        index, objects = (Path(_git(directory, *where, name).strip()) for name in ("index", "objects"))
+        others = os.environ.get("GIT_ALTERNATE_OBJECT_DIRECTORIES")
+        self._variables = {
+            "GIT_INDEX_FILE": str(folder / "index"),
+            "GIT_OBJECT_DIRECTORY": str(folder / "objects"),
+            "GIT_ALTERNATE_OBJECT_DIRECTORIES": os.pathsep.join(filter(None, (str(objects), others))),
+        }
+        if index.is_file():
+            shutil.copyfile(index, folder / "index")
+        self._git("add", "--update", "--", ":/")
+        self._git("add", "--all", "--", ".")
+
+    def patch(self, redactor: Redactor, source: Sequence[str]) -> str:
+        """The patch from HEAD of what is source."""
+        sections = []
+        for change in self._changes(source):
+            old, new = self._content(change.old_mode, change.old), self._content(change.new_mode, change.new)
+            hidden = _hidden(redactor, change.path, new)
+            if _hidden(redactor, change.path, old) != old:
+                sections.append(patches.without_old_lines(change, old, new, hidden))
+                self._stage(change.old_mode, change.old, change.path)
+            elif hidden != new:
+                self._stage(change.new_mode, self._git("hash-object", "-w", "--stdin", stdin=hidden).strip(), change.path)
+        return self._git("diff", *_AS_PATCH, "--binary", "--cached", "HEAD", "--", *source) + "".join(sections)
+
+    def _changes(self, source: Sequence[str]) -> Iterator[Change]:
+        listed = self._git("diff", *_AS_PATCH, "--cached", "--raw", "-z", "--no-abbrev", "HEAD", "--", *source)
+        fields = iter(listed.split("\0")[:-1])
+        for facts, path in zip(fields, fields, strict=True):
+            old_mode, new_mode, old, new, _ = facts.removeprefix(":").split(" ")
+            yield Change(path, old_mode, new_mode, old, new)
+
+    def _content(self, mode: str, name: str) -> bytes:
+        """A regular file's bytes; nothing for what is absent, a link or a submodule."""
+        content = self._git("cat-file", "blob", name) if mode.startswith("100") else ""
+        return content.encode("utf-8", "surrogateescape")
+
+    def _stage(self, mode: str, name: str, path: str) -> None:
+        self._git("update-index", "--add", "--cacheinfo", f"{mode},{name},{path}")
+
+    def _git(self, *arguments: str, stdin: bytes = b"") -> str:
+        return _git(self._directory, *arguments, variables=self._variables, stdin=stdin)
+
+
+def _hidden(redactor: Redactor, path: str, content: bytes) -> bytes:
+    """The content with secrets hidden; in what is no text, only those that are known."""
+    if b"\0" in content:
+        for secret in redactor.values:
+            content = content.replace(secret.encode("utf-8", "surrogateescape"), redaction.HIDDEN.encode())
+        return content
+    return redactor.file(path, content.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
+
+
+def without_credentials(url: str) -> str:
+    """The URL without user name and password."""
+    return re.sub(r"(?<=://)[^/@]*@", "", url)
+
+
+def _source(made: Sequence[str]) -> list[str]:
+    """What git is to look at: the whole work tree but those paths."""
+    return [":/", *(f":(exclude,literal){path}" for path in made)]
+
+
+def _git(directory: Path, *arguments: str, variables: Mapping[str, str] | None = None, stdin: bytes = b"") -> str:
+    """Output of a git command; empty when it fails or there is no git."""
+    environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C", **(variables or {})}
+    command = ["git", "-C", str(directory), *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=_TIMEOUT, env=environment, check=False, input=stdin)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.decode("utf-8", "surrogateescape") if done.returncode == 0 else ""

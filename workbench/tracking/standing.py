@@ -1,0 +1,66 @@
+"""Which results of dvc.lock still stand: read what is there now, with the parameters of now."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from workbench.project import dvc_lock
+
+
+def stale(stages: Mapping[str, Mapping[str, Any]], broken: set[str], folder: Path) -> set[str]:
+    """Stages whose record no longer fits what they would read now, and those that read what they made.
+
+    Args:
+        stages: those of dvc.lock.
+        broken: stages that did not end well, so that their recorded outputs do not count.
+        folder: holds the plugins.lock.json to compare with; without one, parameters are not compared.
+    """
+    made = {path: digest for stage in stages.values() for path, digest in dvc_lock.hashes(stage, "outs").items()}
+    keys = _locked_keys(folder)
+    found = {name for name, stage in stages.items() if _reads_other(stage, made) or _has_other_params(stage, keys)} | broken
+    while True:
+        spoilt = [path for name in found for path in dvc_lock.hashes(stages.get(name, {}), "outs")]
+        more = {name for name, stage in stages.items() if name not in found and _reads_any(stage, spoilt)}
+        if not more:
+            return found
+        found |= more
+
+
+def moved(stages: Mapping[str, Mapping[str, Any]], folder: Path) -> dict[str, list[str]]:
+    """Stage → the plugins whose code has moved without making it stale; see :mod:`workbench.project.plugin_lock`."""
+    kept: Mapping[str, Any] = _locked_keys(folder).get("moved", {})
+    return {
+        name: sorted(kept[key.removeprefix("stages.")]["plugins"])
+        for name, stage in stages.items()
+        for key in stage.get("params", {}).get("plugins.lock.json", {})
+        if key.removeprefix("stages.") in kept
+    }
+
+
+def _reads_other(stage: Mapping[str, Any], made: Mapping[str, str]) -> bool:
+    return any(made.get(dep["path"], dep.get("md5")) != dep.get("md5") for dep in stage.get("deps", ()))
+
+
+def _reads_any(stage: Mapping[str, Any], paths: list[str]) -> bool:
+    deps = [dep["path"] for dep in stage.get("deps", ())]
+    return any(dep == path or dep.startswith(f"{path}/") or path.startswith(f"{dep}/") for dep in deps for path in paths)
+
+
+def _has_other_params(stage: Mapping[str, Any], keys: Mapping[str, Any]) -> bool:
+    recorded = stage.get("params", {}).get("plugins.lock.json", {})
+    return bool(keys) and any(_at(keys, key) != value for key, value in recorded.items())
+
+
+def _at(tree: Any, key: str) -> Any:
+    for part in key.split("."):
+        tree = tree.get(part) if isinstance(tree, Mapping) else None
+    return tree
+
+
+def _locked_keys(folder: Path) -> Mapping[str, Any]:
+    file = folder / "plugins.lock.json"
+    content: Mapping[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    return content

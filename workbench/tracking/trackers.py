@@ -1,0 +1,53 @@
+"""The trackers that compute.yaml names, and how to ask them; any of them may not know the answer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import pluggy
+
+from workbench import compute
+from workbench.hookspecs import TrackerHooks
+from workbench.hosting.host import registry
+
+if TYPE_CHECKING:
+    from workbench.kinds.tracker import Tracker
+    from workbench.records.record import Record
+
+
+def configured(root: Path) -> list[Tracker[Any]]:
+    """An instance of each, with its default configuration, not opened.
+
+    Raises:
+        PluginError: a tracker is not installed.
+        ComputeError: compute.yaml cannot be read.
+    """
+    names = compute.load_config(root).trackers
+    selected = [registry(root).select("tracker", name, "compute.yaml, key trackers").plugin for name in names]
+    return [cast("Tracker[Any]", plugin(plugin.Config())) for plugin in selected]
+
+
+def hooks_of(tracker: Tracker[Any]) -> Any:
+    """The tracker's implementations of :class:`~workbench.hookspecs.TrackerHooks`, to be called by name."""
+    manager = pluggy.PluginManager("workbench")
+    manager.add_hookspecs(TrackerHooks)
+    manager.register(tracker)
+    manager.check_pending()
+    return manager.hook
+
+
+def recorded(root: Path, run: str, into: Path) -> Record | None:
+    """What the first tracker that knows a run holds of it; None where none does.
+
+    Args:
+        root: the main workspace.
+        run: a store's name of a run, or its first characters.
+        into: a folder for the session's files; it must not exist yet.
+
+    Raises:
+        ConnectionError: a tracker's store cannot be reached.
+    """
+    into.mkdir(parents=True)
+    answers = (hooks_of(tracker).recorded(workspace=root, run=run, into=into) for tracker in configured(root))
+    return next((found for found in answers if found is not None), None)

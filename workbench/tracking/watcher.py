@@ -1,0 +1,373 @@
+"""One process a session, apart from DVC and the stages, that brings their journals to the trackers while they run.
+
+``python -m workbench.tracking.watcher ROOT SESSION`` is started by :func:`ensure_watcher`. It ends when DVC is gone and the
+journals are drained, or when a tracker's store cannot be reached: then the next watcher, or :func:`sync`, completes the record.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import io
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from workbench import redaction
+from workbench.processes import is_alive
+from workbench.tracking import session as sessions
+from workbench.tracking.session import JOURNAL_FOLDER, STATE_FILE, Session, folder_of
+
+if TYPE_CHECKING:
+    from workbench.tracking.feed import Feed
+    from workbench.tracking.observer import Observer
+
+POLL_SECONDS = 0.4
+FINAL_ATTEMPTS = 3
+LINK_SECONDS = 2.0
+BEHIND_SECONDS = 10.0
+"""By which a tracker may be behind a stage that ends before that is said."""
+_LONGEST_LINE = 300
+"""Characters of a tracker's error that a stage shows; the log has all."""
+_PENDING = ".pending"
+_LOCK_FILE = "watcher.lock"
+_LOG_FILE = "watcher.log"
+_NICE = 5
+_PATIENCE = 2.0
+"""Seconds in which a starting watcher outlasts those that only ask whether there is one."""
+_ANY = "of any name"
+"""Stands for a tracker where none can be loaded."""
+_log = logging.getLogger("workbench.tracking.watcher")
+
+
+def ensure_watcher(root: Path, session: Session) -> None:
+    """Start the session's watcher unless one runs. It returns at once and costs the caller a few milliseconds.
+
+    Args:
+        root: the main workspace, see :func:`workbench.tracking.session.main_root`.
+        session: see :func:`workbench.tracking.session.current_session`.
+    """
+    folder = folder_of(root, session.id)
+    sessions.save(root, session)
+    marker = root / JOURNAL_FOLDER / _PENDING / session.id
+    marker.parent.mkdir(exist_ok=True)
+    marker.touch()
+    with _exclusive(folder) as free:
+        if not free:
+            return
+    with (folder / _LOG_FILE).open("ab") as log:
+        subprocess.Popen(
+            [sys.executable, "-m", "workbench.tracking.watcher", str(root), session.id],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd=root,
+            env=_environment(root),
+            start_new_session=True,
+        )
+
+
+def wait_for_watcher(root: Path, session: str, timeout: float) -> bool:
+    """Wait until the session's watcher has ended; False when it still runs after ``timeout`` seconds."""
+    deadline = time.monotonic() + timeout
+    while _is_watched(folder_of(root, session)):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def wait_for_link(root: Path, session: Session, run: str, timeout: float = LINK_SECONDS) -> str:
+    """What the trackers call a run, or how to bring it to them when none has taken it in time."""
+    from workbench import compute
+    from workbench.tracking.feed import links_of, troubles_of
+
+    names = compute.load_config(root).trackers
+    folder = folder_of(root, session.id)
+    deadline = time.monotonic() + timeout
+    while not links_of(folder, run).keys() | troubles_of(folder).keys() >= set(names):
+        if time.monotonic() > deadline or not _is_watched(folder):
+            break
+        time.sleep(0.05)
+    if not names:
+        return "no tracker is configured"
+    return (
+        ", ".join(links_of(folder, run).values()) or f"run {run}; the tracker has not taken it yet (`workbench sync` makes sure)"
+    )
+
+
+def warnings(root: Path, session: str, run: str = "") -> list[str]:
+    """What keeps the trackers from taking a session, and a run of it, each with where to look and how to mend it."""
+    from workbench import compute
+    from workbench.errors import WorkbenchError
+    from workbench.tracking.feed import seconds_behind, troubles_of
+
+    folder = folder_of(root, session)
+    said = {name: f"does not take the record: {_first_line(why)}" for name, why in troubles_of(folder).items()}
+    for name in compute.load_config(root).trackers if run else ():
+        if name not in said and (seconds := seconds_behind(folder, run, name)) > BEHIND_SECONDS:
+            said[name] = f"is {seconds:,.0f} s behind with the record"
+    where = f"compute.yaml, key trackers; {folder / _LOG_FILE}"
+    fix = "nothing is lost, the journal has all of it: see that the store can be reached, then run `workbench sync`"
+    return [f"warning: {WorkbenchError(f'tracker {name} {what}', where, fix)}" for name, what in said.items()]
+
+
+def left_behind(root: Path) -> list[str]:
+    """Warnings of the sessions that have ended and that a tracker does not take, the newest of each kind of trouble."""
+    found = {text.splitlines()[0]: text for name in pending(root) if not _is_running(root, name) for text in warnings(root, name)}
+    return [*found.values()]
+
+
+def sync(root: Path, wait: float = 60.0) -> int:
+    """Bring every journal that is not in the trackers yet to them; repeating it changes nothing.
+
+    A tracker that compute.yaml has named since gets the sessions that ended before.
+
+    Args:
+        root: the main workspace.
+        wait: seconds that the watcher of a session whose DVC has ended gets to finish by itself.
+
+    Returns:
+        number of sessions that this completed; :func:`pending` names those that remain.
+    """
+    for session in _unknown(root):
+        _pending_file(root, session).touch()
+    return _catch_up(root, pending(root), wait)
+
+
+def pending(root: Path) -> list[str]:
+    """Ids of the sessions that some tracker has not got whole, oldest first."""
+    return _by_age(root, (root / JOURNAL_FOLDER / _PENDING).glob("*"))
+
+
+def replay(root: Path) -> int:
+    """Send every journal again from its beginning, for a store that was lost or a tracker that is new."""
+    for session in _by_age(root, (root / JOURNAL_FOLDER).glob("[!.]*")):
+        folder = folder_of(root, session)
+        with _exclusive(folder) as free:
+            if free:
+                (folder / STATE_FILE).unlink(missing_ok=True)
+                _pending_file(root, session).touch()
+    return sync(root)
+
+
+def watch(root: Path, session: str) -> None:
+    """Follow one session to its end; returns at once if another process does already."""
+    with _exclusive(folder_of(root, session), patience=_PATIENCE) as free:
+        if not free:
+            return
+        _follow(root, session)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Entry point of the watcher's process."""
+    sys.stdout = sys.stderr = _Hidden(sys.stderr)  # of all loggers, MLflow's too, and of a last traceback
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    os.nice(_NICE)
+    root, session = arguments
+    watch(Path(root), session)
+
+
+def _complete_others(root: Path, session: str) -> None:
+    others = [name for name in pending(root) if name != session and not _is_running(root, name)]
+    if others:
+        _log.info("completing %d earlier sessions", len(others))
+        _catch_up(root, others, wait=0.0)
+
+
+def _catch_up(root: Path, names: Iterable[str], wait: float) -> int:
+    done = 0
+    for session in names:
+        folder = folder_of(root, session)
+        if not _is_running(root, session):
+            wait_for_watcher(root, session, wait)
+        with _exclusive(folder) as free:
+            if free and (_pending_file(root, session)).exists():
+                done += _complete(root, session)
+    return done
+
+
+def _unknown(root: Path) -> list[str]:
+    """Ids of the sessions that have ended and that some tracker of compute.yaml has not got whole."""
+    from workbench import compute
+    from workbench.tracking.feed import CLOSED, has_all
+
+    names = compute.load_config(root).trackers
+    folders = [file.parent for file in (root / JOURNAL_FOLDER).glob(f"[!.]*/{CLOSED}")]
+    return [folder.name for folder in folders if not all(has_all(folder, name) for name in names)]
+
+
+def _by_age(root: Path, files: Iterable[Path]) -> list[str]:
+    """Names of sessions, oldest first: a result is linked to the run that made it, which must be in the store by then."""
+    known = [file.name for file in files if sessions.exists(root, file.name)]
+    return sorted(known, key=lambda name: sessions.load(root, name).time)
+
+
+def _follow(root: Path, session: str) -> None:
+    from workbench.tracking.observer import Observer
+
+    observer = Observer(root, sessions.load(root, session))
+    feeds = _Feeds(root, folder_of(root, session))
+    with ThreadPoolExecutor(1) as courier:  # a store that keeps us waiting must not keep us from looking
+        delivery: Future[object] = courier.submit(_complete_others, root, session)
+        while True:
+            observer.look()
+            if observer.is_over():
+                break
+            if observer.is_open() and delivery.done():
+                delivery.result()
+                delivery = courier.submit(feeds.deliver, observer.journals())
+            time.sleep(POLL_SECONDS)
+        delivery.result()
+    _finish(root, session, observer, feeds, FINAL_ATTEMPTS)
+
+
+def _complete(root: Path, session: str) -> bool:
+    """Catch up with a session that nobody watches; the caller holds its lock."""
+    from workbench.tracking.observer import Observer
+
+    observer = Observer(root, sessions.load(root, session))
+    observer.look()
+    feeds = _Feeds(root, folder_of(root, session))
+    if observer.is_over():
+        return _finish(root, session, observer, feeds, 1)
+    feeds.deliver(observer.journals())
+    feeds.close()
+    return False
+
+
+def _finish(root: Path, session: str, observer: Observer, feeds: _Feeds, attempts: int) -> bool:
+    if not observer.close():
+        shutil.rmtree(folder_of(root, session))
+        _pending_file(root, session).unlink(missing_ok=True)
+        return True
+    for _ in range(attempts):
+        if feeds.deliver(observer.journals(), now=True):
+            break
+    feeds.close()
+    if feeds.are_done():
+        _pending_file(root, session).unlink(missing_ok=True)
+        return True
+    _log.error("session %s is not whole in every tracker; its journals are, and `workbench sync` tries again", session)
+    return False
+
+
+class _Hidden(io.TextIOBase):
+    """A stream that hides secrets."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream, self._redactor = stream, redaction.of_environment()
+
+    def write(self, text: str) -> int:
+        self._stream.write(self._redactor.text(text))
+        return len(text)
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+
+class _Feeds:
+    """The feeds of one session, made when there is something to send, so that an idle watcher loads no tracker."""
+
+    def __init__(self, root: Path, folder: Path) -> None:
+        self._root, self._folder = root, folder
+        self._feeds: list[Feed] = []
+        self._loaded = False
+        self._broken = False
+
+    def deliver(self, journals: Sequence[Path], *, now: bool = False) -> bool:
+        """Send what is new to every tracker. False when one of them could not take it."""
+        if not self._loaded:
+            self._load()
+        for feed in self._feeds if now else ():
+            feed.retry_now()
+        took = [feed.deliver(journals) for feed in self._feeds]  # every one of them gets its turn
+        return all(took) and not self._broken
+
+    def are_done(self) -> bool:
+        """Whether every tracker has the whole session."""
+        return not self._broken and all(feed.is_done() for feed in self._feeds)
+
+    def close(self) -> None:
+        """Disconnect."""
+        for feed in self._feeds:
+            feed.close()
+
+    def _load(self) -> None:
+        from workbench.errors import WorkbenchError
+        from workbench.tracking import trackers
+        from workbench.tracking.feed import Feed, forget_trouble, save_trouble
+
+        self._loaded = True
+        try:
+            configured = trackers.configured(self._root)
+        except WorkbenchError as error:
+            self._broken = True
+            _log.exception("no tracker can be loaded")
+            save_trouble(self._folder, _ANY, error)
+            return
+        forget_trouble(self._folder, _ANY)
+        self._feeds = [Feed(self._root, self._folder, tracker) for tracker in configured]
+
+
+def _is_running(root: Path, session: str) -> bool:
+    if not sessions.exists(root, session):
+        return False
+    record = sessions.load(root, session)
+    return is_alive(record.pid, record.process_started)
+
+
+def _first_line(text: str) -> str:
+    line = text.strip().partition("\n")[0]
+    return line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]}…"
+
+
+def _pending_file(root: Path, session: str) -> Path:
+    return root / JOURNAL_FOLDER / _PENDING / session
+
+
+def _is_watched(folder: Path) -> bool:
+    if not folder.exists():
+        return False
+    with _exclusive(folder) as free:
+        return not free
+
+
+@contextmanager
+def _exclusive(folder: Path, patience: float = 0.0) -> Iterator[bool]:
+    """Hold the lock that the watcher of a session holds; yields False where another process keeps it for so many seconds."""
+    try:
+        file = (folder / _LOCK_FILE).open("a")
+    except FileNotFoundError:
+        yield True  # the folder is gone: the session left nothing to watch
+        return
+    with file:
+        deadline = time.monotonic() + patience
+        while not (taken := _try_lock(file)) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        yield taken
+
+
+def _try_lock(file: TextIO) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _environment(root: Path) -> dict[str, str]:
+    """This process's environment without what belongs to the stage, and with telemetry off."""
+    kept = {name: value for name, value in os.environ.items() if name not in ("DVC_STAGE", "DVC_EXP_NAME")}
+    return {**kept, "DVC_ROOT": str(root), "DO_NOT_TRACK": "1", "OMP_NUM_THREADS": "1"}
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
