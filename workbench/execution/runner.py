@@ -22,10 +22,10 @@ from workbench.checkpoints import look
 from workbench.commit import move_into_place, remove
 from workbench.console import Console
 from workbench.errors import ArtifactError, PipelineError, PluginError
-from workbench.execution import failure, guard, intake, output_locks, strays, untouched
+from workbench.execution import failure, guard, intake, output_locks, pandas_later, strays, untouched
 from workbench.execution.pulse import Pulse
 from workbench.hosting import environment
-from workbench.hosting.host import registry
+from workbench.hosting.host import Registry, registry
 from workbench.planning import begun, forecast
 from workbench.planning.calibration import SECONDS_METRIC, STARTUP_METRIC
 from workbench.processes import process_start
@@ -63,6 +63,7 @@ def run_stage(address: str, flows: Mapping[str, str]) -> None:
     compute.prepare_process(chosen)
     resolved, locked = _restore(root, address)
     environment.enter(root, resolved.used, stage)
+    pandas_later.put_off()
     plan = _plan(root, stage, resolved, locked, flows, chosen)
     with ExitStack() as stack:
         console = stack.enter_context(Console(stage))
@@ -105,16 +106,10 @@ class Plan:
 def _restore(root: Path, address: str) -> tuple[Resolved, Locked]:
     """Build the stage from its lock entry, and refuse code that is no longer what was locked, or not what is pinned."""
     locked = plugin_lock.read_entry(root, address)
-    record = locked.record
-    kind = SECTIONS[address.split(".")[0]].kind
-    known = registry(root).select(kind, record["use"], f"{plugin_lock.LOCK_FILE}, stage {address}").plugin
-    parts = {
-        key: [{"use": member["use"], "with": member["config"]} for member in record[key]]
-        for key in getattr(known, "parts", {})
-        if key in record
-    }
-    entry = Entry(address, kind, Choice(record["use"], record["config"], address), record["seed"], parts)
-    resolved = plugin_lock.resolve_entry(entry, registry(root))
+    try:
+        resolved = _resolve(address, locked.record, registry(root, locked.distributions))
+    except PluginError:
+        resolved = _resolve(address, locked.record, registry(root))  # another may have it now, or the error names all there are
     if resolved.locked()["plugins"] != locked.plugins:
         raise PluginError("its code has changed since the pipeline was resolved", f"stage {address}", "run `dvc repro` again")
     if locked.rerun == "pin":
@@ -122,6 +117,18 @@ def _restore(root: Path, address: str) -> tuple[Resolved, Locked]:
         fix = f"install that version again, or set {address}.rerun to `rerun` in params.yaml"
         raise PluginError(what, f"stage {address}", fix)
     return resolved, locked
+
+
+def _resolve(address: str, record: Mapping[str, Any], known: Registry) -> Resolved:
+    kind = SECTIONS[address.split(".")[0]].kind
+    plugin = known.select(kind, record["use"], f"{plugin_lock.LOCK_FILE}, stage {address}").plugin
+    parts = {
+        key: [{"use": member["use"], "with": member["config"]} for member in record[key]]
+        for key in getattr(plugin, "parts", {})
+        if key in record
+    }
+    entry = Entry(address, kind, Choice(record["use"], record["config"], address), record["seed"], parts)
+    return plugin_lock.resolve_entry(entry, known)
 
 
 def _plan(root: Path, name: str, resolved: Resolved, locked: Locked, flows: Mapping[str, str], chosen: compute.Compute) -> Plan:

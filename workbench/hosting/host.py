@@ -110,12 +110,15 @@ class Registry:
 
 
 @cache
-def registry(root: Path) -> Registry:
-    """Load every installed plugin. A workspace's own ``plugins/*`` win over editable installs from another copy of it."""
+def registry(root: Path, distributions: frozenset[str] | None = None) -> Registry:
+    """Load the plugins of these distributions, by default of all that are installed.
+
+    A workspace's own ``plugins/*`` win over editable installs from another copy of it.
+    """
     _prefer_workspace(root)
     installed: list[Installed] = []
     broken: list[Broken] = []
-    for distribution in _offering():
+    for distribution in _offering(distributions):
         name = version = "?"
         try:
             name, version, requirements = loader.read_metadata(distribution)
@@ -136,8 +139,9 @@ def registry(root: Path) -> Registry:
     return Registry(tuple(installed), tuple(sorted(broken, key=lambda item: (item.distribution, item.name))), root)
 
 
-def _offering() -> list[metadata.Distribution]:
+def _offering(wanted: frozenset[str] | None) -> list[metadata.Distribution]:
     """The distributions with entry points of the group, by name; of two with one name, that which is found first."""
+    names = None if wanted is None else {_spelt(name) for name in wanted}
     found: dict[str, metadata.Distribution] = {}
     for distribution in metadata.distributions():
         try:
@@ -146,13 +150,17 @@ def _offering() -> list[metadata.Distribution]:
             continue  # no installer writes such a file: it is none of ours
         if re.search(rf"^\s*\[\s*{loader.GROUP}\s*\]", text, re.MULTILINE):
             found.setdefault(_canonical(distribution), distribution)
-    return [found[name] for name in sorted(found)]
+    return [found[name] for name in sorted(found) if names is None or name in names]
 
 
 def _canonical(distribution: metadata.Distribution) -> str:
     with contextlib.suppress(Exception):  # metadata that is missing or torn is told of later
-        return re.sub(r"[-_.]+", "-", distribution.metadata["Name"]).lower()
+        return _spelt(distribution.metadata["Name"])
     return str(distribution.locate_file(""))
+
+
+def _spelt(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def _defects(classes: Sequence[Any]) -> dict[int, BaseException]:

@@ -167,6 +167,8 @@ class Locked:
     """The policy by which code that has moved was kept out of the record."""
     moved: dict[str, str]
     """The plugins whose code has moved, with their identities now."""
+    distributions: frozenset[str]
+    """Those that its plugins came with."""
 
     @property
     def plugins(self) -> dict[str, str]:
@@ -191,7 +193,8 @@ def read_entry(root: Path, address: str) -> Locked:
             raise ParamsError(f"no stage {address!r}", str(LOCK_FILE), fix)
         record = record[part]
     moved = content.get("moved", {}).get(address, {"rerun": "rerun", "plugins": {}})
-    return Locked(dict(record), moved["rerun"], moved["plugins"])
+    installed = [entry["distribution"] for name, entry in content["installed"].items() if name in record["plugins"]]
+    return Locked(dict(record), moved["rerun"], moved["plugins"], frozenset(installed))
 
 
 def _results(root: Path) -> dict[str, dict[str, Any]]:

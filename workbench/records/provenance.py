@@ -22,7 +22,7 @@ from typing import Any
 
 import psutil
 
-from workbench.compute import cpu_facts
+from workbench import compute
 from workbench.hosting import identity
 from workbench.hosting.contract import CORE_DISTRIBUTION
 from workbench.hosting.host import registry
@@ -32,22 +32,15 @@ ENVIRONMENT_FILE = "environment.txt"
 PLATFORM_FILE = "platform.json"
 SOURCE_PREFIX = "source-"
 VARIABLES = (
-    "ATEN_CPU_CAPABILITY",
-    "CUBLAS_WORKSPACE_CONFIG",
+    *compute.NUMERIC_VARIABLES,
+    *compute.THREAD_VARIABLES,
+    *compute.OVERRULING_VARIABLES,
     "CUDA_VISIBLE_DEVICES",
     "HF_HUB_OFFLINE",
     "LANG",
     "LC_ALL",
-    "MKL_CBWR",
-    "MKL_DYNAMIC",
-    "MKL_ENABLE_INSTRUCTIONS",
-    "MKL_NUM_THREADS",
-    "NPY_DISABLE_CPU_FEATURES",
     "NVIDIA_TF32_OVERRIDE",
-    "OMP_NUM_THREADS",
     "ONEDNN_MAX_CPU_ISA",
-    "OPENBLAS_CORETYPE",
-    "OPENBLAS_NUM_THREADS",
     "PYTHONHASHSEED",
     "TOKENIZERS_PARALLELISM",
     "TORCH_LOGS",
@@ -114,7 +107,7 @@ def read_pins(text: str) -> Pins:
 
 def machine_facts() -> dict[str, Any]:
     """The machine and system, beyond what is part of the fingerprint."""
-    facts = cpu_facts()
+    facts = compute.cpu_facts()
     return {
         "processor": facts.get("model name", platform.processor()),
         "flags": sorted(facts.get("flags", facts.get("Features", "")).split()),

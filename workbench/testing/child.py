@@ -26,7 +26,7 @@ from workbench.artifacts.formats import FORMATS
 from workbench.checkpoints import MANIFEST
 from workbench.compute import Compute
 from workbench.errors import PluginError, WorkbenchError
-from workbench.execution import intake
+from workbench.execution import intake, pandas_later
 from workbench.kinds.stage import Stage
 from workbench.run import Cell, Chart, Generation, Run, Value
 from workbench.testing.delivery import deliver
@@ -81,6 +81,7 @@ def main(file: Path) -> None:
     """Do what the task says; outcomes go to the report as they come."""
     task = Task.read(file)
     compute.prepare_process(HERE)
+    pandas_later.put_off()  # as the runner does
     tempfile.gettempdir()  # Python tries the folder out when it is first asked for, which is no doing of the plugin's
     watch = Watch(task.reads, task.writes, task.origins) if task.watched else None
     with watch.on() if watch else nullcontext():

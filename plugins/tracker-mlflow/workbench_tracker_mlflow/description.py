@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 RESULTS_SHOWN = 25
-KEY_RESULTS = 3
+KEY_RESULTS = 2
 HEADLINES = ("bits_per_byte", "accuracy", "loss", "kept", "train", "bytes_per_token")
 """Results that people look for first, in this order; others follow in the order in which they were reported."""
 CONSUMERS_SHOWN = 6

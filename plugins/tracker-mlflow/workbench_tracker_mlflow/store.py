@@ -39,14 +39,14 @@ VIEW = "workbench"
 """Name of the saved view of the table of runs; a UI's address asks for it with ``viewStateShareKey``."""
 _COLUMNS = ("tags.`results`", "tags.`why`", "attributes.`Models`")
 _WIDTHS = {
-    "attributes.`Run Name`": 330,
-    "runDateAndNestInfo": 140,
-    "duration": 90,
-    "tags.`results`": 440,
-    "tags.`why`": 330,
+    "attributes.`Run Name`": 300,
+    "runDateAndNestInfo": 115,
+    "duration": 80,
+    "tags.`results`": 290,
+    "tags.`why`": 290,
     "attributes.`Models`": 110,
 }
-"""Pixels, by the names that MLflow gives its columns; their order is the columns' order."""
+"""Pixels, by the names that MLflow gives its columns; their order is the columns' order. 1,400 show all but the last."""
 
 
 class Store:

@@ -1,0 +1,68 @@
+"""Keeps pyarrow from importing pandas before anybody needs it.
+
+To make an array of a list, pyarrow asks whether the list is a Series, and imports pandas to know: some .7 s of processor time in
+every stage. It asks once. So its first question is answered as if there were no pandas, and pyarrow is told when there is.
+"""
+
+from __future__ import annotations
+
+import importlib.abc
+import importlib.util
+import sys
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
+PANDAS = "pandas"
+
+
+def put_off() -> None:
+    """Let pyarrow do without pandas until something in this process imports pandas."""
+    if PANDAS in sys.modules:
+        return
+    import pyarrow as pa
+
+    absent = _Absent()
+    sys.meta_path.insert(0, absent)
+    try:
+        pa.array([])
+    finally:
+        sys.meta_path.remove(absent)
+    sys.meta_path.insert(0, _Announced())
+
+
+class _Absent(importlib.abc.MetaPathFinder):
+    """Lets an import of pandas fail."""
+
+    def find_spec(self, fullname: str, path: object = None, target: object = None) -> None:
+        """Find nothing but pandas' absence."""
+        if fullname == PANDAS:
+            raise ModuleNotFoundError("not imported yet", name=fullname)
+
+
+class _Announced(importlib.abc.MetaPathFinder):
+    """Tells pyarrow of pandas when it has been imported."""
+
+    def find_spec(self, fullname: str, path: object = None, target: object = None) -> ModuleSpec | None:
+        """Find pandas as the other finders do, with a loader that speaks to pyarrow at its end."""
+        if fullname != PANDAS:
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(PANDAS)
+        if spec is None or spec.loader is None:
+            return None
+        spec.loader = _Loader(spec.loader)
+        return spec
+
+
+class _Loader(importlib.abc.Loader):
+    def __init__(self, loader: importlib.abc.Loader) -> None:
+        self._loader = loader
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        return self._loader.create_module(spec)
+
+    def exec_module(self, module: ModuleType) -> None:
+        import pyarrow as pa
+
+        self._loader.exec_module(module)
+        assert pa.lib._pandas_api.pd is module  # noqa: SLF001 - asking for it is how pyarrow comes to know
