@@ -28,6 +28,8 @@ class Server:
 
     folder: Path
     port: int = field(default_factory=lambda: _free_port())
+    log: Path | None = None
+    """By default beside the folder."""
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -50,7 +52,7 @@ class Server:
             str(self.port),
             "mlflow.server.fastapi_app:app",
         ]
-        with (self.folder.parent / f"{self.folder.name}.log").open("ab") as log:
+        with (self.log or self.folder.with_name(f"{self.folder.name}.log")).open("ab") as log:
             self.process = subprocess.Popen(command, env=self._variables(), stdout=log, stderr=log)
         deadline = time.monotonic() + SECONDS
         while not self._answers():

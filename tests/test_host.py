@@ -89,6 +89,14 @@ def test_an_installed_plugin_is_found(site: Path, tmp_path: Path) -> None:
     assert (found.distribution, found.version, found.module) == ("demo-one", "1.0", "demo_one")
 
 
+def test_distributions_that_are_not_asked_for_are_not_imported(site: Path, tmp_path: Path) -> None:
+    install(site, "demo-one", SHORT)
+    install(site, "demo-two", FILTER.format(name="other"))
+    known = registry(tmp_path, frozenset({"Demo_One"}))
+    assert [entry.distribution for entry in known.installed] == ["demo-one"]
+    assert "demo_two" not in sys.modules
+
+
 @pytest.mark.parametrize(
     "source",
     [

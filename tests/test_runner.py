@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -169,6 +170,31 @@ def test_stage_that_ends_well(made: Workspace) -> None:
     assert json.loads((made.root / "data" / "corpus.json").read_text())["kept"] == 3
     assert ends(made.root) == [("StageFinished", "")]
     assert list((made.root / ".workbench" / "scratch").iterdir()) == []
+
+
+def test_a_stage_imports_the_distributions_of_its_plugins_alone(made: Workspace) -> None:
+    site, marker = made.root.parent / "site", made.root / "imported"
+    code = "from pathlib import Path\n\nPath('imported').touch()\n" + plugin_project.FILTER.replace("{name}", "other")
+    plugin_project.install(site, "stranger-other", code)
+    assert made.workbench("resolve").code == 0
+    marker.unlink()
+    done = made.workbench("run", "curate.corpus", *FLOWS)
+    assert done.code == 0, done.text
+    assert not marker.exists()
+
+
+def test_a_plugin_that_another_distribution_has_come_to_bring_still_runs(made: Workspace) -> None:
+    site = made.root.parent / "site"
+    assert made.workbench("resolve").code == 0
+    shutil.rmtree(site / "stranger_trouble-1.0.dist-info")
+    plugin_project.install(
+        site, "stranger-renamed", "from stranger_trouble import workbench_plugins\n\n__all__ = ['workbench_plugins']\n"
+    )
+    (site / "stranger_renamed-1.0.dist-info" / "entry_points.txt").write_text(
+        "[workbench]\nstranger-renamed = stranger_trouble\n"
+    )
+    done = made.workbench("run", "curate.corpus", *FLOWS)
+    assert done.code == 0, done.text
 
 
 @pytest.mark.slow

@@ -185,7 +185,7 @@ def traced(made: Workspace, stage: str, *options: str) -> dict[str, str]:
     """Variables by which a stage's command runs below strace."""
     folder = made.root.parent / "bin"
     folder.mkdir(exist_ok=True)
-    strace = " ".join(["strace", "-f", "-qq", "--seccomp-bpf", "-o", f"'{made.root.parent / 'trace'}'", *options])
+    strace = " ".join(["strace", "-f", "-qq", "-o", f"'{made.root.parent / 'trace'}'", *options])
     (folder / "python").write_text(WRAPPER.format(stage=stage, strace=strace, python=sys.executable))
     (folder / "python").chmod(0o755)
     return {"PATH": os.pathsep.join([str(folder), made.variables["PATH"]])}

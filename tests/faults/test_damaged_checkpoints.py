@@ -81,7 +81,8 @@ def steps(recorder: Recorder) -> list[int]:
 
 
 def truncate(file: Path) -> None:
-    file.write_bytes(file.read_bytes()[:-1])
+    content = file.read_bytes()
+    file.write_bytes(content[: len(content) // 2])
 
 
 def flip(file: Path) -> None:
@@ -161,21 +162,30 @@ def test_a_training_that_was_killed_before_its_model_was_saved(
 @slow
 @pytest.mark.fault(4)
 @pytest.mark.parametrize(
-    ("call", "name"),
-    [*(("write", name) for name in FILES), ("rename", MANIFEST)],
+    ("call", "name", "when"),
+    [
+        ("renameat", FILES[0], 2),  # safetensors writes a file of another name, and has done so for the first checkpoint
+        *(("write", name, 0) for name in FILES[1:]),
+        ("rename", MANIFEST, 3),  # after the one that opens the run, and that of the first checkpoint
+    ],
 )
-def test_killed_inside_a_save(call: str, name: str, tmp_path: Path) -> None:
-    """SIGKILL at the first such call for that file of the second checkpoint; the message is on the console and in the record."""
+def test_killed_inside_a_save(call: str, name: str, when: int, tmp_path: Path) -> None:
+    """SIGKILL at a call that makes a file of the second checkpoint: the Nth of its kind, or the first that writes to that file.
+
+    The message is on the console and in the record.
+    """
     prepared = training_pipeline.prepare("sft", tmp_path)
     if why_not := training_pipeline.why_not_traced():
         pytest.skip(why_not)
     file = prepared.checkpoints / "checkpoint-8" / name
-    options = ("-e", f"trace={call}", "-e", f"inject={call}:signal=KILL:when=1", "-P", f"'{file}'")
+    paths = () if when else ("-P", f"'{file}'")
+    options = ("-e", f"trace={call}", "-e", f"inject={call}:signal=KILL:when={when or 1}", *paths)
     done = prepared.made.dvc("repro", "sft", **training_pipeline.traced(prepared.made, "sft", *options))
     assert done.code != 0
     assert "its process was killed (SIGKILL)" in done.err
     assert (prepared.checkpoints / "checkpoint-8").is_dir()
     assert not (prepared.checkpoints / "checkpoint-8" / MANIFEST).exists()
+    assert file.exists() == (call == "write")
     again = prepared.recovers()
     assert "checkpoint-8 is not used: it was not finished; training goes on from checkpoint-4" in again.err
     resumed = prepared.events("StageStarted")[-1]

@@ -58,7 +58,7 @@ def test_crashes_in_a_library(begun: Begun) -> None:
 
 @pytest.mark.slow
 def test_hangs_longer_than_its_time_limit(begun: Begun) -> None:
-    limit(begun, time_limit_minutes={"dedup": 3 / 60})
+    limit(begun, time_limit_minutes={"dedup": 12 / 60})
     code = "import threading, time\nthreading.Thread(target=time.sleep, args=(999,)).start()\nwhile True: time.sleep(9)"
     done = fails(begun, code, "longer than time_limit_minutes of compute.yaml allows", trace='File "fault.py", line 3')
     assert "Thread 0x" in failure(begun.made)["traceback"], "the other threads are missing"

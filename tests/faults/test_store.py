@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -62,7 +63,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def server(store: Path) -> Iterator[Server]:
-    made = Server(store / "server")
+    made = Server(store / "server", log=store.with_name("server.log"))
     yield made
     made.kill()
 
@@ -272,10 +273,12 @@ def test_database_whose_disk_is_full(begun: Begun, store: Path) -> None:
 
 
 @slow
-def test_database_that_can_only_be_read(begun: Begun, store: Path) -> None:
+def test_database_that_can_only_be_read(begun: Begun, store: Path, server: Server) -> None:
+    server.kill()  # it would hold files open there
     uri = f"sqlite:///{store / 'sealed.db'}"
     begun = tracked(begun, uri)
-    mlflow_server.read(uri, "none")  # makes it
+    makes = "import sys; from mlflow.tracking import MlflowClient; MlflowClient(sys.argv[1]).search_experiments()"
+    subprocess.run([sys.executable, "-c", makes, uri], check=True)  # and holds it open no longer
     with mounted(store):
         subprocess.run(["mount", "-o", "remount,ro", store], check=True)
         is_loud(repro(begun, lambda: None, works=False))

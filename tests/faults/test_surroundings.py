@@ -100,7 +100,6 @@ def test_variables(tmp_path: Path, variables: dict[str, str]) -> None:
     [
         pytest.param({}, id="utf-8"),
         pytest.param({"LC_ALL": "C"}, id="c", marks=slow),
-        pytest.param(ASCII, id="ascii", marks=slow),
     ],
 )
 def test_a_path_with_spaces_and_accents(tmp_path: Path, variables: dict[str, str]) -> None:
@@ -109,6 +108,17 @@ def test_a_path_with_spaces_and_accents(tmp_path: Path, variables: dict[str, str
     for command in ("check", "verify"):
         done = begun.made.workbench(command)
         assert done.code == 0, f"{command}: {done.text}"
+
+
+@slow
+def test_a_path_with_accents_where_file_names_are_ascii(tmp_path: Path) -> None:
+    """DVC cannot work there at all: that is said first, with what mends it."""
+    begun = begin(tmp_path / PLACE)
+    done = under(begun, ASCII).made.dvc("repro")
+    assert done.code != 0
+    assert "error: file names are read as ASCII here, and DVC cannot work at this path" in done.err
+    assert "export PYTHONUTF8=1" in done.err
+    under(begun, {**ASCII, "PYTHONUTF8": "1"}).recovers()
 
 
 @slow

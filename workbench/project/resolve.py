@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 from workbench import compute
+from workbench.errors import PipelineError
 from workbench.hosting import environment, identity
 from workbench.hosting.host import registry
 from workbench.project import params, pipeline, plugin_lock
@@ -20,6 +22,7 @@ def check(root: Path) -> tuple[list[Resolved], list[StageCall]]:
     Raises:
         WorkbenchError: the first thing that is wrong.
     """
+    _require_readable_path(root)
     config = compute.load_config(root)
     compute.choose(config)
     trackers.configured(root)
@@ -37,6 +40,15 @@ def check(root: Path) -> tuple[list[Resolved], list[StageCall]]:
     calls = pipeline.load(root, content)
     pipeline.check(root, calls, resolved)
     return resolved, calls
+
+
+def _require_readable_path(root: Path) -> None:
+    try:
+        str(root.resolve()).encode()
+    except UnicodeEncodeError as error:  # a byte of it stands as a surrogate
+        what = "file names are read as ASCII here, and DVC cannot work at this path"
+        fix = "`export PYTHONUTF8=1`, or choose a locale with UTF-8, such as `export LC_ALL=C.UTF-8`"
+        raise PipelineError(what, ascii(os.fsencode(root.resolve()).decode(errors="replace")), fix) from error
 
 
 def resolve(root: Path) -> dict[str, Any]:
