@@ -53,7 +53,7 @@ test: setup
 	HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 pytest -n auto --dist loadfile
 
 faults: setup
-	HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 pytest tests/faults -m fault -n auto --dist loadfile
+	HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 pytest tests/faults -m fault -n auto --dist worksteal
 
 slow: setup
 	HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 pytest -m "slow and not fault and not default_run" -n auto --dist loadfile
