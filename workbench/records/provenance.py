@@ -26,6 +26,7 @@ from workbench import compute
 from workbench.hosting import identity
 from workbench.hosting.contract import CORE_DISTRIBUTION
 from workbench.hosting.host import registry
+from workbench.hosting.installer import canonical
 from workbench.records import revision
 
 ENVIRONMENT_FILE = "environment.txt"
@@ -64,12 +65,18 @@ class Pins:
     """Distribution → version of what was installed from a folder or file."""
 
 
-def capture(directory: Path, into: Path) -> None:
-    """Write these files for a workspace and this interpreter."""
+def capture(directory: Path, into: Path, lock: Mapping[str, Any]) -> None:
+    """Write these files for a workspace and this interpreter.
+
+    Args:
+        directory: the workspace.
+        into: the folder to write to.
+        lock: what its plugins.lock.json holds. Of code from outside the workspace, what that names is kept, and the trackers.
+    """
     (into / ENVIRONMENT_FILE).write_text(render(pins()), encoding="utf-8")
     (into / PLATFORM_FILE).write_text(json.dumps(machine_facts(), indent=1) + "\n", encoding="utf-8")
     inside: dict[str, str] = {}
-    for distribution, module in _distributions(directory).items():
+    for distribution, module in _distributions(directory, lock).items():
         if identity.package(module).resolve().is_relative_to(directory.resolve()):
             inside[distribution] = module
         elif _is_from_folder(metadata.distribution(distribution)):
@@ -138,9 +145,21 @@ def loaded_libraries() -> dict[str, Any]:
     return found
 
 
-def _distributions(directory: Path) -> dict[str, str]:
-    """Distribution → import name of the core and of every plugin."""
-    return {CORE_DISTRIBUTION: identity.CORE} | {entry.distribution: entry.module for entry in registry(directory).installed}
+def _distributions(directory: Path, lock: Mapping[str, Any]) -> dict[str, str]:
+    """Distribution → import name of the core, of the plugins in use, and of those that they require."""
+    from packaging.requirements import Requirement
+
+    installed = {canonical(entry.distribution): entry for entry in registry(directory).installed}
+    named = {canonical(plugin["distribution"]) for plugin in lock.get("installed", {}).values()}
+    pending = [name for name, entry in installed.items() if name in named or entry.plugin.kind == "tracker"]
+    needed = {CORE_DISTRIBUTION: identity.CORE}
+    while pending:
+        entry = installed[pending.pop()]
+        if entry.distribution not in needed:
+            needed[entry.distribution] = entry.module
+            required = {canonical(Requirement(line).name) for line in identity.requirements(entry)}
+            pending += sorted(required & installed.keys())
+    return dict(sorted(needed.items()))
 
 
 def _write_patch(file: Path, modules: Mapping[str, str], *, with_code: bool) -> None:

@@ -227,12 +227,13 @@ class Observer:
         ``made`` names what is left out of the diff; None where there is none.
         """
         kept = self._folder / FILES_FOLDER
+        lock = b"{}"
         with suppress(FileNotFoundError):
             lock = (directory / "plugins.lock.json").read_bytes()
             (kept / "plugins.lock.json").write_bytes(redaction.file("plugins.lock.json", lock))
         if made is not None:
             (kept / DIFF).write_bytes(revision.diff(directory, made).encode("utf-8", "surrogateescape"))
-        provenance.capture(directory, kept)
+        provenance.capture(directory, kept, json.loads(lock))
         return {file.name: str(file) for file in sorted(kept.iterdir())}
 
     def _results(self) -> dict[str, str]:
