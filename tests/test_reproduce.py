@@ -200,6 +200,12 @@ def test_the_code_of_a_plugin_from_a_folder_elsewhere_is_part_of_the_record(made
     assert "dedup: BIT-EXACT" in done.out
 
 
+def test_plugins_that_are_installed_and_not_used_are_no_part_of_the_record(ran: Workspace) -> None:
+    """Those of this checkout are installed from its folders."""
+    sources = ran.root.glob(".workbench/journal/*/files/source-*.diff")
+    assert {file.name for file in sources} == {"source-workspace.diff"}
+
+
 def test_a_commit_that_is_not_here_is_named(made: Workspace) -> None:
     store = Store(made)
     original = store.stage("dedup")
