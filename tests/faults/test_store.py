@@ -53,7 +53,16 @@ QUICK = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "3", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder on a small file system of its own, if one can be mounted here."""
-    folder = tmp_path_factory.mktemp("store") / "store"
+    yield from _small(tmp_path_factory.mktemp("store") / "store")
+
+
+@pytest.fixture
+def sealable(tmp_path: Path) -> Iterator[Path]:
+    """One more, in which nothing holds a file open: this process keeps the databases that it has read."""
+    yield from _small(tmp_path / "sealable")
+
+
+def _small(folder: Path) -> Iterator[Path]:
     folder.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", folder], capture_output=True, check=False)
     yield folder
@@ -273,14 +282,13 @@ def test_database_whose_disk_is_full(begun: Begun, store: Path) -> None:
 
 
 @slow
-def test_database_that_can_only_be_read(begun: Begun, store: Path, server: Server) -> None:
-    server.kill()  # it would hold files open there
-    uri = f"sqlite:///{store / 'sealed.db'}"
+def test_database_that_can_only_be_read(begun: Begun, sealable: Path) -> None:
+    uri = f"sqlite:///{sealable / 'sealed.db'}"
     begun = tracked(begun, uri)
     makes = "import sys; from mlflow.tracking import MlflowClient; MlflowClient(sys.argv[1]).search_experiments()"
     subprocess.run([sys.executable, "-c", makes, uri], check=True)  # and holds it open no longer
-    with mounted(store):
-        subprocess.run(["mount", "-o", "remount,ro", store], check=True)
+    with mounted(sealable):
+        subprocess.run(["mount", "-o", "remount,ro", sealable], check=True)
         is_loud(repro(begun, lambda: None, works=False))
         begun.made.wait()
     is_whole(begun, uri)
