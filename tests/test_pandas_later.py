@@ -30,6 +30,15 @@ def test_pandas_that_is_imported_later_is_known_to_pyarrow() -> None:
     assert answer(SETUP + "import pandas as pd; " + SERIES + ASKED) == expected
 
 
+def test_looking_whether_pandas_is_there_is_no_import() -> None:
+    """transformers looks, for one; what is imported afterwards is whole, its loader included."""
+    looks = "from importlib.util import find_spec; found = find_spec('pandas') is not None; "
+    loaders = "type(pd.__spec__.loader).__name__, pd.__loader__ is pd.__spec__.loader"
+    asked = f"print(json.dumps([found, pa.array(series).null_count, {loaders}]))"
+    expected = [True, 1, "SourceFileLoader", True]
+    assert answer(SETUP + looks + "import pandas as pd; " + SERIES + asked) == expected
+
+
 def test_pandas_that_was_imported_before_stays_as_it_is() -> None:
     assert answer("import pandas as pd; " + SETUP + SERIES + ASKED) == [1, ["a", "b"], "pandas"]
 

@@ -173,14 +173,16 @@ def test_stage_that_ends_well(made: Workspace) -> None:
 
 
 def test_a_stage_imports_the_distributions_of_its_plugins_alone(made: Workspace) -> None:
-    site, marker = made.root.parent / "site", made.root / "imported"
-    code = "from pathlib import Path\n\nPath('imported').touch()\n" + plugin_project.FILTER.replace("{name}", "other")
-    plugin_project.install(site, "stranger-other", code)
+    """The command that imports it leaves a file of its name; the watcher, which needs the trackers, imports all."""
+    code = "import sys\nfrom pathlib import Path\n\nPath(sys.argv[1]).touch()\n" + plugin_project.FILTER.replace(
+        "{name}", "other"
+    )
+    plugin_project.install(made.root.parent / "site", "stranger-other", code)
     assert made.workbench("resolve").code == 0
-    marker.unlink()
+    assert (made.root / "resolve").exists()
     done = made.workbench("run", "curate.corpus", *FLOWS)
     assert done.code == 0, done.text
-    assert not marker.exists()
+    assert not (made.root / "run").exists()
 
 
 def test_a_plugin_that_another_distribution_has_come_to_bring_still_runs(made: Workspace) -> None:

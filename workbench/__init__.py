@@ -1,6 +1,6 @@
 """The LLM research workbench: contracts, plugin host, runner, tracking and command line.
 
-Modules at the top are those that plugins may import, and the commands; whatever runs them has a package:
+Modules at the top are what plugins may import, what several packages share, and small commands; the rest has packages:
 
     kinds, artifacts    what a plugin of each kind implements, and the formats of what flows between stages
     project             what a workspace's files say: params.yaml, dvc.yaml, plugins.lock.json, dvc.lock

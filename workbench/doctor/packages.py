@@ -14,7 +14,8 @@ from urllib.parse import unquote, urlsplit
 
 from workbench.doctor.checkup import Check
 from workbench.hosting.contract import CORE_DISTRIBUTION
-from workbench.hosting.installer import canonical, read_pins
+from workbench.hosting.installer import read_pins
+from workbench.hosting.naming import canonical
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement

@@ -40,23 +40,26 @@ class _Absent(importlib.abc.MetaPathFinder):
 
 
 class _Announced(importlib.abc.MetaPathFinder):
-    """Tells pyarrow of pandas when it has been imported."""
+    """Tells pyarrow of pandas when it has been imported; many only look whether it is there."""
 
     def find_spec(self, fullname: str, path: object = None, target: object = None) -> ModuleSpec | None:
         """Find pandas as the other finders do, with a loader that speaks to pyarrow at its end."""
         if fullname != PANDAS:
             return None
         sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(PANDAS)
+        try:
+            spec = importlib.util.find_spec(PANDAS)
+        finally:
+            sys.meta_path.insert(0, self)
         if spec is None or spec.loader is None:
             return None
-        spec.loader = _Loader(spec.loader)
+        spec.loader = _Loader(spec.loader, self)
         return spec
 
 
 class _Loader(importlib.abc.Loader):
-    def __init__(self, loader: importlib.abc.Loader) -> None:
-        self._loader = loader
+    def __init__(self, loader: importlib.abc.Loader, finder: _Announced) -> None:
+        self._loader, self._finder = loader, finder
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
         return self._loader.create_module(spec)
@@ -64,5 +67,9 @@ class _Loader(importlib.abc.Loader):
     def exec_module(self, module: ModuleType) -> None:
         import pyarrow as pa
 
+        module.__loader__ = self._loader  # from here on all is as if it had been found without us
+        if module.__spec__ is not None:
+            module.__spec__.loader = self._loader
+        sys.meta_path.remove(self._finder)
         self._loader.exec_module(module)
-        assert pa.lib._pandas_api.pd is module  # noqa: SLF001 - asking for it is how pyarrow comes to know
+        pa.array([]).to_pandas()  # which is how pyarrow comes to know

@@ -27,7 +27,8 @@ from workbench.errors import PluginError
 from workbench.hosting import identity, installer, virtual
 from workbench.hosting.contract import CORE_DISTRIBUTION
 from workbench.hosting.host import Installed
-from workbench.hosting.installer import canonical, read_pins
+from workbench.hosting.installer import read_pins
+from workbench.hosting.naming import canonical
 from workbench.tracking.session import main_root
 
 if TYPE_CHECKING:

@@ -20,6 +20,7 @@ from typing import Any
 
 from workbench.errors import PluginError
 from workbench.hosting import contract, loader, missing
+from workbench.hosting.naming import canonical
 from workbench.plugin import Plugin
 
 PLUGIN_FOLDER = missing.PLUGIN_FOLDER
@@ -141,7 +142,7 @@ def registry(root: Path, distributions: frozenset[str] | None = None) -> Registr
 
 def _offering(wanted: frozenset[str] | None) -> list[metadata.Distribution]:
     """The distributions with entry points of the group, by name; of two with one name, that which is found first."""
-    names = None if wanted is None else {_spelt(name) for name in wanted}
+    names = None if wanted is None else {canonical(name) for name in wanted}
     found: dict[str, metadata.Distribution] = {}
     for distribution in metadata.distributions():
         try:
@@ -155,12 +156,8 @@ def _offering(wanted: frozenset[str] | None) -> list[metadata.Distribution]:
 
 def _canonical(distribution: metadata.Distribution) -> str:
     with contextlib.suppress(Exception):  # metadata that is missing or torn is told of later
-        return _spelt(distribution.metadata["Name"])
+        return canonical(distribution.metadata["Name"])
     return str(distribution.locate_file(""))
-
-
-def _spelt(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def _defects(classes: Sequence[Any]) -> dict[int, BaseException]:

@@ -21,6 +21,7 @@ from pathlib import Path
 from workbench.errors import PluginError
 from workbench.hosting.contract import CORE_DISTRIBUTION
 from workbench.hosting.host import Installed
+from workbench.hosting.naming import canonical
 
 CORE = "workbench"
 DISTRIBUTIONS = {"yaml": "PyYAML"}
@@ -46,8 +47,8 @@ def identity(entry: Installed, version: Callable[[str], str] | None = None) -> s
 def dependencies(entry: Installed, version: Callable[[str], str] | None = None) -> dict[str, str]:
     """Versions of the plugin's direct dependencies, and of the core's third-party imports, without local labels."""
     look_up = version or installed_version
-    names = [*core_dependencies(entry), *(_name(line) for line in requirements(entry))]
-    spellings = {_canonical(name): name for name in reversed(names)}
+    names = [*core_dependencies(entry), *required(entry)]
+    spellings = {canonical(name): name for name in reversed(names)}
     spellings.pop(CORE_DISTRIBUTION, None)
     return {name: look_up(name) for name in sorted(spellings.values())}
 
@@ -68,9 +69,14 @@ def requirements(entry: Installed) -> list[str]:
             project = tomllib.loads(file.read_text(encoding="utf-8")).get("project", {})
         except ValueError as error:
             raise PluginError(f"no TOML: {error}", str(file), "mend the file") from error
-        if _canonical(project.get("name", "")) == _canonical(entry.distribution) and "dependencies" in project:
+        if canonical(project.get("name", "")) == canonical(entry.distribution) and "dependencies" in project:
             return list(project["dependencies"])
     return [line for line in metadata.requires(entry.distribution) or [] if "extra ==" not in line]
+
+
+def required(entry: Installed) -> list[str]:
+    """The names of what :func:`requirements` lists."""
+    return [_name(line) for line in requirements(entry)]
 
 
 def require_installed(entry: Installed) -> None:
@@ -79,7 +85,7 @@ def require_installed(entry: Installed) -> None:
     Raises:
         PluginError: names what is missing, and what installs it.
     """
-    lines = [line for line in requirements(entry) if ";" not in line and _canonical(_name(line)) != CORE_DISTRIBUTION]
+    lines = [line for line in requirements(entry) if ";" not in line and canonical(_name(line)) != CORE_DISTRIBUTION]
     if missing := [line for line in lines if installed_version(_name(line)) == "absent"]:
         what = f"{entry.plugin.kind} {entry.plugin.name!r} requires {', '.join(missing)}, which is not installed"
         raise PluginError(what, entry.distribution, "pip install " + " ".join(f"'{line}'" for line in missing))
@@ -124,10 +130,6 @@ def core_digest(entry: Installed) -> str:
 
 def _name(requirement: str) -> str:
     return re.split(r"[ ;<>=!~\[(@]", requirement, maxsplit=1)[0]
-
-
-def _canonical(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def _core_modules(entry: Installed) -> list[str]:

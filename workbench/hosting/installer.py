@@ -13,17 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from workbench.errors import ComputeError, PluginError
+from workbench.hosting.naming import canonical
 
 _CONSTRAINED = "(constraint)"
 _CAUSE, _ADVICE = "The conflict is caused by:", "To fix this"
 _COLLECTING = "Collecting "
-
-
-def canonical(name: str) -> str:
-    """A distribution's name as indexes compare it: ``PyYAML`` → ``pyyaml``."""
-    from packaging.utils import canonicalize_name
-
-    return canonicalize_name(name)
 
 
 def read_pins(text: str) -> dict[str, str]:

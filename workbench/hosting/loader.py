@@ -121,5 +121,5 @@ class _Barrier(importlib.abc.MetaPathFinder):
     def find_spec(self, fullname: str, path: object = None, target: object = None) -> None:
         """Find nothing, so that the next finder is asked."""
         if fullname in FORBIDDEN:  # no ImportError, which the plugin might take for a package that is not installed
-            what = f"its import imports {fullname}, which every command and every stage would then pay for"
+            what = f"its import imports {fullname}, which every command would then pay for"
             raise PluginError(what, "", f"import {fullname} inside the function that uses it")

@@ -26,7 +26,7 @@ from workbench import compute
 from workbench.hosting import identity
 from workbench.hosting.contract import CORE_DISTRIBUTION
 from workbench.hosting.host import registry
-from workbench.hosting.installer import canonical
+from workbench.hosting.naming import canonical
 from workbench.records import revision
 
 ENVIRONMENT_FILE = "environment.txt"
@@ -147,18 +147,16 @@ def loaded_libraries() -> dict[str, Any]:
 
 def _distributions(directory: Path, lock: Mapping[str, Any]) -> dict[str, str]:
     """Distribution → import name of the core, of the plugins in use, and of those that they require."""
-    from packaging.requirements import Requirement
-
-    installed = {canonical(entry.distribution): entry for entry in registry(directory).installed}
-    named = {canonical(plugin["distribution"]) for plugin in lock.get("installed", {}).values()}
-    pending = [name for name, entry in installed.items() if name in named or entry.plugin.kind == "tracker"]
+    plugins = registry(directory).installed
+    by_name = {canonical(entry.distribution): entry for entry in plugins}
+    pending = [plugin["distribution"] for plugin in lock.get("installed", {}).values()]
+    pending += [entry.distribution for entry in plugins if entry.plugin.kind == "tracker"]
     needed = {CORE_DISTRIBUTION: identity.CORE}
     while pending:
-        entry = installed[pending.pop()]
-        if entry.distribution not in needed:
+        entry = by_name.get(canonical(pending.pop()))
+        if entry is not None and entry.distribution not in needed:
             needed[entry.distribution] = entry.module
-            required = {canonical(Requirement(line).name) for line in identity.requirements(entry)}
-            pending += sorted(required & installed.keys())
+            pending += identity.required(entry)
     return dict(sorted(needed.items()))
 
 

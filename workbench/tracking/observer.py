@@ -227,13 +227,14 @@ class Observer:
         ``made`` names what is left out of the diff; None where there is none.
         """
         kept = self._folder / FILES_FOLDER
-        lock = b"{}"
-        with suppress(FileNotFoundError):
-            lock = (directory / "plugins.lock.json").read_bytes()
-            (kept / "plugins.lock.json").write_bytes(redaction.file("plugins.lock.json", lock))
+        lock: dict[str, object] = {}
+        with suppress(FileNotFoundError, ValueError):  # who runs a stage by hand may have broken it
+            content = (directory / "plugins.lock.json").read_bytes()
+            (kept / "plugins.lock.json").write_bytes(redaction.file("plugins.lock.json", content))
+            lock = json.loads(content)
         if made is not None:
             (kept / DIFF).write_bytes(revision.diff(directory, made).encode("utf-8", "surrogateescape"))
-        provenance.capture(directory, kept, json.loads(lock))
+        provenance.capture(directory, kept, lock)
         return {file.name: str(file) for file in sorted(kept.iterdir())}
 
     def _results(self) -> dict[str, str]:
