@@ -12,6 +12,7 @@ from typing import Any
 import plugin_project
 import pytest
 import workspace
+import yaml
 from workspace import PROJECT, Workspace
 
 from workbench.kinds.training import read_training_log
@@ -78,6 +79,26 @@ def test_without_its_plugins_it_says_which_to_install(recipe: Workspace) -> None
     done = recipe.workbench("check", PYTHONPATH="")
     assert done.code != 0
     assert "source 'mixture'" in done.text
+
+
+def test_the_project_does_not_see_stages_of_a_recipe_that_never_ran(tmp_path: Path) -> None:
+    made = Workspace(tmp_path / "root", workspace.variables(tmp_path / "root"))
+    for folder in (Path(".dvc"), TULU3):
+        shutil.copytree(PROJECT / folder, made.root / folder, ignore=shutil.ignore_patterns("cache", "tmp", "data", "dvc.lock"))
+    (made.root / "params.yaml").write_text("loss: 1")
+    stage = {"cmd": "cp params.yaml loss.yaml", "deps": ["params.yaml"], "metrics": [{"loss.yaml": {"cache": False}}]}
+    (made.root / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"train": stage}}))
+    made.git("init", "--quiet")
+    made.repro()
+    workspace.commit(made)
+    shown = made.dvc("metrics", "show")
+    assert "loss.yaml" in shown.out
+    assert "failed" not in shown.text, shown.text
+    made.edit("params.yaml", lambda content: content.update(loss=2))
+    made.repro()
+    saved = made.dvc("exp", "save", "--name", "better")
+    assert saved.code == 0, saved.text
+    assert "better" in made.dvc("exp", "show").out
 
 
 @pytest.mark.slow
