@@ -25,6 +25,18 @@ def test_folder_takes_the_place_of_a_folder(tmp_path: Path) -> None:
     assert (old / "sub" / "file").read_text() == "new"
 
 
+def test_all_of_a_folder_is_on_disk_before_it_takes_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    new, place = tmp_path / "scratch", tmp_path / "out"
+    (new / "sub").mkdir(parents=True)
+    for file in (new / "file", new / "sub" / "file"):
+        file.write_text("content")
+    synced: list[Path] = []
+    monkeypatch.setattr("os.fsync", lambda descriptor: synced.append(Path(f"/proc/self/fd/{descriptor}").readlink()))
+    commit.move_into_place(new, place)
+    assert set(synced[:-1]) == {new, new / "file", new / "sub", new / "sub" / "file"}
+    assert synced[-1] == tmp_path
+
+
 def test_a_failing_write_leaves_the_old_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "file"
     commit.write_text(file, "old")

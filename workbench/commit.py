@@ -29,11 +29,10 @@ def move_into_place(scratch: Path, path: Path) -> None:
     A kill leaves the old content, nothing, or the new: never a part, for which the old content is first renamed away, since
     a folder is not removed in one step.
     """
-    for file in sorted(scratch.rglob("*")) if scratch.is_dir() else [scratch]:
-        if file.is_file():
-            _sync(file)
-    for folder in sorted((p for p in scratch.rglob("*") if p.is_dir()), reverse=True) if scratch.is_dir() else []:
-        sync_folder(folder)
+    for inside in sorted(scratch.rglob("*"), reverse=True) if scratch.is_dir() else []:
+        if inside.is_file() or inside.is_dir():
+            _sync(inside)
+    _sync(scratch)
     path.parent.mkdir(parents=True, exist_ok=True)
     old = scratch.with_name(f"{scratch.name}.old")
     remove(old)

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench import model_types
 from workbench.errors import ArtifactError
+from workbench.pretrained import load_causal_model, load_tokenizer
 
 if TYPE_CHECKING:
     import torch
@@ -92,13 +92,9 @@ def load(directory: Path, device: str) -> CausalModel:
         PluginError: no installed distribution knows the model's type.
     """
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    model_types.register(directory)
-    tokenizer = AutoTokenizer.from_pretrained(str(directory), local_files_only=True, trust_remote_code=False)
-    model = AutoModelForCausalLM.from_pretrained(
-        str(directory), local_files_only=True, trust_remote_code=False, use_safetensors=True, dtype=torch.float32
-    )
+    tokenizer = load_tokenizer(directory)
+    model = load_causal_model(directory, dtype=torch.float32)
     start = tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
     if start is None:
         raise ArtifactError("the tokenizer has neither bos nor eos token", str(directory), "set `eos_token` before saving")

@@ -111,11 +111,6 @@ def read(directory: Path) -> Iterator[dict[str, Any]]:
     return table.read_rows(directory, prefix="test")
 
 
-def task_name(directory: Path) -> str:
-    """The name under which the harness knows the task."""
-    return str(description(directory)["task"])
-
-
 def description(directory: Path) -> dict[str, Any]:
     """The harness's task description, of plain values.
 

@@ -61,24 +61,18 @@ class Dpo(AlignStage[DpoConfig]):
 
     def align(self, model: Path, data: Path, out: Path, run: Run) -> None:
         """Load, draw pairs, train, save, show margins."""
-        from transformers import AutoModelForCausalLM, AutoTokenizer
-
-        from workbench import model_types
         from workbench import trainer as shared
+        from workbench.pretrained import load_causal_model, load_tokenizer
 
         shared.set_up_torch(run)
-        model_types.register(model)
-        tokenizer = AutoTokenizer.from_pretrained(model, local_files_only=True, trust_remote_code=False)
+        tokenizer = load_tokenizer(model)
         if self.config.order == "shuffled":
             rows = examples.sample(data, "train", self.config.total_examples, run.seed)
         else:
             rows = list(islice(examples.read(data, "train"), self.config.total_examples))
         run.metric("steps", self.config.steps)
         run.metric("pairs", len(rows))
-        attention = run.compute.attn_implementation
-        start = AutoModelForCausalLM.from_pretrained(
-            model, local_files_only=True, trust_remote_code=False, use_safetensors=True, attn_implementation=attention
-        )
+        start = load_causal_model(model, attention=run.compute.attn_implementation)
         trainer = self._trainer(start, tokenizer, shared.in_memory(rows, ["prompt", "chosen", "rejected"]), run)
         shared.train(trainer, run)
         shared.save(trainer, tokenizer, out)

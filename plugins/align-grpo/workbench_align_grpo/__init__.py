@@ -123,9 +123,8 @@ class Grpo(AlignStage[GrpoConfig]):
 
     def align(self, model: Path, data: Path, out: Path, run: Run) -> None:
         """Answer held-out problems, train, save, answer them again."""
-        from transformers import AutoModelForCausalLM, AutoTokenizer
-
         from workbench import trainer as shared
+        from workbench.pretrained import load_causal_model, load_tokenizer
         from workbench.rollouts import draw
 
         shared.set_up_torch(run)
@@ -134,13 +133,10 @@ class Grpo(AlignStage[GrpoConfig]):
         heldout = self._heldout(data)
         self._require_room(model, problems, run)
         before = self._answer(model, heldout, run)
-        tokenizer = AutoTokenizer.from_pretrained(model, local_files_only=True, trust_remote_code=False)
+        tokenizer = load_tokenizer(model)
         number = self.config.rounds * self.config.problems_per_step
         rows = shared.in_memory(draw(problems, number, run.seed), ["prompt", "answer", "verifier"])
-        attention = run.compute.attn_implementation
-        start = AutoModelForCausalLM.from_pretrained(
-            model, local_files_only=True, trust_remote_code=False, use_safetensors=True, attn_implementation=attention
-        )
+        start = load_causal_model(model, attention=run.compute.attn_implementation)
         trainer = self._trainer(start, tokenizer, rows, scorers, run)
         shared.train(trainer, run)
         shared.save(trainer, tokenizer, out)

@@ -64,21 +64,15 @@ class Kto(AlignStage[KtoConfig]):
 
     def align(self, model: Path, data: Path, out: Path, run: Run) -> None:
         """Load, draw pairs, part them, train, save."""
-        from transformers import AutoModelForCausalLM, AutoTokenizer
-
-        from workbench import model_types
         from workbench import trainer as shared
+        from workbench.pretrained import load_causal_model, load_tokenizer
 
         shared.set_up_torch(run)
-        model_types.register(model)
-        tokenizer = AutoTokenizer.from_pretrained(model, local_files_only=True, trust_remote_code=False)
+        tokenizer = load_tokenizer(model)
         pairs = self._pairs(data, tokenizer, run)
         run.metric("steps", self.config.steps)
         run.metric("pairs", len(pairs))
-        attention = run.compute.attn_implementation
-        start = AutoModelForCausalLM.from_pretrained(
-            model, local_files_only=True, trust_remote_code=False, use_safetensors=True, attn_implementation=attention
-        )
+        start = load_causal_model(model, attention=run.compute.attn_implementation)
         judged = shared.in_memory(_parted(pairs, self.config.batch_size), ["prompt", "completion", "label"])
         trainer = self._trainer(start, tokenizer, judged, run)
         shared.train(trainer, run)

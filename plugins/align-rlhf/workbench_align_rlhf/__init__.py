@@ -122,15 +122,13 @@ class Rlhf(AlignStage[RlhfConfig]):
 
     def align(self, model: Path, data: Path, out: Path, run: Run) -> None:
         """Train the reward model, answer held-out prompts, train the policy, save it, answer again, compare."""
-        from transformers import AutoTokenizer
-
-        from workbench import model_types, scoring
+        from workbench import scoring
         from workbench import trainer as shared
+        from workbench.pretrained import load_tokenizer
         from workbench_align_rlhf import reward_model as rewards
 
         shared.set_up_torch(run)
-        model_types.register(model)
-        tokenizer = AutoTokenizer.from_pretrained(model, local_files_only=True, trust_remote_code=False)
+        tokenizer = load_tokenizer(model)
         reward_model = rewards.obtain(model, tokenizer, list(examples.read(data, "train")), self.config, run)
         heldout = self._heldout(data)
         self._rank(reward_model, tokenizer, heldout, run)
@@ -166,10 +164,10 @@ class Rlhf(AlignStage[RlhfConfig]):
     def _trainer(
         self, model: Path, tokenizer: PreTrainedTokenizerBase, prompts: Dataset, reward_model: PreTrainedModel, run: Run
     ) -> Any:
-        from transformers import AutoModelForCausalLM
         from trl import RLOOConfig, RLOOTrainer
 
         from workbench.optimizers import build
+        from workbench.pretrained import load_causal_model
         from workbench.trainer import Reporter, common_arguments
         from workbench_align_rlhf.trainer import KlBound, LabelledRLOOTrainer
 
@@ -186,10 +184,7 @@ class Rlhf(AlignStage[RlhfConfig]):
             beta=config.beta,
             shuffle_dataset=False,  # the prompts are drawn in their order
         )
-        attention = run.compute.attn_implementation
-        policy = AutoModelForCausalLM.from_pretrained(
-            model, local_files_only=True, trust_remote_code=False, use_safetensors=True, attn_implementation=attention
-        )
+        policy = load_causal_model(model, attention=run.compute.attn_implementation)
         trainer_class = LabelledRLOOTrainer if run.compute.device == "cpu" else RLOOTrainer
         return trainer_class(
             model=policy,

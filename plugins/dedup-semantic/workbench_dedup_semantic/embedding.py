@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from workbench import model_types
 from workbench.errors import ArtifactError, ParamsError
+from workbench.pretrained import load_tokenizer
 
 Vectors = npt.NDArray[np.float32]
 WORD = r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]|[^\W\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]+"
@@ -70,13 +70,12 @@ class Encoder:
 
     def __init__(self, directory: Path, layer: int, window: int, device: str) -> None:
         import torch
-        from transformers import AutoModel, AutoTokenizer
+        from transformers import AutoModel
         from transformers.utils.logging import disable_progress_bar
 
         disable_progress_bar()  # the stage shows its own
         try:
-            model_types.register(directory)
-            self._tokenizer = AutoTokenizer.from_pretrained(str(directory), local_files_only=True, trust_remote_code=False)
+            self._tokenizer = load_tokenizer(directory)
             model = AutoModel.from_pretrained(
                 str(directory), local_files_only=True, trust_remote_code=False, use_safetensors=True, dtype=torch.float32
             )

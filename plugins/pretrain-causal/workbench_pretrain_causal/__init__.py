@@ -102,13 +102,12 @@ class Causal(PretrainStage[CausalConfig]):
 
     def pretrain(self, corpus: Corpus, tokenizer: Path, out: Path, run: Run) -> None:
         """Pack, build, train, save."""
-        from transformers import AutoTokenizer
-
         from workbench import trainer as shared
+        from workbench.pretrained import load_tokenizer
         from workbench_pretrain_causal.packing import pack
 
         shared.set_up_torch(run)
-        loaded = AutoTokenizer.from_pretrained(tokenizer, local_files_only=True, trust_remote_code=False)
+        loaded = load_tokenizer(tokenizer)
         sequences = pack(corpus, tokenizer, loaded.eos_token_id, self.config.context_length)
         run.metric("steps", self.config.steps)
         run.metric("sequences", len(sequences))

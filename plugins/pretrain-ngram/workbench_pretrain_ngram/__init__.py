@@ -51,14 +51,14 @@ class Ngram(PretrainStage[NgramStageConfig]):
         Raises:
             ArtifactError: there is nothing to count.
         """
-        from transformers import AutoTokenizer
         from transformers.utils.logging import disable_progress_bar
 
+        from workbench.pretrained import load_tokenizer
         from workbench_pretrain_ngram import modeling, smoothing
         from workbench_pretrain_ngram.counting import count
 
         disable_progress_bar()
-        loaded = AutoTokenizer.from_pretrained(tokenizer, local_files_only=True, trust_remote_code=False)
+        loaded = load_tokenizer(tokenizer)
         boundary = loaded.bos_token_id if loaded.bos_token_id is not None else loaded.eos_token_id
         trie = count(_encoded(corpus, tokenizer, run), self.config.order, len(loaded), boundary)
         if not len(corpus):

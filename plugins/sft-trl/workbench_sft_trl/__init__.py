@@ -82,21 +82,15 @@ class Trl(SftStage[TrlConfig]):
 
     def finetune(self, model: Path, conversations: Path, out: Path, run: Run) -> None:
         """Load, draw conversations, train, save."""
-        from transformers import AutoModelForCausalLM, AutoTokenizer
-
-        from workbench import model_types
         from workbench import trainer as shared
+        from workbench.pretrained import load_causal_model, load_tokenizer
 
         shared.set_up_torch(run)
-        model_types.register(model)
-        tokenizer = AutoTokenizer.from_pretrained(model, local_files_only=True, trust_remote_code=False)
+        tokenizer = load_tokenizer(model)
         rows = examples.sample(conversations, "train", self.config.total_examples, run.seed)
         run.metric("steps", self.config.steps)
         run.metric("conversations", len(rows))
-        attention = run.compute.attn_implementation
-        start = AutoModelForCausalLM.from_pretrained(
-            model, local_files_only=True, trust_remote_code=False, use_safetensors=True, attn_implementation=attention
-        )
+        start = load_causal_model(model, attention=run.compute.attn_implementation)
         if self.config.peft:
             from workbench_sft_trl import adapters
 
