@@ -8,6 +8,8 @@ metrics into one SQLite store, whose points are counted afterwards.
 from __future__ import annotations
 
 import argparse
+import functools
+import json
 import multiprocessing
 import statistics
 import subprocess
@@ -22,6 +24,7 @@ import browser
 from workbench_tracker_mlflow.tracker import MlflowConfig, MlflowTracker
 
 from workbench import events
+from workbench.records.record import RESULTS_LOCK
 
 STAGES = {
     "curate@corpus": "source",
@@ -44,20 +47,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--runs", type=int, default=RUNS)
     options = parser.parse_args()
+    say = functools.partial(print, flush=True)
     with tempfile.TemporaryDirectory(prefix="workbench-store-") as folder:
         large, busy = Path(folder, "large"), Path(folder, "busy")
         seconds, sessions = _fill(large, options.runs)
-        print(f"{options.runs:,} stage runs written in {seconds:.0f} s, {seconds / options.runs * 1000:.0f} ms a stage run")
+        say(f"{options.runs:,} stage runs written in {seconds:.0f} s, {seconds / options.runs * 1000:.0f} ms a stage run")
         opened, compared = _open_page(large), _compare(large, sessions)
-        print(f"the table of runs opens in {_spread(opened)}; at most 3 s")
-        print(f"`workbench compare` of two sessions answers in {_spread(compared)}; at most 5 s")
+        say(f"the table of runs opens in {_spread(opened)}; at most 3 s")
+        say(f"`workbench compare` of two sessions answers in {_spread(compared)}; at most 5 s")
         for writers in (1, WRITERS):
             points, seconds = _write(busy / str(writers), writers)
             expected = writers * POINTS
             lost = "none lost" if points == expected else f"{expected - points:,} LOST"
-            print(
-                f"{writers} stage{'s' * (writers > 1)}: {points:,} points in {seconds:.1f} s, {points / seconds:,.0f}/s; {lost}"
-            )
+            say(f"{writers} stage{'s' * (writers > 1)}: {points:,} points in {seconds:.1f} s, {points / seconds:,.0f}/s; {lost}")
 
 
 def _fill(root: Path, runs: int) -> tuple[float, list[str]]:
@@ -86,17 +88,25 @@ def _session(tracker: MlflowTracker, root: Path, session: str, number: int) -> N
         events.SessionStarted(session, now, str(root), "c0ffee" * 6, dirty=False, command="dvc repro", stages=list(STAGES))
     )
     path, digest = "raw", "0" * 32
+    results: dict[str, Any] = {}
     for index, (stage, kind) in enumerate(STAGES.items()):
         inputs = [events.Artifact("data", path, "corpus", digest, 1_000, 10**6)]
+        deps = [{"path": path, "hash": "md5", "md5": digest}]
         path, digest = f"data/{stage}", f"{number:016x}{index:016x}"
-        tracker.stage_started(_started(session, stage, kind, inputs, root, number))
+        begun = _started(session, stage, kind, inputs, root, number)
+        outs = [{"path": path, "hash": "md5", "md5": digest}]
+        entries = {"plugins.lock.json": {f"stages.{begun.entry}": begun.lock}}
+        results[stage] = {"cmd": begun.command, "deps": deps, "params": entries, "outs": outs}
+        tracker.stage_started(begun)
         run = f"{session}-{stage}"
         steps = [events.MetricsLogged(run, now, {"loss": 1 / (step + 1), "tokens": float(step)}, step) for step in range(20)]
         tracker.metrics_logged(steps)
         tracker.artifact_committed(events.ArtifactCommitted(run, now, events.Artifact("out", path, "corpus", "", 1_000, 10**6)))
         tracker.stage_finished(events.StageFinished(run, now, {"loss": 1.0 / (number + 1), "rows": 1_000.0}, 1.5, 10**9))
         tracker.outputs_hashed(events.OutputsHashed(run, now, {path: digest}))
-    tracker.session_finished(events.SessionFinished(session, time.time(), "FINISHED"))
+    lock = root / RESULTS_LOCK
+    lock.write_text(json.dumps({"schema": "2.0", "stages": results}), encoding="utf-8")
+    tracker.session_finished(events.SessionFinished(session, time.time(), "FINISHED", {RESULTS_LOCK: str(lock)}))
 
 
 def _started(session: str, stage: str, kind: str, inputs: list[events.Artifact], root: Path, number: int) -> events.StageStarted:

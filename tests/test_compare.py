@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import light_pipeline
 import plugin_project
 import pytest
 import workspace
+import yaml
 from test_reproduce import Store, in_git
 from workspace import Workspace
 
@@ -82,6 +84,19 @@ def test_a_session_and_the_same_again(made: Workspace) -> None:
     done = made.workbench("compare", session, "HEAD")
     assert done.code == 0, done.text
     assert "nothing differs" in done.out
+
+
+def test_a_session_without_results_is_not_the_same_as_another(made: Workspace) -> None:
+    """One whose stage was started by hand: it leaves no dvc.lock."""
+    command = yaml.safe_load((made.root / "dvc.yaml").read_text(encoding="utf-8"))["stages"]["dedup"]["cmd"]
+    assert made.call(*shlex.split(command)).code == 0
+    made.wait()
+    session = next(run for run in Store(made).runs() if run.data.tags["workbench.role"] == "session").info.run_id
+    for command in ("compare", "reproduce"):
+        done = made.workbench(command, session)
+        assert done.code != 0, done.text
+        assert f"the session {session[:8]} recorded no result" in done.text
+        assert "give the run of one of its stages" in done.text
 
 
 def test_examples_that_are_gone_are_named(made: Workspace, tmp_path: Path) -> None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from workbench import digests
 from workbench.planning.replay import open_repo
@@ -29,7 +28,8 @@ def fetch(main: Path, wanted: Mapping[str, str], folder: Path) -> dict[str, Path
         _create(folder, source.config, main)
     places = {name: folder / str(number) for number, name in enumerate(wanted)}
     outs = [{"md5": digest, "hash": "md5", "path": places[name].name} for name, digest in wanted.items()]
-    (folder / "wanted.dvc").write_text(yaml.safe_dump({"outs": outs}), encoding="utf-8")
+    # JSON is YAML with quotes: PyYAML leaves them out where DVC, whose YAML is 1.2, reads some hashes as numbers.
+    (folder / "wanted.dvc").write_text(json.dumps({"outs": outs}), encoding="utf-8")
     repo = Repo(str(folder))
     repo.checkout(allow_missing=True)
     if repo.config["core"].get("remote") and any(not place.exists() for place in places.values()):

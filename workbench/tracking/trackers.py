@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pluggy
 
 from workbench import compute
+from workbench.errors import WorkbenchError
 from workbench.hookspecs import TrackerHooks
 from workbench.hosting.host import registry
 
@@ -47,7 +48,12 @@ def recorded(root: Path, run: str, into: Path) -> Record | None:
 
     Raises:
         ConnectionError: a tracker's store cannot be reached.
+        WorkbenchError: it is a session that recorded no result: it is still at work, or no `dvc repro`.
     """
     into.mkdir(parents=True)
     answers = (hooks_of(tracker).recorded(workspace=root, run=run, into=into) for tracker in configured(root))
-    return next((found for found in answers if found is not None), None)
+    found = next((found for found in answers if found is not None), None)
+    if found is not None and not found.stages:
+        what = f"the session {run[:8]} recorded no result: it is at work, or no dvc.lock was written in it"
+        raise WorkbenchError(what, found.name, "give the run of one of its stages")
+    return found
