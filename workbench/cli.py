@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
 from pathlib import Path
@@ -228,6 +229,7 @@ def compare(
     from workbench.comparison import page as pages
     from workbench.tracking.session import main_root
 
+    gc.disable()  # importing MLflow makes millions of objects and no garbage: searching them is a fifth of the whole
     found = comparisons.compare(main_root(Path.cwd()), before, after)
     typer.echo(json.dumps(pages.record(found), indent=1) if as_json else "\n".join(pages.lines(found)))
     if page:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from workbench.planning.calibration import PastRun
     from workbench.plugin import Plugin
     from workbench.promotion import Version
-    from workbench.records.record import Record
+    from workbench.records.record import Circumstances, Record
 
 hookspec = pluggy.HookspecMarker("workbench")
 
@@ -118,6 +118,17 @@ class TrackerHooks:
             workspace: the main workspace.
             run: the store's own name of a stage's run or of a session's.
             into: an empty folder for the session's files.
+        """
+
+    @hookspec(firstresult=True)
+    def circumstances(self, workspace: Path, run: str) -> Circumstances | None:
+        """Return on which machine a stage ran and how far chance moves its results, where a repetition made other bytes.
+
+        Called outside the watcher, on a tracker that was not opened.
+
+        Args:
+            workspace: the main workspace.
+            run: the store's own name of the stage's run, as :meth:`recorded` told it.
         """
 
     @hookspec(firstresult=True)

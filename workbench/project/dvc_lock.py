@@ -38,6 +38,12 @@ def hashes(stage: Mapping[str, Any], key: Literal["deps", "outs"]) -> dict[str, 
     return {item["path"]: item["md5"] for item in stage.get(key, ()) if "md5" in item}
 
 
+def entry(stage: Mapping[str, Any]) -> dict[str, Any]:
+    """What plugins.lock.json said of a stage when it ran."""
+    (found,) = stage["params"]["plugins.lock.json"].values()
+    return dict(found)
+
+
 def outputs(root: Path) -> dict[str, str]:
     """Path → DVC hash of every output in a folder's dvc.lock."""
     return {path: digest for stage in stages(root).values() for path, digest in hashes(stage, "outs").items()}

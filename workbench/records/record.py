@@ -34,10 +34,6 @@ class RecordedStage:
     """The store's name of its run; empty where only the session's dvc.lock tells of it."""
     kind: str = ""
     metrics: Mapping[str, float] = field(default_factory=dict)
-    machine: Mapping[str, Any] = field(default_factory=dict)
-    """Fingerprint of the machine; empty where no run tells."""
-    noise: Mapping[str, float] = field(default_factory=dict)
-    """Metric → standard deviation over runs that differ in nothing but the seed; only where there are at least three."""
 
     @property
     def entry(self) -> str:
@@ -55,6 +51,16 @@ class RecordedStage:
     def metrics_file(self) -> str:
         """Path of its metrics; empty where it writes none."""
         return next((path for flag, path in zip(self.words[::2], self.words[1::2], strict=True) if flag == "--metrics"), "")
+
+
+@dataclass(frozen=True)
+class Circumstances:
+    """What judging another result of a stage takes."""
+
+    machine: Mapping[str, Any] = field(default_factory=dict)
+    """Fingerprint of the machine that it ran on; empty where no run tells."""
+    noise: Mapping[str, float] = field(default_factory=dict)
+    """Metric → standard deviation over runs that differ in nothing but the seed; only where there are at least three."""
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from workbench.processes import process_start
 from workbench.project import dvc_lock
 from workbench.project.params import SECTIONS
 from workbench.records import stored
-from workbench.records.record import RESULTS_LOCK, RESULTS_TEXTS, Record, RecordedStage
+from workbench.records.record import RESULTS_LOCK, RESULTS_TEXTS, Circumstances, Record, RecordedStage
 from workbench.reproduction import verdict
 from workbench.reproduction.rebuilt import Rebuilt, rebuilt
 from workbench.reproduction.verdict import CannotRun, InputsChanged, MetricPair, Outcome
@@ -168,8 +168,9 @@ class _Reproduction:
             return Outcome(stage.stage, "BIT-EXACT", f"{len(stage.outputs)} {words}", outputs=same)
         originals = self._fetch(changed)
         outputs = {path: _compared(workspace.root / path, originals.get(path), changed.get(path)) for path in stage.outputs}
-        metrics = list(self._metrics(workspace, stage))
-        machine = _unlike(stage.machine, started.machine)
+        then = trackers.circumstances(self._main, stage.run) if stage.run else Circumstances()
+        metrics = list(self._metrics(workspace, stage, then.noise))
+        machine = _unlike(then.machine, started.machine)
         noisy = bool(machine) and bool(metrics) and all(pair.within for pair in metrics) and _may_vary(self._main, stage)
         path, gap = next((path, gaps[0]) for path, gaps in outputs.items() if gaps)
         first = f"{path}{'/' if gap.file else ''}{gap.file}: {gap.words}"
@@ -183,12 +184,12 @@ class _Reproduction:
             machine=machine,
         )
 
-    def _metrics(self, workspace: Rebuilt, stage: RecordedStage) -> Iterator[MetricPair]:
+    def _metrics(self, workspace: Rebuilt, stage: RecordedStage, noise: Mapping[str, float]) -> Iterator[MetricPair]:
         file = workspace.root / stage.metrics_file
         repeated = json.loads(file.read_text(encoding="utf-8")) if stage.metrics_file and file.is_file() else {}
         for name, original in stage.metrics.items():
             if name in repeated:
-                allowed = 2 * stage.noise[name] if name in stage.noise else self._options.tolerance * abs(original)
+                allowed = 2 * noise[name] if name in noise else self._options.tolerance * abs(original)
                 yield MetricPair(name, original, float(repeated[name]), allowed)
 
     def _started(self, stage: RecordedStage) -> events.StageStarted | None:

@@ -11,6 +11,7 @@ from workbench import compute
 from workbench.errors import WorkbenchError
 from workbench.hookspecs import TrackerHooks
 from workbench.hosting.host import registry
+from workbench.records.record import Circumstances
 
 if TYPE_CHECKING:
     from workbench.kinds.tracker import Tracker
@@ -36,6 +37,12 @@ def hooks_of(tracker: Tracker[Any]) -> Any:
     manager.register(tracker)
     manager.check_pending()
     return manager.hook
+
+
+def circumstances(root: Path, run: str) -> Circumstances:
+    """On which machine a stage's run took place, and what chance does to it, by the first tracker that knows the run."""
+    answers = (hooks_of(tracker).circumstances(workspace=root, run=run) for tracker in configured(root))
+    return next((found for found in answers if found is not None), Circumstances())
 
 
 def recorded(root: Path, run: str, into: Path) -> Record | None:

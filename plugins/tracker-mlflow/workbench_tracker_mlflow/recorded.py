@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.project import dvc_lock
-from workbench.records.record import RESULTS_LOCK, Record, RecordedStage
+from workbench.records.record import RESULTS_LOCK, Circumstances, Record, RecordedStage
 from workbench_tracker_mlflow import description, tags
 from workbench_tracker_mlflow.store import Store
 
@@ -68,14 +68,12 @@ def _of_run(store: Store, run: Run, locked: Mapping[str, Any] | None = None) -> 
     return RecordedStage(
         stage=known[tags.STAGE],
         command=known[tags.COMMAND],
-        lock=_json(store, run, "lock_entry.json"),
+        lock=dvc_lock.entry(locked) if locked else _json(store, run, "lock_entry.json"),
         inputs=dvc_lock.hashes(locked, "deps") if locked else inputs,
         outputs=dvc_lock.hashes(locked, "outs") if locked else outputs,
         run=run.info.run_id,
         kind=known[tags.KIND],
         metrics=description.results_of(run),
-        machine=_json(store, run, "machine.json"),
-        noise=_noise(store, run),
     )
 
 
@@ -93,8 +91,9 @@ def _pipeline(store: Store, session: Run, files: Path) -> Iterator[RecordedStage
         if makers:
             yield _of_run(store, makers[0], stage)
         else:
-            (entry,) = stage["params"]["plugins.lock.json"].values()
-            yield RecordedStage(name, stage["cmd"], entry, dvc_lock.hashes(stage, "deps"), dvc_lock.hashes(stage, "outs"))
+            yield RecordedStage(
+                name, stage["cmd"], dvc_lock.entry(stage), dvc_lock.hashes(stage, "deps"), dvc_lock.hashes(stage, "outs")
+            )
 
 
 def _json(store: Store, run: Run, name: str) -> dict[str, Any]:
@@ -104,6 +103,12 @@ def _json(store: Store, run: Run, name: str) -> dict[str, Any]:
         file = Path(store.client.download_artifacts(run.info.run_id, name, folder))
         content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     return content
+
+
+def circumstances(store: Store, run_id: str) -> Circumstances:
+    """The machine and the noise of a stage's run."""
+    run = store.client.get_run(run_id)
+    return Circumstances(_json(store, run, "machine.json"), _noise(store, run))
 
 
 def _noise(store: Store, run: Run) -> dict[str, float]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from workbench.planning.calibration import PastRun
     from workbench.promotion import Version
-    from workbench.records.record import Record
+    from workbench.records.record import Circumstances, Record
     from workbench_tracker_mlflow.models import Model
     from workbench_tracker_mlflow.store import Store
 
@@ -298,6 +298,17 @@ class MlflowTracker(Tracker[MlflowConfig]):
         self.open(workspace)
         with self.store.guarded():
             return recorded.read(self.store, run, into)
+
+    @hookimpl
+    def circumstances(self, workspace: Path, run: str) -> Circumstances | None:
+        """Read the machine, and compare the run with those that differ from it in the seed alone."""
+        from workbench_tracker_mlflow import recorded, store
+
+        if not store.exists(workspace):
+            return None
+        self.open(workspace)
+        with self.store.guarded():
+            return recorded.circumstances(self.store, run)
 
     @hookimpl
     def model_versions(self, workspace: Path) -> list[Version] | None:
