@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import browser
 import pytest
+import yaml
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 from workspace import PROJECT
@@ -92,9 +94,12 @@ def test_datasets_and_models_are_there(seen: Seen) -> None:
     run = seen.client.get_run(seen.stages["align"].info.run_id)
     assert {item.dataset.name for item in run.inputs.dataset_inputs}
     page = seen.open(run)
-    page.get_by_text("Datasets used").first.wait_for()
-    for item in run.inputs.dataset_inputs:
-        page.get_by_text(item.dataset.name).first.wait_for()
+    page.get_by_text("Datasets", exact=True).first.wait_for()
+    first, *others = [f"{item.dataset.name} ({item.dataset.digest})" for item in run.inputs.dataset_inputs]
+    page.get_by_text(first).first.wait_for()
+    page.get_by_text(f"+{len(others)}", exact=True).last.click()
+    for name in others:
+        page.get_by_text(name).first.wait_for()
     page.get_by_text("aligned").first.wait_for()
     page.goto("about:blank")
     page.goto(f"{seen.address.split('/#/')[0]}/#/experiments/{run.info.experiment_id}/models")
@@ -111,10 +116,12 @@ def test_curves_are_drawn(seen: Seen) -> None:
 
 
 def test_generations_are_traces(seen: Seen) -> None:
+    params = yaml.safe_load((PROJECT / "params.yaml").read_text(encoding="utf-8"))
+    prompts = "|".join(map(re.escape, params["report"]["with"]["prompts"]))
     page = seen.page
     page.goto("about:blank")
     page.goto(f"{seen.address.split('/#/')[0]}/#/experiments/{seen.session.info.experiment_id}/traces")
-    page.get_by_text("tr-").first.wait_for()
+    page.get_by_text(re.compile(prompts)).first.wait_for()
 
 
 def test_every_artifact_is_of_a_kind_that_is_previewed(seen: Seen) -> None:
