@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import browser
-from workbench_tracker_mlflow.tracker import MlflowConfig, MlflowTracker
+from workbench_tracker_mlflow.tracker import MlflowTracker
 
 from workbench import events
 from workbench.records.record import RESULTS_LOCK
@@ -77,7 +77,7 @@ def _fill(root: Path, runs: int) -> tuple[float, list[str]]:
 def _tracker(root: Path) -> MlflowTracker:
     root.mkdir(parents=True, exist_ok=True)
     (root / "compute.yaml").write_text("trackers: [mlflow]\n")
-    tracker = MlflowTracker(MlflowConfig())
+    tracker = MlflowTracker(MlflowTracker.Config())
     tracker.open(root)
     return tracker
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import wraps
@@ -13,34 +11,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 from workbench import events, hookimpl, redaction
-from workbench.kinds.tracker import Tracker
-from workbench.plugin import Config
 from workbench_tracker_mlflow import tags
+from workbench_tracker_mlflow.answers import MlflowAnswers
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
-    from workbench.planning.calibration import PastRun
-    from workbench.promotion import Version
-    from workbench.records.record import Circumstances, Record
     from workbench_tracker_mlflow.models import Model
-    from workbench_tracker_mlflow.store import Store
 
 P = ParamSpec("P")
 T = TypeVar("T")
-DEFAULT_NAME = "workbench-default"
 FINAL_KIND = "align"
 """The kind whose model is the pipeline's final one; in a pipeline without it, the last model is."""
 _log = logging.getLogger(__name__)
-
-
-class MlflowConfig(Config):
-    """Where the tracker writes; both can be left to the environment."""
-
-    experiment: str = ""
-    """Name of the experiment; empty takes ``MLFLOW_EXPERIMENT_NAME``, or ``workbench-default``."""
-    registered_model: str = ""
-    """Name in the registry of the pipeline's final model; empty takes the experiment's name."""
 
 
 def _guarded(hook: Callable[Concatenate[MlflowTracker, P], T]) -> Callable[Concatenate[MlflowTracker, P], T]:
@@ -54,46 +37,10 @@ def _guarded(hook: Callable[Concatenate[MlflowTracker, P], T]) -> Callable[Conca
     return guarded
 
 
-class MlflowTracker(Tracker[MlflowConfig]):
+class MlflowTracker(MlflowAnswers):
     """Runs, metrics, artifacts, datasets, models and traces in MLflow (https://mlflow.org/docs/latest/ml/tracking/)."""
 
     name = "mlflow"
-    Config = MlflowConfig
-
-    def open(self, workspace: Path) -> None:
-        """Connect to the store, and make it where there is none."""
-        from workbench_tracker_mlflow.store import Store
-
-        self.experiment = self.config.experiment or os.environ.get("MLFLOW_EXPERIMENT_NAME") or DEFAULT_NAME
-        self.store: Store = Store(workspace, self.experiment)
-        self._runs: dict[str, str] = {}
-
-    def check_store(self, workspace: Path) -> str:
-        """Read the file of SQLite, or ask the server; MLflow itself takes seconds to import."""
-        from workbench_tracker_mlflow import reach
-
-        return reach.check(workspace)
-
-    def ui_command(self, workspace: Path, port: int) -> list[str]:
-        """MLflow's own server on 127.0.0.1, whose middleware refuses foreign Host headers; none for a remote store."""
-        from workbench_tracker_mlflow.store import FOLDER, is_database
-
-        self.open(workspace)
-        if not is_database(self.store.uri):
-            return []
-        artifacts = (workspace / FOLDER / "artifacts").resolve().as_uri()
-        stores = ["--backend-store-uri", self.store.uri, "--default-artifact-root", artifacts]
-        network = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-        return [sys.executable, "-m", "mlflow", "server", *stores, *network]
-
-    def ui_address(self, workspace: Path, port: int) -> str:
-        """Where a browser finds the experiment's runs."""
-        from workbench_tracker_mlflow.store import is_database
-
-        self.open(workspace)
-        self.store.prepare_views()
-        server = f"http://127.0.0.1:{port}" if is_database(self.store.uri) else self.store.uri.rstrip("/")
-        return f"{server}/{self.store.page()}"
 
     @hookimpl
     @_guarded
@@ -276,62 +223,6 @@ class MlflowTracker(Tracker[MlflowConfig]):
         files.log_session_files(self.store, session.info.run_id, event.files)
         self.store.client.set_terminated(session.info.run_id, event.status, int(event.time * 1000))
         self._describe_session(session.info.run_id)
-
-    @hookimpl
-    def past_runs(self, workspace: Path, kind: str, plugin: str, machine: str) -> list[PastRun]:
-        """Read what runs of a plugin took; none where there is no store yet."""
-        from workbench_tracker_mlflow import history, store
-
-        if not store.exists(workspace):
-            return []
-        self.open(workspace)
-        with self.store.guarded():
-            return history.past_runs(self.store, kind, plugin, machine)
-
-    @hookimpl
-    def recorded(self, workspace: Path, run: str, into: Path) -> Record | None:
-        """Read what the store holds of a run, for repeating it."""
-        from workbench_tracker_mlflow import recorded, store
-
-        if not store.exists(workspace):
-            return None
-        self.open(workspace)
-        with self.store.guarded():
-            return recorded.read(self.store, run, into)
-
-    @hookimpl
-    def circumstances(self, workspace: Path, run: str) -> Circumstances | None:
-        """Read the machine, and compare the run with those that differ from it in the seed alone."""
-        from workbench_tracker_mlflow import recorded, store
-
-        if not store.exists(workspace):
-            return None
-        self.open(workspace)
-        with self.store.guarded():
-            return recorded.circumstances(self.store, run)
-
-    @hookimpl
-    def model_versions(self, workspace: Path) -> list[Version] | None:
-        """Read the registry, and which evaluations each version has."""
-        from workbench_tracker_mlflow import registry, store
-
-        if not store.exists(workspace):
-            return None
-        self.open(workspace)
-        with self.store.guarded():
-            return list(registry.versions(self.store, self._registered_name()))
-
-    @hookimpl
-    def move_champion(self, workspace: Path, to: Version, reason: str, rolled_back: Version | None) -> None:
-        """Move the alias, and note on the versions when and why."""
-        from workbench_tracker_mlflow import registry
-
-        self.open(workspace)
-        with self.store.guarded():
-            registry.move_champion(self.store, to, reason, rolled_back)
-
-    def _registered_name(self) -> str:
-        return self.config.registered_model or self.experiment
 
     def _run_of(self, run: str) -> str:
         """MLflow's id of a run.

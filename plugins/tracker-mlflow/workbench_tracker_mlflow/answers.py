@@ -1,0 +1,123 @@
+"""What the store answers outside the watcher: to `workbench plan`, `reproduce`, `compare`, `promote` and `ui`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from workbench import hookimpl
+from workbench.kinds.tracker import Tracker
+from workbench.plugin import Config
+
+if TYPE_CHECKING:
+    from workbench.planning.calibration import PastRun
+    from workbench.promotion import Version
+    from workbench.records.record import Circumstances, Record
+    from workbench_tracker_mlflow.store import Store
+
+T = TypeVar("T")
+DEFAULT_NAME = "workbench-default"
+
+
+class MlflowConfig(Config):
+    """Where the tracker writes; both can be left to the environment."""
+
+    experiment: str = ""
+    """Name of the experiment; empty takes ``MLFLOW_EXPERIMENT_NAME``, or ``workbench-default``."""
+    registered_model: str = ""
+    """Name in the registry of the pipeline's final model; empty takes the experiment's name."""
+
+
+class MlflowAnswers(Tracker[MlflowConfig]):
+    """Connection to the store, and the questions that commands ask it."""
+
+    Config = MlflowConfig
+
+    def open(self, workspace: Path) -> None:
+        """Connect to the store, and make it where there is none."""
+        from workbench_tracker_mlflow.store import Store
+
+        self.experiment = self.config.experiment or os.environ.get("MLFLOW_EXPERIMENT_NAME") or DEFAULT_NAME
+        self.store: Store = Store(workspace, self.experiment)
+        self._runs: dict[str, str] = {}
+        """Journal's name of a run → MLflow's, as far as they were looked up."""
+
+    def check_store(self, workspace: Path) -> str:
+        """Read the file of SQLite, or ask the server; MLflow itself takes seconds to import."""
+        from workbench_tracker_mlflow import reach
+
+        return reach.check(workspace)
+
+    def ui_command(self, workspace: Path, port: int) -> list[str]:
+        """MLflow's own server on 127.0.0.1, whose middleware refuses foreign Host headers; none for a remote store."""
+        from workbench_tracker_mlflow.store import FOLDER, is_database
+
+        self.open(workspace)
+        if not is_database(self.store.uri):
+            return []
+        artifacts = (workspace / FOLDER / "artifacts").resolve().as_uri()
+        stores = ["--backend-store-uri", self.store.uri, "--default-artifact-root", artifacts]
+        network = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+        return [sys.executable, "-m", "mlflow", "server", *stores, *network]
+
+    def ui_address(self, workspace: Path, port: int) -> str:
+        """Where a browser finds the experiment's runs."""
+        from workbench_tracker_mlflow.store import is_database
+
+        self.open(workspace)
+        self.store.prepare_views()
+        server = f"http://127.0.0.1:{port}" if is_database(self.store.uri) else self.store.uri.rstrip("/")
+        return f"{server}/{self.store.page()}"
+
+    @hookimpl
+    def past_runs(self, workspace: Path, kind: str, plugin: str, machine: str) -> list[PastRun]:
+        """Read what runs of a plugin took; none where there is no store yet."""
+        from workbench_tracker_mlflow import history
+
+        return self._ask(workspace, lambda store: history.past_runs(store, kind, plugin, machine)) or []
+
+    @hookimpl
+    def recorded(self, workspace: Path, run: str, into: Path) -> Record | None:
+        """Read what the store holds of a run, for repeating it."""
+        from workbench_tracker_mlflow import recorded
+
+        return self._ask(workspace, lambda store: recorded.read(store, run, into))
+
+    @hookimpl
+    def circumstances(self, workspace: Path, run: str) -> Circumstances | None:
+        """Read the machine, and compare the run with those that differ from it in the seed alone."""
+        from workbench_tracker_mlflow import recorded
+
+        return self._ask(workspace, lambda store: recorded.circumstances(store, run))
+
+    @hookimpl
+    def model_versions(self, workspace: Path) -> list[Version] | None:
+        """Read the registry, and which evaluations each version has."""
+        from workbench_tracker_mlflow import registry
+
+        return self._ask(workspace, lambda store: list(registry.versions(store, self._registered_name())))
+
+    @hookimpl
+    def move_champion(self, workspace: Path, to: Version, reason: str, rolled_back: Version | None) -> None:
+        """Move the alias, and note on the versions when and why."""
+        from workbench_tracker_mlflow import registry
+
+        self.open(workspace)
+        with self.store.guarded():
+            registry.move_champion(self.store, to, reason, rolled_back)
+
+    def _ask(self, workspace: Path, question: Callable[[Store], T]) -> T | None:
+        """None where there is no store yet, which asking does not make."""
+        from workbench_tracker_mlflow import store
+
+        if not store.exists(workspace):
+            return None
+        self.open(workspace)
+        with self.store.guarded():
+            return question(self.store)
+
+    def _registered_name(self) -> str:
+        return self.config.registered_model or self.experiment
