@@ -1,8 +1,9 @@
 """How the MLflow store behaves when it is large or busy: `make bench-store` prints what reading and writing take.
 
 A store of 2,000 stage runs is written by the tracker itself, in sessions of a whole pipeline. Then a real browser opens the table
-of runs, and `workbench compare` answers for two sessions. Then one stage, and six at once in processes of their own, write
-metrics into one SQLite store, whose points are counted afterwards.
+of runs, and `workbench compare` answers for two sessions; beside each stands what it takes on a store that holds nothing but two
+sessions. Then one stage, and six at once in processes of their own, write metrics into one SQLite store, whose points are counted
+afterwards.
 """
 
 from __future__ import annotations
@@ -49,12 +50,14 @@ def main() -> None:
     options = parser.parse_args()
     say = functools.partial(print, flush=True)
     with tempfile.TemporaryDirectory(prefix="workbench-store-") as folder:
-        large, busy = Path(folder, "large"), Path(folder, "busy")
+        large, small, busy = Path(folder, "large"), Path(folder, "small"), Path(folder, "busy")
         seconds, sessions = _fill(large, options.runs)
         say(f"{options.runs:,} stage runs written in {seconds:.0f} s, {seconds / options.runs * 1000:.0f} ms a stage run")
-        opened, compared = _open_page(large), _compare(large, sessions)
-        say(f"the table of runs opens in {_spread(opened)}; at most 3 s")
-        say(f"`workbench compare` of two sessions answers in {_spread(compared)}; at most 5 s")
+        _, few = _fill(small, 2 * len(STAGES))
+        say(f"the table of runs opens in {_spread(_open_page(large))}; at most 3 s")
+        say(f"  with {2 * len(STAGES)} stage runs: {_spread(_open_page(small))}")
+        say(f"`workbench compare` of two sessions answers in {_spread(_compare(large, sessions))}; at most 5 s")
+        say(f"  with {2 * len(STAGES)} stage runs: {_spread(_compare(small, few))}")
         for writers in (1, WRITERS):
             points, seconds = _write(busy / str(writers), writers)
             expected = writers * POINTS
