@@ -20,6 +20,7 @@ from workbench.tracking import session, watcher
 from workbench.tracking.journal import read_events
 
 TRACKER = '''
+import inspect
 import os
 from pathlib import Path
 from workbench import hookimpl
@@ -55,6 +56,9 @@ class Lines(Tracker):
         self.take("metrics_logged", len(events))
 
 
+QUIET = ("alert_raised", "artifact_logged")
+
+
 def hook(name):
     def method(self, event):
         return self.take(name, event)
@@ -62,9 +66,8 @@ def hook(name):
     return method
 
 
-OTHERS = ("metrics_logged", "alert_raised", "artifact_logged", "past_runs", "recorded", "model_versions", "move_champion")
-for name in vars(TrackerHooks):
-    if not name.startswith("_") and name not in OTHERS:
+for name, specification in vars(TrackerHooks).items():
+    if not name.startswith("_") and "event" in inspect.signature(specification).parameters and name not in QUIET:
         setattr(Lines, name, hookimpl(hook(name)))
 
 
