@@ -217,6 +217,47 @@ def test_duplicate_plugin_names_both_distributions_when_it_is_selected(made: Wor
     assert made.workbench("check", PYTHONPATH=str(tmp_path)).code == 0
 
 
+TRACKER = """
+from pathlib import Path
+from workbench import hookimpl
+from workbench.kinds.tracker import Tracker
+from workbench.plugin import Config
+
+Path("imported").touch()
+
+
+class Nothing(Tracker[Config]):
+    \"""Takes nothing.\"""
+
+    name = "{name}"
+    Config = Config
+
+
+@hookimpl
+def workbench_plugins():
+    return [Nothing]
+"""
+
+
+def test_two_distributions_that_offer_a_tracker_are_refused_whatever_they_are_called(made: Workspace, tmp_path: Path) -> None:
+    plugin_project.install(tmp_path, "other", TRACKER.format(name="mlflow"))
+    done = made.workbench("check", PYTHONPATH=str(tmp_path))
+    require_error(done, "two distributions offer the tracker 'mlflow'", "other 1.0", "pionero-workbench-tracker-mlflow")
+
+
+@pytest.mark.parametrize(("distribution", "others"), [("mine-tracker-nothing", False), ("nothing", True)])
+def test_to_find_a_tracker_that_has_its_distributions_name_no_other_plugin_is_loaded(
+    made: Workspace, tmp_path: Path, distribution: str, others: bool
+) -> None:
+    (made.root / "compute.yaml").write_text("trackers: [nothing]\n")
+    plugin_project.install(tmp_path, distribution, TRACKER.format(name="nothing").replace("imported", "tracker"))
+    plugin_project.install(tmp_path, "other", TRACKER.format(name="other"))
+    done = made.workbench("ui", PYTHONPATH=str(tmp_path))
+    require_error(done, "none of the trackers nothing has a user interface")
+    assert (made.root / "tracker").exists()
+    assert (made.root / "imported").exists() == others
+
+
 def test_plugin_that_is_broken_harms_only_who_selects_it(made: Workspace, tmp_path: Path) -> None:
     plugin_project.install(tmp_path, "filter-broken", "import nowhere_to_be_found")
     assert made.workbench("check", PYTHONPATH=str(tmp_path)).code == 0

@@ -73,9 +73,21 @@ def test_two_runs_of_the_store(made: Workspace) -> None:
     assert (stage["stage"], stage["verdict"], stage["config"]) == ("eval@first", "better", ["scale 1 → 3"])
     assert record["environments_known"]
     assert record["packages"] == []
-    back = json.loads(made.workbench("compare", new, old, "--json").out)["stages"][0]
+    back = json.loads(made.workbench("compare", new[:12], old[:12], "--json").out)["stages"][0]
     assert back["verdict"] == "worse"
     assert back["score"]["difference"]["estimate"] == -stage["score"]["difference"]["estimate"]
+
+
+def test_the_first_characters_of_more_than_one_run(made: Workspace) -> None:
+    store = Store(made)
+    experiment = store.runs()[0].info.experiment_id
+    ids = [store.client.create_run(experiment).info.run_id for _ in range(17)]  # of 17, two begin with the same digit
+    done = made.workbench("compare", next(name[0] for name in ids if sum(other[0] == name[0] for other in ids) > 1), "HEAD")
+    for name in ids:
+        store.client.delete_run(name)
+    assert done.code == 1
+    assert "error: more than one run begins with " in done.err
+    assert "give more characters of its id" in done.err
 
 
 @pytest.mark.slow

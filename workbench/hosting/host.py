@@ -63,7 +63,7 @@ class Broken:
     def offers(self, kind: str, name: str) -> bool:
         """Whether it is that plugin, as far as one can tell of what could not be loaded."""
         if not self.name:
-            return self.distribution.endswith(f"{kind}-{name}")
+            return canonical(self.distribution).endswith(f"{kind}-{canonical(name)}")
         return self.name == name and (self.kind == kind or self.kind not in contract.KINDS)
 
 
@@ -138,6 +138,12 @@ def registry(root: Path, distributions: frozenset[str] | None = None) -> Registr
             else:
                 installed.append(Installed(plugin, name, version, package, seconds))
     return Registry(tuple(installed), tuple(sorted(broken, key=lambda item: (item.distribution, item.name))), root)
+
+
+def named_after(kind: str, name: str) -> frozenset[str]:
+    """The distributions that are called after a plugin, as ``pionero-workbench-tracker-mlflow`` is."""
+    ending = f"{kind}-{canonical(name)}"
+    return frozenset(name for name in map(_canonical, _offering(None)) if name.endswith(ending))
 
 
 def _offering(wanted: frozenset[str] | None) -> list[metadata.Distribution]:

@@ -25,7 +25,7 @@ def check(root: Path) -> tuple[list[Resolved], list[StageCall]]:
     _require_readable_path(root)
     config = compute.load_config(root)
     compute.choose(config)
-    trackers.configured(root)
+    trackers.require_one_of_each(root)
     content = params.load(root)
     resolved = [plugin_lock.resolve_entry(entry, registry(root)) for entry in params.entries(content)]
     addresses = [item.entry.address for item in resolved]

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any, cast
 import pluggy
 
 from workbench import compute
-from workbench.errors import WorkbenchError
+from workbench.errors import PluginError, WorkbenchError
 from workbench.hookspecs import TrackerHooks
+from workbench.hosting import host
 from workbench.hosting.host import registry
 from workbench.records.record import Circumstances
 
 if TYPE_CHECKING:
+    from workbench.hosting.host import Registry
     from workbench.kinds.tracker import Tracker
     from workbench.records.record import Record
 
@@ -25,8 +27,25 @@ def configured(root: Path) -> list[Tracker[Any]]:
         PluginError: a tracker is not installed.
         ComputeError: compute.yaml cannot be read.
     """
+    try:  # loading every plugin to find one would cost each command and each watcher a third of a second
+        named = [host.named_after("tracker", name) for name in compute.load_config(root).trackers]
+        return _selected(root, registry(root, frozenset().union(*named)))
+    except PluginError:
+        return _selected(root, registry(root))  # another may have it, or the error names all there are
+
+
+def require_one_of_each(root: Path) -> None:
+    """Refuse a tracker that no distribution offers, or more than one, whatever they are called.
+
+    Raises:
+        PluginError: there is such a tracker in compute.yaml.
+    """
+    _selected(root, registry(root))
+
+
+def _selected(root: Path, known: Registry) -> list[Tracker[Any]]:
     names = compute.load_config(root).trackers
-    selected = [registry(root).select("tracker", name, "compute.yaml, key trackers").plugin for name in names]
+    selected = [known.select("tracker", name, "compute.yaml, key trackers").plugin for name in names]
     return [cast("Tracker[Any]", plugin(plugin.Config())) for plugin in selected]
 
 

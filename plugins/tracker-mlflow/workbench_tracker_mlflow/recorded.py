@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import statistics
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from workbench.errors import WorkbenchError
 from workbench.project import dvc_lock
 from workbench.records.record import RESULTS_LOCK, Circumstances, Record, RecordedStage
 from workbench_tracker_mlflow import description, tags
@@ -30,6 +32,9 @@ def read(store: Store, name: str, into: Path) -> Record | None:
         store: the store.
         name: MLflow's run id, or its first characters.
         into: folder for the session's files.
+
+    Raises:
+        WorkbenchError: more than one run begins so.
     """
     run = _find(store, name)
     if run is None or tags.ROLE not in run.data.tags:
@@ -55,8 +60,10 @@ def _find(store: Store, name: str) -> Run | None:
         except MlflowException:
             return None
         return found
-    matching = [run for run in store.find({}, limit=10_000) if run.info.run_id.startswith(name)]
-    return matching[0] if len(matching) == 1 else None
+    matching = store.starting_with(name) if re.fullmatch("[0-9a-f]+", name) else []
+    if len(matching) > 1:
+        raise WorkbenchError(f"more than one run begins with {name}", "the MLflow store", "give more characters of its id")
+    return matching[0] if matching else None
 
 
 def _of_run(store: Store, run: Run, locked: Mapping[str, Any] | None = None) -> RecordedStage:
@@ -81,19 +88,24 @@ def _pipeline(store: Store, session: Run, files: Path) -> Iterator[RecordedStage
     """Every stage of the session's dvc.lock, with the run that made its outputs where one is known."""
     lock = next((file for file in (files / RESULTS_LOCK, files / f"{RESULTS_LOCK}.txt") if file.is_file()), None)
     locked: dict[str, Any] = dvc_lock.parse(lock.read_text(encoding="utf-8")) if lock else {}
-    order = [name for name in tags.read_json(session.data.tags, tags.PIPELINE, []) if name in locked]
-    for name in order:
+    own = {run.data.tags[tags.STAGE]: run for run in _originals(store.children(session.info.run_id))}
+    for name in (name for name in tags.read_json(session.data.tags, tags.PIPELINE, []) if name in locked):
         stage = locked[name]
-        wanted = {tags.STAGE: name} | {
-            tags.output_digest(path): digest for path, digest in dvc_lock.hashes(stage, "outs").items()
-        }
-        makers = [run for run in store.find(wanted, limit=20) if tags.REPRODUCES not in run.data.tags]
-        if makers:
-            yield _of_run(store, makers[0], stage)
+        outputs = {tags.output_digest(path): digest for path, digest in dvc_lock.hashes(stage, "outs").items()}
+        maker = own.get(name)
+        if maker is None or not outputs.items() <= maker.data.tags.items():
+            maker = next(_originals(store.find({tags.STAGE: name} | outputs, limit=20)), None)
+        if maker is not None:
+            yield _of_run(store, maker, stage)
         else:
             yield RecordedStage(
                 name, stage["cmd"], dvc_lock.entry(stage), dvc_lock.hashes(stage, "deps"), dvc_lock.hashes(stage, "outs")
             )
+
+
+def _originals(runs: Iterable[Run]) -> Iterator[Run]:
+    """Those that repeat no other."""
+    return (run for run in runs if tags.REPRODUCES not in run.data.tags)
 
 
 def _json(store: Store, run: Run, name: str) -> dict[str, Any]:
@@ -116,8 +128,8 @@ def _noise(store: Store, run: Run) -> dict[str, float]:
     wanted = {tags.STAGE: run.data.tags[tags.STAGE], tags.PLUGIN: run.data.tags[tags.PLUGIN]}
     own = _without_seed(run)
     by_seed: dict[str, dict[str, float]] = {}
-    for other in store.find(wanted, limit=SIBLINGS):
-        if other.info.status == "FINISHED" and tags.REPRODUCES not in other.data.tags and _without_seed(other) == own:
+    for other in _originals(store.find(wanted, limit=SIBLINGS)):
+        if other.info.status == "FINISHED" and _without_seed(other) == own:
             by_seed.setdefault(other.data.params.get("seed", ""), description.results_of(other))
     if len(by_seed) < SEEDS_NEEDED:
         return {}

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 FOLDER = Path(".workbench")
 METRICS_PER_BATCH = 1_000
 PARAMS_PER_BATCH = 100
+STAGES_MOST = 1_000
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
 _SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -80,6 +81,14 @@ class Store:
         text = " and ".join(f"tags.`{name}` = '{_quoted(value)}'" for name, value in wanted.items())
         order = ["attributes.start_time DESC"]
         return list(self.client.search_runs([self.experiment], text, max_results=limit, order_by=order))
+
+    def children(self, session: str) -> list[Run]:
+        """The stages' runs in a session's, oldest first."""
+        return self.find({tags.PARENT: session}, limit=STAGES_MOST)[::-1]
+
+    def starting_with(self, name: str) -> list[Run]:
+        """Runs whose ids begin so, two at most."""
+        return list(self.client.search_runs([self.experiment], f"attributes.run_id LIKE '{_quoted(name)}%'", max_results=2))
 
     def one(self, wanted: Mapping[str, str]) -> Run | None:
         """The run that has these tags, where no two should; None where there is none.

@@ -216,7 +216,7 @@ class MlflowTracker(MlflowAnswers):
         session = self._session(event.session)
         if session is None:
             return
-        children = self._children(session.info.run_id)
+        children = self.store.children(session.info.run_id)
         self._log_evaluations(session, children, event.time)
         if event.status == "FINISHED":
             self._register_last(session, children)
@@ -239,9 +239,6 @@ class MlflowTracker(MlflowAnswers):
 
     def _session(self, session: str) -> Run | None:
         return self.store.one({tags.SESSION: session, tags.ROLE: "session"})
-
-    def _children(self, session_run: str) -> list[Run]:
-        return self.store.find({tags.PARENT: session_run}, limit=1000)[::-1]
 
     def _open_run(self, event: events.StageStarted, session: Run | None, before: Run | None) -> str:
         from workbench_tracker_mlflow import beginning
@@ -291,7 +288,7 @@ class MlflowTracker(MlflowAnswers):
     def _describe_session(self, run: str) -> None:
         from workbench_tracker_mlflow import description
 
-        text = description.of_session(self.store, self.store.client.get_run(run), self._children(run))
+        text = description.of_session(self.store, self.store.client.get_run(run), self.store.children(run))
         self.store.client.set_tag(run, tags.NOTE, text)
 
     def _describe_makers(self, inputs: Sequence[events.Artifact]) -> None:
