@@ -16,13 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from workbench import compute, digests, events, machine
+from workbench import compute, digests, events, machine, pandas_later
 from workbench.artifacts.formats import FORMATS, rows_and_columns
 from workbench.checkpoints import look
 from workbench.commit import move_into_place, remove
 from workbench.console import Console
 from workbench.errors import ArtifactError, PipelineError, PluginError
-from workbench.execution import failure, guard, intake, output_locks, pandas_later, strays, untouched
+from workbench.execution import failure, guard, intake, output_locks, strays, untouched
 from workbench.execution.pulse import Pulse
 from workbench.hosting import environment
 from workbench.hosting.host import Registry, registry

@@ -21,12 +21,12 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from workbench import compute
+from workbench import compute, pandas_later
 from workbench.artifacts.formats import FORMATS
 from workbench.checkpoints import MANIFEST
 from workbench.compute import Compute
 from workbench.errors import PluginError, WorkbenchError
-from workbench.execution import intake, pandas_later
+from workbench.execution import intake
 from workbench.kinds.stage import Stage
 from workbench.run import Cell, Chart, Generation, Run, Value
 from workbench.testing.delivery import deliver

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from workbench import pandas_later
 from workbench_tracker_mlflow import outage, tags
 
 if TYPE_CHECKING:
@@ -58,7 +59,8 @@ class Store:
             os.environ.setdefault(name, value)
         self.uri = tracking_uri(workspace)
         outage.require_listening(self.uri)
-        from mlflow.tracking import MlflowClient
+        with pandas_later.absent():  # for its data frames alone MLflow would take a fifth more to import; without them it works
+            from mlflow.tracking import MlflowClient
 
         logging.getLogger("alembic").setLevel(logging.WARNING)
         _make_default(self.uri)
