@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -57,6 +58,7 @@ def served(root: Path) -> Iterator[str]:
         address = server.stdout.readline().strip()
         if not address.startswith("http"):
             raise RuntimeError(f"{' '.join(command)} printed no address")
+        threading.Thread(target=server.stdout.read, daemon=True).start()  # a line for each request: a full pipe stops the server
         wait_for(f"http://127.0.0.1:{port}/health", server)
         yield address
     finally:

@@ -13,7 +13,6 @@ import pytest
 import yaml
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
-from playwright import sync_api as playwright
 from workspace import PROJECT
 
 pytestmark = pytest.mark.default_run
@@ -39,20 +38,6 @@ class Seen:
         self.page.goto("about:blank")
         self.page.goto(f"{self.address.split('/#/')[0]}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}{tab}")
         return self.page
-
-    def open_artifact(self, run: Run, path: str) -> Any:
-        """Open an artifact's page, if need be twice.
-
-        Once in some forty times MLflow's page (3.17.2) has got the list of artifacts and still goes on showing grey bars.
-        """
-        page = self.open(run, f"/artifacts/{path}")
-        name = page.get_by_text(Path(path).name).first
-        try:
-            name.wait_for(timeout=15_000)
-        except playwright.TimeoutError:
-            page.reload()
-            name.wait_for()
-        return page
 
     def files(self, run: Run, folder: str = "") -> Iterator[str]:
         """Paths of all artifacts of a run."""
@@ -157,7 +142,8 @@ def test_a_preview_is_shown_of_each_artifact_of_the_session_and_of_training(seen
     assert len(wanted) > len(known) > 3
     refused = []
     for run, path in wanted:
-        page = seen.open_artifact(run, path)
+        page = seen.open(run, f"/artifacts/{path}")
+        page.get_by_text(Path(path).name).first.wait_for()
         page.wait_for_timeout(1_000)
         if any(page.get_by_text(words).count() for words in REFUSALS):
             refused.append(path)
