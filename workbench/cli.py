@@ -229,7 +229,7 @@ def compare(
     from workbench.comparison import page as pages
     from workbench.tracking.session import main_root
 
-    gc.disable()  # importing MLflow makes millions of objects and no garbage: searching them is a fifth of the whole
+    gc.disable()  # it leaves little garbage, and ends soon
     found = comparisons.compare(main_root(Path.cwd()), before, after)
     typer.echo(json.dumps(pages.record(found), indent=1) if as_json else "\n".join(pages.lines(found)))
     if page:
@@ -287,8 +287,10 @@ def claim(write: Annotated[bool, typer.Option("--write", help="Record this machi
 
 def main() -> None:
     """Run the command line; errors that are the user's to mend are printed without a traceback."""
+    from workbench import garbage
     from workbench.errors import WorkbenchError
 
+    garbage.collect_all_less_often()
     try:
         app()
     except WorkbenchError as error:

@@ -21,7 +21,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from workbench import compute, pandas_later
+from workbench import compute, garbage, pandas_later
 from workbench.artifacts.formats import FORMATS
 from workbench.checkpoints import MANIFEST
 from workbench.compute import Compute
@@ -81,6 +81,7 @@ def main(file: Path) -> None:
     """Do what the task says; outcomes go to the report as they come."""
     task = Task.read(file)
     compute.prepare_process(HERE)
+    garbage.collect_all_less_often()  # as the command line does
     pandas_later.put_off()  # as the runner does
     tempfile.gettempdir()  # Python tries the folder out when it is first asked for, which is no doing of the plugin's
     watch = Watch(task.reads, task.writes, task.origins) if task.watched else None

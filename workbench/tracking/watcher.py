@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from workbench import redaction
+from workbench import garbage, redaction
 from workbench.processes import is_alive
 from workbench.tracking import session as sessions
 from workbench.tracking.session import JOURNAL_FOLDER, STATE_FILE, Session, folder_of
@@ -171,6 +171,7 @@ def main(arguments: Sequence[str]) -> None:
     sys.stdout = sys.stderr = _Hidden(sys.stderr)  # of all loggers, MLflow's too, and of a last traceback
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     os.nice(_NICE)
+    garbage.collect_all_less_often()
     root, session = arguments
     watch(Path(root), session)
 
