@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
+
+from ports import free_port
 
 Point = tuple[str, int, float]
 """Metric, step, value."""
@@ -27,7 +28,7 @@ class Server:
     """The app that ``mlflow server`` serves, in one process, with SQLite and artifacts below a folder."""
 
     folder: Path
-    port: int = field(default_factory=lambda: _free_port())
+    port: int = field(default_factory=lambda: free_port())
     log: Path | None = None
     """By default beside the folder."""
     process: subprocess.Popen[bytes] | None = None
@@ -94,12 +95,6 @@ class Server:
             "_MLFLOW_SERVER_ARTIFACT_DESTINATION": str(self.folder / "artifacts"),
             "_MLFLOW_SERVER_SERVE_ARTIFACTS": "true",
         }
-
-
-def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 @dataclass(frozen=True)

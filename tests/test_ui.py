@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,6 +18,7 @@ import browser
 import psutil
 import pytest
 from fake_dvc import Step, Workspace
+from ports import free_port
 
 pytest.importorskip("mlflow")
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install -e '.[test]'")
@@ -132,6 +136,26 @@ def test_it_answers_on_loopback_and_to_its_own_name_only(served: Served) -> None
     assert listening == {"127.0.0.1"}
     assert _status(served.port, f"127.0.0.1:{served.port}") == 200
     assert _status(served.port, "attacker.example") == 403
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("MLFLOW_SERVER_DISABLE_SECURITY_MIDDLEWARE", "true"),
+        ("MLFLOW_SERVER_ALLOWED_HOSTS", "*"),
+        ("MLFLOW_UVICORN_OPTS", "--host 0.0.0.0"),
+        ("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "true"),
+    ],
+)
+def test_an_environment_that_would_open_it_to_others_is_refused(project: Path, tmp_path: Path, name: str, value: str) -> None:
+    (tmp_path / "compute.yaml").write_text("trackers: [mlflow]\n")
+    words = [sys.executable, "-m", "workbench", "ui", "--port", str(free_port())]
+    environment = {**os.environ, "PYTHONPATH": str(project), name: value}
+    done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 1
+    assert f"error: {name} is set" in done.stderr
+    assert f"unset {name}" in done.stderr
+    assert "http" not in done.stdout
 
 
 def _status(port: int, host: str) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 from fake_dvc import Step, Workspace
 from mlflow_server import read
+from ports import free_port
 
 from workbench.tracking import watcher
 
@@ -35,9 +35,7 @@ def postgresql() -> Iterator[str]:
     if account:
         shutil.chown(folder, "postgres")
     control = [*account, str(PROGRAMS[-1] / "pg_ctl"), "-D", str(folder / "data"), "-w"]
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
+    port = free_port()
     options = f"-c listen_addresses=127.0.0.1 -c port={port} -c unix_socket_directories={folder}"
     try:
         subprocess.run([*control, "initdb", "-o", "-U tester -A trust -E UTF8"], cwd=folder, check=True, capture_output=True)

@@ -8,7 +8,6 @@ import math
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -25,6 +24,7 @@ import pytest
 import workspace
 import yaml
 from fake_dvc import Step
+from ports import free_port
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import metadata as hparams_metadata
 from tiny_model import texts
@@ -236,9 +236,7 @@ def test_what_a_crash_tore_is_written_again_and_nothing_else(tmp_path: Path) -> 
 
 
 def test_its_own_server_shows_the_runs(told: fake_dvc.Workspace) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     tracker = TensorboardTracker(TensorboardTracker.Config())
     address = tracker.ui_address(told.root, port)
     with subprocess.Popen(tracker.ui_command(told.root, port), stderr=subprocess.DEVNULL, start_new_session=True) as server:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -53,15 +52,11 @@ class MlflowAnswers(Tracker[MlflowConfig]):
 
     def ui_command(self, workspace: Path, port: int) -> list[str]:
         """MLflow's own server on 127.0.0.1, whose middleware refuses foreign Host headers; none for a remote store."""
-        from workbench_tracker_mlflow.store import FOLDER, is_database
+        from workbench_tracker_mlflow import server
+        from workbench_tracker_mlflow.store import is_database
 
         self.open(workspace)
-        if not is_database(self.store.uri):
-            return []
-        artifacts = (workspace / FOLDER / "artifacts").resolve().as_uri()
-        stores = ["--backend-store-uri", self.store.uri, "--default-artifact-root", artifacts]
-        network = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-        return [sys.executable, "-m", "mlflow", "server", *stores, *network]
+        return server.command(workspace, self.store.uri, port) if is_database(self.store.uri) else []
 
     def ui_address(self, workspace: Path, port: int) -> str:
         """Where a browser finds the experiment's runs."""
