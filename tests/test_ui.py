@@ -8,7 +8,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,8 +23,6 @@ pytest.importorskip("mlflow")
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install -e '.[test]'")
 
 BASE = Step("pretrain", "pretrain", "causal", outputs={"out": "data/models/base"}, metrics={"steps": 5.0, "loss": 0.2})
-PATIENCE = 30_000
-"""Milliseconds."""
 HOSTILE = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
 
 
@@ -45,19 +42,11 @@ class Served:
         return int(self.base.rsplit(":", 1)[1])
 
     def open(self, run: str, tab: str = "", shows: str = "h1, h2") -> None:
-        """Open a run's page; once more, as a person would, where MLflow's own page stays empty or half of it does.
-
-        ``shows`` selects what is on a whole page.
-        """
-        from playwright.sync_api import TimeoutError as Late
-
-        for _ in range(2):
-            self.page.goto("about:blank")  # a change of the fragment alone would keep the old page
-            self.page.goto(f"{self.base}/#/experiments/{self.experiment}/runs/{self.runs[run]}{tab}")
-            with suppress(Late):
-                self.page.get_by_role("heading", name=run).wait_for(timeout=PATIENCE)
-                self.page.locator(shows).first.wait_for(timeout=PATIENCE)
-                return
+        """Open a run's page, and wait until it shows what ``shows`` selects."""
+        self.page.goto("about:blank")  # a change of the fragment alone would keep the old page
+        self.page.goto(f"{self.base}/#/experiments/{self.experiment}/runs/{self.runs[run]}{tab}")
+        self.page.get_by_role("heading", name=run).wait_for()
+        self.page.locator(shows).first.wait_for()
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +95,7 @@ def test_a_session_links_to_its_stages(served: Served) -> None:
     served.open(session, shows=wanted)
     link = served.page.locator(wanted).first
     try:
-        address = link.get_attribute("href", timeout=PATIENCE)
+        address = link.get_attribute("href")
     except Exception as error:
         raise AssertionError(f"no {wanted}; the page says:\n{served.page.inner_text('body')[:3000]}") from error
     assert link.inner_text() == "FINISHED"
