@@ -32,7 +32,8 @@ EVAL = Step(
     format="evaluation",
     metrics={"bits_per_byte": 1.5},
 )
-STAGES = ["pretrain", "align", "eval@perplexity-aligned"]
+CHOICE = replace(EVAL, name="eval@choice-aligned", outputs={"out": "data/eval/c"}, metrics={"accuracy": 0.5})
+STAGES = ["pretrain", "align", "eval@perplexity-aligned", "eval@choice-aligned"]
 
 
 @dataclass
@@ -80,13 +81,14 @@ class Reader:
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory, project: Path) -> Workspace:
-    """Four sessions: one that trains, one whose evaluation is killed, one that continues it, one with nothing to do."""
+    """Four sessions: one that trains, one that evaluates and is killed, one that continues it, one with nothing to do."""
     root = tmp_path_factory.mktemp("a space and ñ") / "w"
     paths = (project, project / "plugins/tracker-mlflow")
     made = Workspace.create(root, STAGES, paths, ["mlflow"])
     evaluation = replace(EVAL, inputs=("data/models/aligned",), seconds=0.9)
+    choice = replace(CHOICE, inputs=("data/models/aligned",))
     assert made.repro(BASE, replace(ALIGN, inputs=("data/models/base",))) == 0
-    assert made.repro(replace(evaluation, ends="killed", run="r-first")) == 1
+    assert made.repro(choice, replace(evaluation, ends="killed", run="r-first")) == 1
     assert made.repro(replace(evaluation, run="r-second")) == 0
     assert made.repro() == 0
     return made
@@ -102,7 +104,7 @@ def store(workspace: Workspace) -> Reader:
 def test_a_parent_for_each_session_that_did_something(workspace: Workspace, store: Reader) -> None:
     parents = store.runs(role="session")
     assert [parent.info.status for parent in parents] == ["FINISHED", "KILLED", "FINISHED"]
-    assert [run.info.status for run in store.runs(role="stage")] == ["FINISHED"] * 3
+    assert [run.info.status for run in store.runs(role="stage")] == ["FINISHED"] * len(STAGES)
     assert watcher.pending(workspace.root) == []
     assert len(list((workspace.root / ".workbench/journal").glob("[!.]*"))) == 3  # nothing is left of the last one
     last = parents[-1]
@@ -118,6 +120,12 @@ def test_cached_stages_link_to_the_runs_that_made_them(store: Reader) -> None:
         assert f"(#/experiments/{store.experiment}/runs/{store.run(stage).info.run_id})" in row
     assert "cached: unchanged" in rows[0]
     assert "accuracy 0.75" in rows[1]
+
+
+def test_a_session_tells_its_evaluations_in_the_order_of_the_pipeline(store: Reader) -> None:
+    """The first one ran in it, the second came from the cache."""
+    told = store.runs(role="session")[-1].data.tags["results"]
+    assert told == "perplexity-aligned bits_per_byte 1.5; choice-aligned accuracy 0.5"
 
 
 def test_a_stage_run_holds_params_metrics_and_lineage(store: Reader) -> None:

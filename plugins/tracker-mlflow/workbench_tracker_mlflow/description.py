@@ -53,8 +53,6 @@ def of_session(store: Store, parent: Run, children: Sequence[Run]) -> str:
     ran = {run.data.tags.get(tags.STAGE, ""): run for run in children}
     cached = {record["stage"]: record for record in tags.records(known, tags.CACHED)}
     killed = {record["stage"]: record for record in tags.records(known, tags.CONTINUED)}
-    order = [*tags.read_json(known, tags.PIPELINE, [])]
-    order += [name for name in (*ran, *killed, *cached) if name not in order]
     rows = {name: _ran(store, name, run) for name, run in ran.items()}
     rows |= {name: _killed(store, name, record) for name, record in killed.items() if name not in ran}
     rows |= {name: _from_cache(store, name, record) for name, record in cached.items() if name not in rows}
@@ -64,7 +62,7 @@ def of_session(store: Store, parent: Run, children: Sequence[Run]) -> str:
         "",
         "| stage | what happened | why it ran | seconds | results |",
         "|---|---|---|---|---|",
-        *(rows[name] for name in order if name in rows),
+        *(rows[name] for name in tags.in_order(rows, known)),
         "",
         *_origin(known),
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 RUN = "workbench.run"
@@ -116,6 +116,12 @@ def records(tags: Mapping[str, str], prefix: str) -> list[Mapping[str, Any]]:
     """Values of all tags with that prefix that hold JSON."""
     found = [read_json(tags, name, None) for name in sorted(tags) if name.startswith(prefix)]
     return [record for record in found if record]
+
+
+def in_order(stages: Iterable[str], session: Mapping[str, str]) -> list[str]:
+    """The stages in the order of the pipeline that the tags of its session tell, those it does not name at the end."""
+    order = {name: place for place, name in enumerate(read_json(session, PIPELINE, []))}
+    return sorted(stages, key=lambda name: order.get(name, len(order)))
 
 
 def read_json(tags: Mapping[str, str], name: str, default: Any) -> Any:

@@ -317,10 +317,9 @@ class MlflowTracker(MlflowAnswers):
         order = tags.read_json(session.data.tags, tags.PIPELINE, [])
         if FINAL_KIND in {name.partition("@")[0] for name in order}:
             return
-        made = [model for run in children for model in models.made_by(run)]
+        made = {model.stage: model for run in children for model in models.made_by(run)}
         if made:
-            last = max(made, key=lambda model: order.index(model.stage) if model.stage in order else -1)
-            self._log_model(last, final=True)
+            self._log_model(made[tags.in_order(made, session.data.tags)[-1]], final=True)
 
     def _log_evaluations(self, session: Run, children: Sequence[Run], time: float) -> None:
         """Every evaluation's results on the parent too, so that the table of runs compares whole pipelines."""
@@ -331,7 +330,8 @@ class MlflowTracker(MlflowAnswers):
         evaluations = [run for run in children if run.data.tags[tags.KIND] == "eval"]
         results |= {run.data.tags[tags.STAGE]: description.results_of(run) for run in evaluations}
         if results:
-            texts = [f"{stage.removeprefix('eval@')} {shown}" for stage, found in results.items() if (shown := _first(found))]
+            firsts = {stage: _first(results[stage]) for stage in tags.in_order(results, session.data.tags)}
+            texts = [f"{stage.removeprefix('eval@')} {first}" for stage, first in firsts.items() if first]
             self.store.set_tags(session.info.run_id, {tags.KEY_RESULTS: "; ".join(texts)[:500]})
         for stage, found in results.items():
             values = {f"{stage.replace('@', '/')}/{name}": value for name, value in found.items()}
