@@ -13,9 +13,9 @@ slow = pytest.mark.slow
 HOLD = """import os, time; from pathlib import Path
 Path("stage.pid").write_text(str(os.getpid()))
 Path("held").touch()
-while Path("hold").exists(): run.progress(1, 2, "steps"); time.sleep(0.02)
+while Path("hold").exists() or Path(f"hold-{os.getpid()}").exists(): run.progress(1, 2, "steps"); time.sleep(0.02)
 """
-"""Waits in the midst of the stage's work while there is a file ``hold``."""
+"""Waits in the midst of the stage's work while there is a file ``hold``, or one with its process id."""
 
 
 @pytest.fixture
@@ -47,6 +47,7 @@ def test_dvc_alone_is_killed_and_repeated_at_once(begun: Begun, number: signal.S
     stage, guard = held(begun)
     os.kill(first.pid, number)
     first.wait(SECONDS)  # as a shell does: DVC takes the locks of a zombie for held
+    (begun.made.root / f"hold-{stage}").touch()  # or it might be done before its guard looks at DVC again
     let_go(begun)
     begun.recovers()
     said = finish(first).err
