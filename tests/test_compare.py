@@ -170,14 +170,16 @@ def write(folder: Path, values: dict[str, float], score: str = "accuracy") -> Pa
 
 
 def test_only_shared_examples_count_and_weights_do(tmp_path: Path) -> None:
-    before = write(tmp_path / "before", {"a": 3.0, "b": 2.0, "c": 9.0})
-    after = write(tmp_path / "after", {"b": 1.0, "a": 1.0, "d": 0.0})
+    before = write(tmp_path / "before", {"a": 3.0, "b": 2.0, "c": 2.0, "d": 2.0, "e": 2.0, "f": 2.0, "x": 9.0})
+    after = write(tmp_path / "after", {"f": 1.0, "e": 1.0, "d": 1.0, "c": 1.0, "b": 1.0, "a": 1.0, "y": 0.0})
     found = scores.compare(before, after)
     assert isinstance(found, ScoreChange)
-    assert (found.before, found.after) == (8 / 3, 1.0)  # a weighs twice
-    assert found.difference.estimate == pytest.approx(-5 / 3)
-    assert (found.difference.low, found.difference.high) == (-2.0, -1.0)  # of two groups any resample lies between
-    assert (found.difference.examples, found.unshared, found.verdict) == (2, 2, "better")
+    assert (found.before, found.after) == (16 / 7, 1.0)  # a weighs twice
+    assert found.difference.estimate == pytest.approx(-9 / 7)
+    assert (
+        found.difference.high == -1.0
+    )  # the smallest of them, since six times any but a is drawn in more than 2.5 % of resamples
+    assert (found.difference.examples, found.unshared, found.verdict) == (6, 2, "better")
 
 
 def test_what_cannot_be_compared_is_said(tmp_path: Path) -> None:
@@ -186,4 +188,7 @@ def test_what_cannot_be_compared_is_said(tmp_path: Path) -> None:
         scores.compare(before, write(tmp_path / "other", {"a": 3.0}, "loss")) == "score is accuracy in one and loss in the other"
     )
     said = scores.compare(before, write(tmp_path / "after", {"a": 3.0, "c": 2.0}))
-    assert said == "they share 1 examples of 1 groups, too few for an interval"
+    assert said == "they share 1 examples of 1 groups; an interval needs 6 groups"
+    five = write(tmp_path / "five", dict.fromkeys("abcde", 1.0))
+    said = scores.compare(five, write(tmp_path / "better", dict.fromkeys("abcde", 0.5)))
+    assert said == "they share 5 examples of 5 groups; an interval needs 6 groups"

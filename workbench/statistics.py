@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 CONFIDENCE = 0.95
 POWER = 0.8
+FEWEST_GROUPS = 6
+"""Of groups that may lie on either side of zero, five or fewer lie all on one side in more than 5 % of cases (2 · 2⁻⁵), and no
+resample of them crosses zero; so an interval begins at six."""
 RESAMPLES = 2_000
 RESAMPLED_AT_ONCE = 2_000_000
 """Draws held in memory at a time."""
@@ -75,7 +78,7 @@ def clustered_mean(
     Weights are part of the data, such as a document's bytes: sums and weights are resampled together.
 
     Raises:
-        ValueError: lengths differ, weights are not positive, or there are fewer than two groups.
+        ValueError: lengths differ, weights are not positive, or there are fewer than :data:`FEWEST_GROUPS` groups.
     """
     import numpy as np
 
@@ -84,8 +87,8 @@ def clustered_mean(
     if not len(values) == len(groups) == len(weight):
         raise ValueError(f"{len(values)} scores, {len(groups)} groups and {len(weight)} weights")
     names, index = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
-    if len(names) < 2:
-        raise ValueError("an interval needs at least two groups of examples")
+    if len(names) < FEWEST_GROUPS:
+        raise ValueError(f"{len(names)} groups of examples: an interval needs at least {FEWEST_GROUPS}")
     if not (weight > 0).all():
         raise ValueError("weights must be positive")
     sums: NDArray[np.float64] = np.bincount(index, weights=values * weight).astype(np.float64)  # (G,)

@@ -15,13 +15,15 @@ from workbench_eval_perplexity.baselines import Unigram, zstd_bits
 from workbench_eval_perplexity.sections import has_docstring_section
 
 from workbench.artifacts import evaluation
-from workbench.artifacts.corpus import Document
+from workbench.artifacts.corpus import Corpus, Document
 
 
-def evaluate(tmp_path: Path, model: Path, config: PerplexityConfig, **meta: list[float]) -> tuple[dict[str, float], object]:
+def evaluate(
+    tmp_path: Path, model: Path, config: PerplexityConfig, sources: int = 2, **meta: list[float]
+) -> tuple[dict[str, float], object]:
     tmp_path.mkdir(exist_ok=True)
     held = [
-        Document(d.text, d.source, {**d.meta, **{name: values[i] for name, values in meta.items()}})
+        Document(d.text, f"book-{i % sources}", {**d.meta, **{name: values[i] for name, values in meta.items()}})
         for i, d in enumerate(documents(8, start=40))
     ]
     write_corpus(tmp_path / "heldout", held, {"origin": pa.string(), **{name: pa.float64() for name in meta}})
@@ -41,8 +43,20 @@ def test_bits_per_byte_is_the_weighted_mean_of_the_examples(tmp_path: Path, mode
     total = sum(row["bytes"] for row in rows)
     assert metrics["bits_per_byte"] == pytest.approx(sum(row["score"] * row["bytes"] for row in rows) / total)
     assert metrics["documents"] == len(rows) == 8
-    assert {row["group"] for row in rows} == {"book-0", "book-1"}
     assert metrics["perplexity_per_token"] == pytest.approx(2 ** (metrics["bits_per_byte"] * total / metrics["tokens"]))
+
+
+@pytest.mark.parametrize(("sources", "column"), [(6, "source"), (5, "id")])
+def test_documents_of_one_source_are_a_group_where_there_are_enough_sources_for_an_interval(
+    tmp_path: Path,
+    model_directory: Path,  # noqa: F811
+    sources: int,
+    column: str,
+) -> None:
+    evaluate(tmp_path, model_directory, PerplexityConfig(samples=0), sources)
+    held = {row["id"]: row for row in Corpus(tmp_path / "heldout").rows()}
+    rows = evaluation.read_examples(tmp_path / "out")
+    assert [row["group"] for row in rows] == [held[row["id"]][column] for row in rows]
 
 
 def test_novel_and_unseen_documents_are_reported_where_dedup_said_so(tmp_path: Path, model_directory: Path) -> None:  # noqa: F811

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from workbench.artifacts import evaluation
-from workbench.statistics import ClusteredMean, paired_difference
+from workbench.statistics import FEWEST_GROUPS, ClusteredMean, paired_difference
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ def compare(before: Path, after: Path) -> ScoreChange | str:
     first, second = ({row["id"]: row for row in evaluation.read_examples(folder)} for folder in (before, after))
     shared = [identity for identity in first if identity in second]
     groups = [str(second[identity]["group"]) for identity in shared]
-    if len(set(groups)) < 2:
-        return f"they share {len(shared)} examples of {len(set(groups))} groups, too few for an interval"
+    if len(set(groups)) < FEWEST_GROUPS:
+        return f"they share {len(shared)} examples of {len(set(groups))} groups; an interval needs {FEWEST_GROUPS} groups"
     record = records[1]
     weights = [float(second[identity][record["weight"]]) for identity in shared] if record["weight"] else None
     earlier, later = ([float(rows[identity]["score"]) for identity in shared] for rows in (first, second))

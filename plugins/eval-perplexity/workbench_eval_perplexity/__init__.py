@@ -22,7 +22,7 @@ from workbench.kinds.eval import EvalStage, HeldOut
 from workbench.plugin import Config, Plugin
 from workbench.run import Chart, Generation, Run
 from workbench.scoring import CausalModel, Request
-from workbench.statistics import wilson
+from workbench.statistics import FEWEST_GROUPS, wilson
 from workbench_eval_perplexity.baselines import Unigram, zstd_bits
 from workbench_eval_perplexity.sections import has_docstring_section
 
@@ -128,10 +128,12 @@ class Perplexity(EvalStage[PerplexityConfig]):
         unigram = Unigram.fit(model.encode(texts), len(model.tokenizer))
         held = [document.row["text"] for document in scored]
         alone, primed = zstd_bits(held), zstd_bits(held, "\n\n".join(texts))
+        sources = {document.row["source"] for document in scored}
+        group = "source" if len(sources) >= FEWEST_GROUPS else "id"  # few sources: the interval is for texts of these alone
         return [
             {
                 "id": document.row["id"],
-                "group": document.row["source"],
+                "group": document.row[group],
                 "score": document.bits / document.size,
                 "bytes": document.size,
                 "tokens": len(document.tokens),

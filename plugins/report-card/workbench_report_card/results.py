@@ -15,7 +15,7 @@ from workbench.artifacts import evaluation, table
 from workbench.artifacts.model import TRAINING_LOG
 from workbench.kinds.report import Results
 from workbench.kinds.training import read_training_log
-from workbench.statistics import ClusteredMean, clustered_mean, paired_difference
+from workbench.statistics import FEWEST_GROUPS, ClusteredMean, clustered_mean, paired_difference
 
 DEDUP_COLUMNS = {"kept", "split", "reason"}
 
@@ -186,7 +186,7 @@ def _measured(
 ) -> Measured:
     scores, weights = [row["score"] for row in rows], _weights(rows, weight)
     groups = [row["group"] for row in rows]
-    interval = clustered_mean(scores, groups, weights=weights, seed=seed) if len(set(groups)) > 1 else None
+    interval = clustered_mean(scores, groups, weights=weights, seed=seed) if len(set(groups)) >= FEWEST_GROUPS else None
     total = math.fsum(weights) if weights else len(scores)
     mean = math.fsum(score * w for score, w in zip(scores, weights or [1.0] * len(scores), strict=True)) / total
     return Measured(model, metrics, mean, interval)
@@ -201,11 +201,11 @@ def _difference(
     higher: bool,
     seed: int,
 ) -> Difference | None:
-    """None where the two share too few examples for an interval."""
+    """None where the two share too few groups of examples for an interval."""
     shared = [identity for identity in examples[before] if identity in examples[after]]
     rows = [examples[after][identity] for identity in shared]
     groups = [row["group"] for row in rows]
-    if len(set(groups)) < 2:
+    if len(set(groups)) < FEWEST_GROUPS:
         return None
     earlier, later = ([examples[model][identity]["score"] for identity in shared] for model in (before, after))
     result = paired_difference(earlier, later, groups, weights=_weights(rows, weight), seed=seed)
