@@ -106,7 +106,17 @@ def metrics_deleted(made: Workspace) -> None:
 
 
 def cache_object_removed(made: Workspace) -> None:
-    digest = next(out["md5"] for out in made.locked()["dedup"]["outs"] if out["path"] == "data/split/heldout")
+    uncache(made, "dedup", "data/split/heldout")
+
+
+def output_lost(made: Workspace) -> None:
+    """As in a clone that has dvc.lock and no data."""
+    uncache(made, "report", "data/report")
+    shutil.rmtree(made.root / "data" / "report")
+
+
+def uncache(made: Workspace, stage: str, path: str) -> None:
+    digest = next(out["md5"] for out in made.locked()[stage]["outs"] if out["path"] == path)
     (made.root / ".dvc" / "cache" / "files" / "md5" / digest[:2] / digest[2:]).unlink()
 
 
@@ -178,14 +188,15 @@ EDITS = [
         {"dedup": "data/curated/corpus changes: curate@corpus comes from the cache"},
     ),
     Edit(model_edited, {"eval@first": RUNS, "report": IF_CHANGED}, {"eval@first": "raw/model changed"}),
-    Edit(output_deleted, {"dedup": RESTORED}, {"dedup": "data/split/train is deleted"}),
+    Edit(output_deleted, {"dedup": RESTORED}, {"dedup": "data/split/train is missing"}),
     Edit(output_edited, {"report": RESTORED}, {"report": "data/report is changed by hand"}),
-    Edit(metrics_deleted, {"eval@first": RESTORED}, {"eval@first": "data/metrics/eval-first.json is deleted"}),
+    Edit(metrics_deleted, {"eval@first": RESTORED}, {"eval@first": "data/metrics/eval-first.json is missing"}),
     Edit(
         cache_object_removed,
         {"dedup": RUNS, **AFTER_DEDUP},
         {"dedup": "data/split/heldout is missing in the cache"},
     ),
+    Edit(output_lost, {"report": RUNS}, {"report": "data/report is missing"}),
     Edit(plugin_swapped, {"dedup": RUNS, **AFTER_DEDUP}, {"dedup": "plugin light → lighter"}),
     Edit(
         command_changed,
@@ -208,7 +219,7 @@ EDITS = [
     ),
     Edit(code_kept_by_policy, {}, {"report": "`rerun: warn` keeps its result although the code of report list has moved"}),
 ]
-QUICK = (parameter, parameter_reverted, default_written_out, code_with_effect, output_deleted, code_kept_by_policy)
+QUICK = (parameter, parameter_reverted, default_written_out, code_with_effect, output_deleted, output_lost, code_kept_by_policy)
 """The edits that `make test` makes, too."""
 
 

@@ -38,6 +38,9 @@ def run(context: typer.Context, entry: Annotated[str, typer.Argument(help="Key i
 @app.command()
 def resolve() -> None:
     """Check params.yaml, compute.yaml, dvc.yaml and all plugins; write plugins.lock.json."""
+    from dataclasses import replace
+
+    from workbench.project import dvc_lock
     from workbench.project.resolve import resolve as resolve_all
     from workbench.tracking.session import current_session, main_root
     from workbench.tracking.watcher import ensure_watcher, left_behind
@@ -50,7 +53,7 @@ def resolve() -> None:
     root = main_root(Path.cwd())
     for warning in left_behind(root):
         typer.echo(f"earlier sessions: {warning}", err=True)
-    ensure_watcher(root, current_session(Path.cwd()))
+    ensure_watcher(root, replace(current_session(Path.cwd()), absent=dvc_lock.absent(Path.cwd())))
 
 
 @app.command()

@@ -34,6 +34,7 @@ from workbench.project.params import SECTIONS, Choice, Entry
 from workbench.project.plugin_lock import Locked, Resolved
 from workbench.records import provenance
 from workbench.run import Cell, Chart, Generation, Run, Value
+from workbench.tracking import session as sessions
 from workbench.tracking.alerts import Alerts
 from workbench.tracking.journal import Journal, find_interrupted
 from workbench.tracking.session import Session, current_session, guard_above, main_root, reproduction
@@ -246,7 +247,7 @@ def _started(plan: Plan, run: str, session: str, root: Path, now: float, checkpo
     parts = sorted({path.parent for path in checkpoints.rglob("checkpoint-*")} - {checkpoints})  # of a stage that trains twice
     words = ["python", "-m", "workbench", *sys.argv[1:]]
     inputs = {artifact.path: artifact.digest for artifact in plan.artifacts}
-    repeated = reproduction()[1]
+    repeated, absent = reproduction()[1], sessions.load(main_root(root), session).absent
     return events.StageStarted(
         run=run,
         time=now,
@@ -271,7 +272,7 @@ def _started(plan: Plan, run: str, session: str, root: Path, now: float, checkpo
         resumed_from=found.newest.name if found.newest else "",
         passed_over=[*found.passed_over, *(f"{part.name}/{problem}" for part in parts for problem in look(part).passed_over)],
         reproduces=repeated,
-        reasons=[] if repeated else begun.reasons(root, plan.name, words, plan.locked.record, inputs),
+        reasons=[] if repeated else begun.reasons(root, plan.name, words, plan.locked.record, inputs, absent),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,16 @@ from workbench.planning.replay import Change
 from workbench.project import dvc_lock
 from workbench.project.plugin_lock import LOCK_FILE
 
-NOTHING_CHANGED = "nothing that decides its result has changed: its outputs were missing or altered, or `--force` asked for it"
+NOTHING_CHANGED = "nothing changed: its outputs were missing, altered or not in the cache, or `--force` asked for it"
 
 
-def reasons(root: Path, stage: str, words: Sequence[str], record: Mapping[str, Any], inputs: Mapping[str, str]) -> list[str]:
+def reasons(
+    root: Path, stage: str, words: Sequence[str], record: Mapping[str, Any], inputs: Mapping[str, str], absent: Collection[str]
+) -> list[str]:
     """A phrase for each reason, those of the stage itself first.
 
-    Unlike a plan, which foretells, this knows every input as it is, and of outputs that were amiss nothing, since DVC has
-    removed them by now.
+    Unlike a plan, which foretells, this knows every input as it is, and of outputs that were amiss only which were missing,
+    since DVC has removed them all by now.
 
     Args:
         root: the workspace.
@@ -28,12 +30,13 @@ def reasons(root: Path, stage: str, words: Sequence[str], record: Mapping[str, A
         words: the command that runs.
         record: its entry in plugins.lock.json.
         inputs: path → DVC hash.
+        absent: outputs that were missing when the session began.
     """
     known = dvc_lock.stages(root).get(stage)
     if known is None:
         return causes.reasons([Change("new")], {}, {})
-    changes = [*_command(known, words), *_record(known, record), *_inputs(known, inputs)]
-    parts = causes.parts_of(former_locks(root)) if changes else {}
+    changes = [*_command(known, words), *_record(known, record), *_inputs(known, inputs), *_outputs(known, absent)]
+    parts = causes.parts_of(former_locks(root)) if any(change.kind == "parameter" for change in changes) else {}
     return causes.reasons(changes, {}, parts) or [NOTHING_CHANGED]
 
 
@@ -53,3 +56,7 @@ def _inputs(known: Mapping[str, Any], inputs: Mapping[str, str]) -> Iterator[Cha
     for path, digest in inputs.items():
         if before.get(path) != digest:
             yield Change("input", path, after="" if path in before else "new")
+
+
+def _outputs(known: Mapping[str, Any], absent: Collection[str]) -> Iterator[Change]:
+    return (Change("output", path, after="deleted") for path in dvc_lock.hashes(known, "outs") if path in absent)

@@ -44,6 +44,11 @@ def entry(stage: Mapping[str, Any]) -> dict[str, Any]:
     return dict(found)
 
 
+def absent(root: Path) -> list[str]:
+    """Paths of the outputs that a folder's dvc.lock knows and that are not there."""
+    return [path for path in outputs(root) if not (root / path).exists()]
+
+
 def outputs(root: Path) -> dict[str, str]:
     """Path → DVC hash of every output in a folder's dvc.lock."""
     return {path: digest for stage in stages(root).values() for path, digest in hashes(stage, "outs").items()}

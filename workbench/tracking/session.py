@@ -7,7 +7,7 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -51,6 +51,8 @@ class Session:
     """False when a stage was started by hand."""
     experiment: str = ""
     """DVC's experiment name, if any."""
+    absent: Sequence[str] = ()
+    """Outputs that dvc.lock knew and that were not there when `resolve` looked; DVC removes those of a stage before it runs."""
 
 
 def main_root(directory: Path) -> Path:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 RESULTS_SHOWN = 25
 KEY_RESULTS = 2
-HEADLINES = ("bits_per_byte", "accuracy", "loss", "kept", "train", "bytes_per_token")
+HEADLINES = ("bits_per_byte", "bits_per_byte_unseen", "accuracy", "loss", "kept", "train", "bytes_per_token")
 """Results that people look for first, in this order; others follow in the order in which they were reported."""
 CONSUMERS_SHOWN = 6
 WHY_SHOWN = 160
@@ -187,11 +187,11 @@ def _size(record: Mapping[str, Any]) -> str:
     return ", ".join(part for part in (rows, size) if part)
 
 
-def key_results(results: Mapping[str, float]) -> str:
-    """The few results that matter most, on one line."""
+def key_results(results: Mapping[str, float], number: int = KEY_RESULTS) -> str:
+    """The few results that matter most, on one line, with four significant digits."""
     named = [name for wanted in HEADLINES for name in results if name == wanted or name.endswith(f"/{wanted}")]
     names = dict.fromkeys([*named, *results])
-    return ", ".join(f"{name} {shown(float(results[name]))}" for name in list(names)[:KEY_RESULTS])
+    return ", ".join(f"{name} {shown(float(results[name]), digits=4)}" for name in list(names)[:number])
 
 
 def _key_results(results: Mapping[str, float]) -> str:

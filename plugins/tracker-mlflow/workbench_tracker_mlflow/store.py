@@ -42,10 +42,10 @@ VIEW = "workbench"
 _COLUMNS = ("tags.`results`", "tags.`why`", "attributes.`Models`")
 _WIDTHS = {
     "attributes.`Run Name`": 300,
-    "runDateAndNestInfo": 115,
+    "runDateAndNestInfo": 125,
     "duration": 80,
     "tags.`results`": 290,
-    "tags.`why`": 290,
+    "tags.`why`": 280,
     "attributes.`Models`": 110,
 }
 """Pixels, by the names that MLflow gives its columns; their order is the columns' order. 1,400 show all but the last."""

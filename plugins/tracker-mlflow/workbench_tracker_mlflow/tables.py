@@ -72,13 +72,13 @@ def _cell(value: object) -> str:
     return f"{opening}{html.escape(shown(value))}</td>"
 
 
-def shown(value: object) -> str:
-    """A value for people: floats with six significant digits, whole ones with all of theirs, nothing for None."""
+def shown(value: object, digits: int = 6) -> str:
+    """A value for people: floats with so many significant digits, whole ones with all of theirs, nothing for None."""
     if value is None:
         return ""
     if isinstance(value, float) and value.is_integer() and abs(value) < LARGEST_WHOLE:
         return f"{int(value):,}"
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    return f"{value:.{digits}g}" if isinstance(value, float) else str(value)
 
 
 def _inert(value: object) -> object:

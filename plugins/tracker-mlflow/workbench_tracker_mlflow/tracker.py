@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import wraps
 from pathlib import Path
@@ -330,15 +330,10 @@ class MlflowTracker(MlflowAnswers):
         evaluations = [run for run in children if run.data.tags[tags.KIND] == "eval"]
         results |= {run.data.tags[tags.STAGE]: description.results_of(run) for run in evaluations}
         if results:
-            firsts = {stage: _first(results[stage]) for stage in tags.in_order(results, session.data.tags)}
+            order = tags.in_order(results, session.data.tags)
+            firsts = {stage: description.key_results(results[stage], number=1) for stage in order}
             texts = [f"{stage.removeprefix('eval@')} {first}" for stage, first in firsts.items() if first]
             self.store.set_tags(session.info.run_id, {tags.KEY_RESULTS: "; ".join(texts)[:500]})
         for stage, found in results.items():
             values = {f"{stage.replace('@', '/')}/{name}": value for name, value in found.items()}
             self.store.log_metrics(session.info.run_id, [*metrics.of(values, time, 0)])
-
-
-def _first(results: Mapping[str, float]) -> str:
-    from workbench_tracker_mlflow import description
-
-    return description.key_results(results).split(", ")[0]
