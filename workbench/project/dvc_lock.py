@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
+from workbench.project import yaml_1_2
 
 FILE = Path("dvc.lock")
-_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
-
-
-class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """Reads ``1e-05`` as a number: DVC writes YAML 1.2, where it is one, and PyYAML reads YAML 1.1, where it is a text."""
-
-
-_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(f"(?:{_FLOAT.pattern})$"), list("-+.0123456789"))
 
 
 def parse(text: str) -> dict[str, dict[str, Any]]:
     """The stages that a dvc.lock tells of, by DVC's names."""
-    content = yaml.load(text, Loader=_Loader) or {}  # noqa: S506 - a safe loader
+    content = yaml_1_2.load(text) or {}
     stages: dict[str, dict[str, Any]] = content.get("stages", {})
     return stages
 

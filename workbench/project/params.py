@@ -11,6 +11,7 @@ from typing import Any, Literal, cast, get_args
 import yaml
 
 from workbench.errors import ParamsError
+from workbench.project import yaml_1_2
 
 PARAMS_FILE = Path("params.yaml")
 
@@ -161,19 +162,17 @@ def _entry(address: str, kind: str, value: object) -> Entry:
     return Entry(address, kind, chosen, seed, others, cast("Rerun", rerun))
 
 
-_MERGE = "tag:yaml.org,2002:merge"
-
-
-class _UniqueKeyLoader(yaml.SafeLoader):
+class _UniqueKeyLoader(yaml_1_2.Loader):
     """Safe YAML that refuses a key written twice, of which YAML would silently keep the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
         for key_node, _ in node.value:
-            if key_node.tag == _MERGE:
+            if key_node.tag == yaml_1_2.MERGE:
                 continue  # `<<: *anchor`: what is written beside it goes before what it brings
             key = self.construct_object(key_node, deep=True)
             if key in seen:
                 raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is written twice", key_node.start_mark)
             seen.add(key)
-        return super().construct_mapping(node, deep)
+        mapping: dict[Any, Any] = super().construct_mapping(node, deep)
+        return mapping

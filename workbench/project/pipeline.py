@@ -15,6 +15,7 @@ import yaml
 
 from workbench.errors import PipelineError
 from workbench.kinds.stage import Stage
+from workbench.project import yaml_1_2
 from workbench.project.plugin_lock import LOCK_FILE, Resolved
 
 PIPELINE_FILE = Path("dvc.yaml")
@@ -48,7 +49,7 @@ def load(root: Path, params: Mapping[str, Any]) -> list[StageCall]:
     if not file.is_file():
         raise PipelineError(f"{PIPELINE_FILE} is missing", str(root.resolve()), "run in the folder that holds dvc.yaml")
     try:
-        stages = (yaml.safe_load(file.read_text(encoding="utf-8")) or {}).get("stages", {})
+        stages = (yaml_1_2.load(file.read_text(encoding="utf-8")) or {}).get("stages", {})
     except yaml.YAMLError as error:
         raise PipelineError(f"not YAML: {error}", str(PIPELINE_FILE), "mend the file") from error
     calls = [_call(address, stage) for name, body in stages.items() for address, stage in _expand(name, body, params)]

@@ -21,7 +21,7 @@ import yaml
 from workbench import digests, events, redaction
 from workbench.events import AnyEvent
 from workbench.processes import is_alive
-from workbench.project import dvc_lock
+from workbench.project import dvc_lock, yaml_1_2
 from workbench.records import provenance, revision
 from workbench.records.record import DIFF, RESULTS_LOCK, RESULTS_TEXTS
 from workbench.tracking import standing
@@ -278,7 +278,7 @@ class Observer:
 
 def _is_whole(lock: bytes) -> bool:
     try:
-        content = yaml.safe_load(lock)
+        content = yaml_1_2.load(lock)
     except yaml.YAMLError:
         return False
     return isinstance(content, dict) and isinstance(content.get("stages"), dict)
@@ -297,7 +297,7 @@ def _pipeline(directory: Path) -> list[str]:
     from workbench.project import pipeline
 
     try:
-        params = yaml.safe_load((directory / "params.yaml").read_text(encoding="utf-8")) or {}
+        params = yaml_1_2.load((directory / "params.yaml").read_text(encoding="utf-8")) or {}
         return [call.address for call in pipeline.load(directory, params)]
     except (OSError, yaml.YAMLError, WorkbenchError):
         return []
