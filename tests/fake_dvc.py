@@ -33,7 +33,7 @@ from workbench.project import dvc_lock
 from workbench.tracking.journal import Journal, find_interrupted
 from workbench.run import Chart, Generation
 from workbench.processes import process_start
-from workbench.tracking.session import current_session, main_root
+from workbench.tracking.session import current_session, main_root, note_refusal
 from workbench.tracking.watcher import ensure_watcher
 
 step = json.loads(sys.argv[1])
@@ -42,6 +42,9 @@ session = current_session(Path.cwd())
 ensure_watcher(root, session)
 if step["name"] == "resolve":
     sys.exit(0)
+if step["ends"] == "refused":
+    note_refusal(root, session.id, step["name"], "its input is damaged")
+    sys.exit(1)
 run = step["run"]
 journal = find_interrupted(root, session.id, step["fingerprint"]) or Journal.create(root, session.id, run)
 run = journal.run

@@ -17,6 +17,7 @@ from workspace import Workspace
 from workbench.artifacts import evaluation
 from workbench.artifacts.evaluation import Evaluation
 from workbench.comparison import scores
+from workbench.comparison.compare import compare
 from workbench.comparison.scores import ScoreChange
 
 LINE = """scored = [{"id": row["id"], "group": "all", "score": self.config.scale * len(row["text"]) + bias} for row in rows]"""
@@ -148,6 +149,30 @@ def test_an_unknown_name(made: Workspace, word: str) -> None:
     assert done.code == 1
     assert f"{word!r} is no revision of git, no experiment of DVC, and no run of mlflow" in done.err
     assert "fix:" in done.err
+
+
+def test_a_store_that_does_not_answer_is_named(made: Workspace) -> None:
+    done = made.workbench("compare", "0123456789", MLFLOW_TRACKING_URI="http://127.0.0.1:9")
+    assert done.code == 1
+    assert "Traceback" not in done.err
+    assert "error: http://127.0.0.1:9 does not answer" in done.err
+    assert "where: compute.yaml, key trackers" in done.err
+
+
+def test_a_pipeline_of_one_stage_is_not_the_run_of_a_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = light_pipeline.create(tmp_path)
+    made.repro("curate@corpus")
+    early = made.locked()
+    one = {name: early[name] for name in ("resolve", "curate@corpus")}
+    (made.root / ".dvc" / "config").write_text("[core]\n    analytics = false\n    check_update = false\n")
+    (made.root / ".dvc" / "config.local").unlink(missing_ok=True)
+    made.git("init", "--quiet", "--initial-branch=main")
+    (made.root / "dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": one}))
+    workspace.commit(made)
+    made.repro("dedup")
+    monkeypatch.chdir(made.root)
+    found = compare(made.root, "HEAD", "workspace")
+    assert {change.stage: change.only for change in found.stages} == {"curate@corpus": "", "dedup": "B"}
 
 
 @pytest.mark.parametrize("git", [True, False])

@@ -86,6 +86,22 @@ def test_it_applies_without_the_secrets(repository: Path, monkeypatch: pytest.Mo
     assert CANARY not in revision.read(repository).remote
 
 
+def test_what_git_cannot_read_is_named_and_the_rest_is_kept(repository: Path) -> None:
+    (repository / "nested").mkdir()
+    git(repository / "nested", "init", "--quiet")
+    (repository / "new.py").write_text("print(2)\n")
+    patch = revision.diff(repository)
+    assert patch.startswith("Left out: error: 'nested/' does not have a commit checked out")
+    assert (applied(repository, patch) / "new.py").read_text() == "print(2)\n"
+
+
+def test_a_git_that_fails_makes_no_empty_diff(repository: Path) -> None:
+    (repository / "code.py").write_text("print(2)\n")
+    (repository / ".git" / "index").write_bytes(b"damaged")
+    assert revision.read(repository).dirty
+    assert revision.diff(repository).startswith("The diff to HEAD could not be made: ")
+
+
 pieces = [b"a\n", b"b\n", b"secret\n", b"x" * 300 + b"\n", b"\0\xff\n", b"no end"]
 lines = st.lists(st.sampled_from(pieces), max_size=8).map(b"".join)
 

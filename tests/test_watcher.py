@@ -16,8 +16,12 @@ import pytest
 from fake_dvc import Step, Workspace
 from plugin_project import CORE
 
+from workbench import events
+from workbench.processes import process_start
 from workbench.tracking import session, watcher
-from workbench.tracking.journal import read_events
+from workbench.tracking.feed import observed
+from workbench.tracking.journal import Journal, read_events
+from workbench.tracking.observer import Observer
 
 TRACKER = '''
 import inspect
@@ -157,6 +161,78 @@ def test_a_stage_that_dies_is_recorded_and_what_follows_does_not_count_as_done(w
     assert workspace.repro(replace(SECOND, ends="killed", seconds=0.7)) == 1
     seen = [line for line in lines(workspace) if not line.startswith("metrics")]
     assert seen[-3:] == ["stage_failed  KILLED", "stage_restored first unchanged", "session_finished  KILLED"]
+
+
+def test_a_stage_that_does_not_begin_makes_the_session_failed(workspace: Workspace) -> None:
+    assert workspace.repro(FIRST, SECOND) == 0
+    (workspace.root / "lines.txt").unlink()
+    assert workspace.repro(replace(FIRST, content="new"), replace(SECOND, ends="refused")) == 1
+    assert lines(workspace)[-1] == "session_finished  FAILED"
+    assert [line for line in lines(workspace) if "restored" in line] == []
+    (workspace.root / "lines.txt").unlink()
+    assert workspace.repro(replace(FIRST, ends="refused")) == 1
+    assert lines(workspace) == ["session_started", "session_finished  FAILED"]
+    (newest,) = [file for file in journals(workspace).glob("*/_closed.jsonl") if b"first: its" in file.read_bytes()]
+    assert read_events(newest, 0)[0][-1].error == "first: its input is damaged"
+
+
+def test_who_reads_a_folder_is_stale_once_a_part_of_it_is_new(workspace: Workspace) -> None:
+    whole = replace(THIRD, inputs=("data",))
+    assert workspace.repro(FIRST, SECOND, whole) == 0
+    (workspace.root / "lines.txt").unlink()
+    assert workspace.repro(replace(SECOND, content="new")) == 0
+    assert [line for line in lines(workspace) if "restored" in line] == ["stage_restored first unchanged"]
+
+
+def test_a_run_that_was_killed_ends_with_its_last_sign_of_life(tmp_path: Path) -> None:
+    here = session.current_session(tmp_path)
+    session.save(tmp_path, here)
+    stage = subprocess.Popen(["sleep", "60"])
+    journal = Journal.create(tmp_path, here.id, "run")
+    long_ago = time.time() - 1_000
+    journal.write(
+        events.StageStarted(
+            run="run", time=long_ago, session=here.id, stage="s", entry="s", kind="sft", plugin="trl", seed=0, pid=stage.pid,
+            process_started=process_start(stage.pid), config={}, lock={}, inputs=[], fingerprint="", machine={}, command="",
+            directory=str(tmp_path),
+        )
+    )  # fmt: skip
+    observer = Observer(tmp_path, here)
+    observer.look()
+    journal.metrics({"loss": 1.0}, 0)
+    journal.close()
+    stage.kill()
+    stage.wait()
+    observer.look()
+    (death,) = [event for event in read_events(observed(journal.path), 0)[0] if isinstance(event, events.StageFailed)]
+    assert death.status == "KILLED"
+    assert death.time > long_ago + 900
+
+
+def test_a_damaged_record_of_a_session_stops_nothing(workspace: Workspace) -> None:
+    damaged = journals(workspace) / "1-2-3"
+    damaged.mkdir(parents=True)
+    (damaged / "session.json").touch()
+    (journals(workspace) / ".pending").mkdir()
+    (journals(workspace) / ".pending" / damaged.name).touch()
+    assert workspace.repro(FIRST) == 0
+    assert lines(workspace)[-1] == "session_finished  FINISHED"
+    assert watcher.left_behind(workspace.root) == []
+    assert sync(workspace) == 0
+
+
+def test_a_tracker_that_has_no_name_for_a_run_keeps_no_stage_waiting(workspace: Workspace) -> None:
+    tracker = workspace.pythonpath[1] / "lines_tracker.py"
+    tracker.write_text(tracker.read_text().replace('return "line"', "return None"))
+    assert workspace.repro(FIRST) == 0
+    (folder,) = journals(workspace).glob("[!.]*")
+    here = session.load(workspace.root, folder.name)
+    assert watcher.wait_for_link(workspace.root, here, "r-first") == "run r-first"
+    assert watcher.wait_for_link(workspace.root, here, "r-other").startswith("run r-other; tracker lines has not taken it yet")
+
+
+def journals(workspace: Workspace) -> Path:
+    return workspace.root / session.JOURNAL_FOLDER
 
 
 def test_a_store_that_is_down_harms_no_stage_and_sync_makes_up_for_it(workspace: Workspace) -> None:

@@ -173,7 +173,7 @@ def sync(
     root = main_root(Path.cwd())
     brought = watcher.replay(root) if again else watcher.sync(root)
     typer.echo(f"brought {brought} sessions to the trackers")
-    if left := watcher.pending(root):
+    if left := watcher.waiting(root):
         raise WorkbenchError(
             f"{len(left)} sessions are not in the trackers yet; their journals are whole",
             f".workbench/journal/{left[0]}/watcher.log",

@@ -227,6 +227,8 @@ class SessionFinished:
     status: Literal["FINISHED", "FAILED", "KILLED"]
     files: dict[str, str] = field(default_factory=dict)
     """Name → absolute path of what the session made: dvc.lock as it stood then, …"""
+    error: str = ""
+    """Why stages did not even begin; empty where all did. Of those that began, their own runs tell."""
 
 
 AnyEvent = Event | StageRestored | SessionStarted | SessionFinished

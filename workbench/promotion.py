@@ -193,7 +193,8 @@ def _champion(versions: Sequence[Version]) -> Version | None:
 def _registry(main: Path) -> tuple[Any, list[Version]]:
     """The hooks of the first tracker that has a registry, and what is in it."""
     for hooks in map(trackers.hooks_of, trackers.configured(main)):
-        found: list[Version] | None = hooks.model_versions(workspace=main)
+        with trackers.asked():
+            found: list[Version] | None = hooks.model_versions(workspace=main)
         if found is not None:
             return hooks, found
     raise WorkbenchError(

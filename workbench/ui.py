@@ -26,11 +26,13 @@ def serve(root: Path, port: int) -> None:
     Raises:
         ComputeError: the port is taken, or the server failed.
         PluginError: no tracker of compute.yaml has a user interface.
+        WorkbenchError: its store cannot be reached.
     """
     watcher.sync(root)
     for tracker in trackers.configured(root):
-        command = tracker.ui_command(root, port)
-        address = tracker.ui_address(root, port)
+        with trackers.asked():
+            command = tracker.ui_command(root, port)
+            address = tracker.ui_address(root, port)
         if command:
             _require_free(port)
             typer.echo(f"{address}\n(end it with Ctrl-C)")

@@ -6,16 +6,20 @@ import json
 import math
 import os
 import re
+import statistics
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fake_dvc import Step, Workspace
+from hypothesis import given
+from hypothesis import strategies as st
+from workbench_tracker_mlflow import description, recorded, tags
 from workbench_tracker_mlflow.store import Store
 from workbench_tracker_mlflow.tracker import MlflowTracker
 
-from workbench import digests
+from workbench import digests, events
 from workbench.tracking import watcher
 
 mlflow = pytest.importorskip("mlflow")
@@ -32,7 +36,9 @@ EVAL = Step(
     format="evaluation",
     metrics={"bits_per_byte": 1.5},
 )
-CHOICE = replace(EVAL, name="eval@choice-aligned", outputs={"out": "data/eval/c"}, metrics={"accuracy": 0.5})
+MANY = {f"a_task_of_many.{number}.accuracy": number / 400 for number in range(400)}
+"""More than one tag holds."""
+CHOICE = replace(EVAL, name="eval@choice-aligned", outputs={"out": "data/eval/c"}, metrics={"accuracy": 0.5} | MANY)
 STAGES = ["pretrain", "align", "eval@perplexity-aligned", "eval@choice-aligned"]
 
 
@@ -126,6 +132,39 @@ def test_a_session_tells_its_evaluations_in_the_order_of_the_pipeline(store: Rea
     """The first one ran in it, the second came from the cache."""
     told = store.runs(role="session")[-1].data.tags["results"]
     assert told == "perplexity-aligned bits_per_byte 1.5; choice-aligned accuracy 0.5"
+
+
+def test_results_that_are_longer_than_a_tag_are_whole(store: Reader) -> None:
+    run = store.run("eval@choice-aligned")
+    assert all(len(value) <= tags.LONGEST for value in run.data.tags.values())
+    assert description.results_of(run) == {"accuracy": 0.5} | MANY
+
+
+@given(st.lists(st.text(max_size=2_000), max_size=12), st.lists(st.text(max_size=2_000), max_size=12))
+def test_a_value_in_parts_is_read_whole_whatever_was_there_before(before: list[str], value: list[str]) -> None:
+    found = tags.as_json("workbench.x", before) | tags.as_json("workbench.x", value)
+    assert tags.read_json(found, "workbench.x", None) == value
+    assert all(len(part) <= tags.LONGEST for part in found.values())
+
+
+def test_noise_is_that_of_runs_on_the_same_data_and_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    tracker = MlflowTracker(MlflowTracker.Config())
+    tracker.open(tmp_path)
+    runs = [("a", seed, "code") for seed in range(3)] + [("b", 3, "code"), ("a", 4, "other code")]
+    for number, (data, seed, code) in enumerate(runs):
+        lock = {"use": "trl", "config": {}, "seed": seed, "plugins": {"sft trl": code}}
+        inputs = [events.Artifact("data", "data/x", "corpus", data * 32, 1, 1, {})]
+        tracker.stage_started(
+            events.StageStarted(
+                run=f"r-{number}", time=float(number), session="s", stage="sft", entry="sft", kind="sft", plugin="trl", seed=seed,
+                pid=1, process_started=0.0, config={}, lock=lock, inputs=inputs, fingerprint=str(number), machine={},
+                command="", directory="",
+            )
+        )  # fmt: skip
+        tracker.stage_finished(events.StageFinished(f"r-{number}", number + 0.5, {"loss": float(number)}, 0.5, 1))
+    first = tracker.store.find({"workbench.run": "r-0"})[0].info.run_id
+    assert recorded.circumstances(tracker.store, first).noise == {"loss": statistics.stdev([0.0, 1.0, 2.0])}
 
 
 def test_a_stage_run_holds_params_metrics_and_lineage(store: Reader) -> None:

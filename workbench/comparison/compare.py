@@ -86,11 +86,11 @@ def compare(main: Path, before: str, after: str) -> Comparison:
 
 def _pairs(first: Side, second: Side) -> Iterator[tuple[RecordedStage | None, RecordedStage | None]]:
     """The stages of both by name; where each side is one stage's run, those two."""
-    if len(first.stages) == len(second.stages) == 1:
+    if first.is_one_run and second.is_one_run:
         yield from zip(first.stages.values(), second.stages.values(), strict=True)
         return
-    if 1 in (len(first.stages), len(second.stages)):  # one stage's run against a pipeline
-        (name,) = (first if len(first.stages) == 1 else second).stages
+    if first.is_one_run or second.is_one_run:  # against a pipeline
+        (name,) = (first if first.is_one_run else second).stages
         yield first.stages.get(name), second.stages.get(name)
         return
     for name in dict.fromkeys([*first.stages, *second.stages]):

@@ -31,6 +31,8 @@ class Side:
     """As people know it."""
     stages: Mapping[str, RecordedStage]
     """By DVC's name, in the pipeline's order."""
+    is_one_run: bool = False
+    """Whether it is the run of one stage, not a pipeline, which may have one stage as well."""
     parts: causes.Parts = field(default_factory=dict)
     pins: Mapping[str, str] = field(default_factory=dict)
     """Distribution → version; empty where no session recorded them."""
@@ -105,14 +107,15 @@ def _of_files(name: str, files: _Disk | _Commit) -> Side:
             found = RecordedStage(stage, record["cmd"], entry, dvc_lock.hashes(record, "deps"), dvc_lock.hashes(record, "outs"))
             text = files.read(found.metrics_file) if found.metrics_file else ""
             stages[stage] = replace(found, metrics=json.loads(text)) if text else found
-    return Side(name, stages, _parts(files.read(str(LOCK_FILE))))
+    return Side(name, stages, parts=_parts(files.read(str(LOCK_FILE))))
 
 
 def _of_run(main: Path, word: str, into: Path) -> Side:
     if (found := trackers.recorded(main, word, into)) is not None:
         lock, pins = (_read(found.file(name)) for name in (str(LOCK_FILE), provenance.ENVIRONMENT_FILE))
         stages = {stage.stage: stage for stage in found.stages}
-        return Side(f"{found.name} ({word[:8]})", stages, _parts(lock), provenance.read_pins(pins).releases)
+        name = f"{found.name} ({word[:8]})"
+        return Side(name, stages, found.is_one_run, _parts(lock), provenance.read_pins(pins).releases)
     names = compute.load_config(main).trackers
     what = f"{word!r} is no revision of git, no experiment of DVC, and no run of {', '.join(names) or 'any tracker'}"
     fix = "`git log`, `dvc exp show` and `workbench ui` list them; the files as they are now are `workspace`"

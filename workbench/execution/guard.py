@@ -24,7 +24,7 @@ from workbench.execution import pulse, strays
 from workbench.execution.pulse import Pulse
 from workbench.processes import is_alive, process_start
 from workbench.tracking.journal import Journal, forget_interrupted
-from workbench.tracking.session import GUARD_VARIABLE, Session, guard_above
+from workbench.tracking.session import GUARD_VARIABLE, Session, guard_above, note_refusal
 
 LOOK_SECONDS = 0.25
 """Between two looks at DVC, the limits and the pulse."""
@@ -179,6 +179,9 @@ class _Guard:
         if told.code is not None:
             return told.code
         word = self._word or self._explain(code)
+        if not told.run:
+            why = str(word.error) if word else f"it ended with exit code {code}"
+            note_refusal(self._root, self._session.id, self._stage, why)
         if word is None:
             return code
         if told.run:

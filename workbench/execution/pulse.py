@@ -27,12 +27,15 @@ class Pulse:
 
     def __init__(self, file: Path) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
+        self.begun = False
+        """Whether the run has begun, so that its journal tells of it."""
         self._file = file.open("ab", buffering=0)
         self._last = time.monotonic()
         faulthandler.enable(file=self._file, all_threads=True)
 
     def begin(self, run: str, fingerprint: str, plugins: str) -> None:
         """Tell which run this is, and whose code runs."""
+        self.begun = True
         self._tell({"run": run, "fingerprint": fingerprint, "plugins": plugins})
 
     def beat(self) -> None:

@@ -21,7 +21,7 @@ from workbench.artifacts.formats import FORMATS, rows_and_columns
 from workbench.checkpoints import look
 from workbench.commit import move_into_place, remove
 from workbench.console import Console
-from workbench.errors import ArtifactError, PipelineError, PluginError
+from workbench.errors import ArtifactError, PipelineError, PluginError, WorkbenchError
 from workbench.execution import failure, guard, intake, output_locks, strays, untouched
 from workbench.execution.pulse import Pulse
 from workbench.hosting import environment
@@ -59,18 +59,17 @@ def run_stage(address: str, flows: Mapping[str, str]) -> None:
     stage = os.environ.get("DVC_STAGE", address)
     limits = guard.Limits(config.time_limit(address), config.stall_limit)
     pulse = guard.enter(main, session, stage, limits)  # from here on in a process of its own
-    apart = environment.is_inside(main / environment.FOLDER)
-    chosen = compute.choose(config, own_environment=apart)
-    compute.prepare_process(chosen)
-    resolved, locked = _restore(root, address)
-    environment.enter(root, resolved.used, stage)
-    pandas_later.put_off()
-    plan = _plan(root, stage, resolved, locked, flows, chosen)
-    with ExitStack() as stack:
-        console = stack.enter_context(Console(stage))
-        stack.enter_context(output_locks.only_writer(root, stage, plan.written))
-        stack.enter_context(output_locks.only_maker(main, plan.fingerprint, console.say))
-        _execute(root, plan, session, console, pulse)
+    try:
+        plan = _prepare(root, main, stage, address, flows, config)
+        with ExitStack() as stack:
+            console = stack.enter_context(Console(stage))
+            stack.enter_context(output_locks.only_writer(root, stage, plan.written))
+            stack.enter_context(output_locks.only_maker(main, plan.fingerprint, console.say))
+            _execute(root, plan, session, console, pulse)
+    except WorkbenchError as error:
+        if not pulse.begun:
+            sessions.note_refusal(main, session.id, stage, str(error))
+        raise
 
 
 @dataclass(frozen=True)
@@ -102,6 +101,16 @@ class Plan:
         """Seconds that the newest `workbench plan` foretold; None where it foretold none."""
         compared = {key: value for key, value in self.record.items() if key != "moved"}
         return forecast.predicted_seconds(main, self.name, compared)
+
+
+def _prepare(root: Path, main: Path, stage: str, address: str, flows: Mapping[str, str], config: compute.ComputeConfig) -> Plan:
+    """All that has to be right before the run begins, in the environment that the stage's plugins need."""
+    chosen = compute.choose(config, own_environment=environment.is_inside(main / environment.FOLDER))
+    compute.prepare_process(chosen)
+    resolved, locked = _restore(root, address)
+    environment.enter(root, resolved.used, stage)
+    pandas_later.put_off()
+    return _plan(root, stage, resolved, locked, flows, chosen)
 
 
 def _restore(root: Path, address: str) -> tuple[Resolved, Locked]:

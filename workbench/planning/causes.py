@@ -172,9 +172,10 @@ def _outputs(changes: Sequence[Change]) -> list[str]:
 
 def _value(value: Any, name: str = "") -> str:
     """A value that is short and shows no secret."""
-    whole = value if isinstance(value, str) else f"{value:g}" if isinstance(value, float) else json.dumps(value)
+    whole = value if isinstance(value, str) else f"{value:.15g}" if isinstance(value, float) else json.dumps(value)
     text = redaction.param(name, whole)
-    return text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 1]}…"
+    half = LONGEST_VALUE // 2
+    return text if len(text) <= LONGEST_VALUE else f"{text[:half]}…{text[1 - half :]}"  # long paths differ at their ends
 
 
 def _records(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -102,7 +102,8 @@ def _cost(forecast: Forecast) -> str:
 
 
 def _scaled(value: float, unit: str) -> str:
-    size, prefix = next(((size, prefix) for size, prefix in _SCALES if value >= size), (1.0, ""))
+    # From 999.5 on three digits round to the next scale.
+    size, prefix = next(((size, prefix) for size, prefix in _SCALES if value >= 0.9995 * size), (1.0, ""))
     gap = "" if unit in ("B", "FLOP") else " "
     return f"{value / size:.3g} {prefix}{gap}{unit}".replace("  ", " ")
 

@@ -115,10 +115,18 @@ def replay(repo: Repo, proposed: Path, targets: Sequence[str] = ()) -> list[Outc
         repo: from :func:`open_repo`.
         proposed: a file with the content that ``resolve`` would give plugins.lock.json.
         targets: stages as DVC names them; none means the whole dvc.yaml.
+
+    Raises:
+        PipelineError: there is no such stage.
     """
     from dvc.repo.reproduce import collect_stages, get_active_graph, plan_repro
+    from dvc.stage.exceptions import StageNotFound
 
-    stages = collect_stages(repo, list(targets) or ["dvc.yaml"])
+    try:
+        stages = collect_stages(repo, list(targets) or ["dvc.yaml"])
+    except StageNotFound as error:
+        names = ", ".join(stage.addressing for stage in repo.index.stages)
+        raise PipelineError(f"no such stage: {', '.join(targets)}", "dvc.yaml", f"there are {names}") from error
     state = _State(repo, proposed)
     return [state.take(stage) for stage in plan_repro(get_active_graph(repo.index.graph), stages)]
 

@@ -195,5 +195,8 @@ def _is_from_folder(distribution: metadata.Distribution) -> bool:
 def _gpus() -> list[str]:
     if shutil.which(_GPU_QUERY[0]) is None:
         return []
-    done = subprocess.run(_GPU_QUERY, capture_output=True, text=True, timeout=20, check=False)
+    try:
+        done = subprocess.run(_GPU_QUERY, capture_output=True, text=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired):  # a driver that hangs must not end the record
+        return []
     return done.stdout.splitlines() if done.returncode == 0 else []

@@ -8,6 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from workbench.project.params import SECTIONS
+
+UNRECORDED = "unrecorded"
+"""Stands for the run that is repeated where no store knows it."""
 RESULTS_LOCK = "results.lock"
 """File of a session: dvc.lock as it stood at its end."""
 RESULTS_TEXTS = "results.json"
@@ -32,7 +36,6 @@ class RecordedStage:
     """Path → DVC hash, the metrics file included."""
     run: str = ""
     """The store's name of its run; empty where only the session's dvc.lock tells of it."""
-    kind: str = ""
     metrics: Mapping[str, float] = field(default_factory=dict)
 
     @property
@@ -40,6 +43,11 @@ class RecordedStage:
         """Its key in params.yaml."""
         words = shlex.split(self.command)
         return words[words.index("run") + 1]
+
+    @property
+    def kind(self) -> str:
+        """The kind of its plugin."""
+        return SECTIONS[self.entry.split(".")[0]].kind
 
     @property
     def words(self) -> list[str]:
@@ -71,6 +79,8 @@ class Record:
     """What the store shows for people."""
     stages: Sequence[RecordedStage]
     """The one stage of a stage's run; every stage of a session's, in the pipeline's order."""
+    is_one_run: bool
+    """Whether it is a stage's run, not a session's."""
     commit: str
     """Empty outside git."""
     dirty: bool

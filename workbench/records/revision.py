@@ -23,6 +23,10 @@ _AS_PATCH = ("--no-color", "--no-ext-diff", "--no-textconv", "--no-renames", "--
 """Options of ``git diff`` that make a patch which applies, whatever the user's own settings."""
 
 
+class GitError(Exception):
+    """A git command failed or took longer than a minute; the message is git's own."""
+
+
 @dataclass(frozen=True)
 class Revision:
     """State of a git work tree; empty strings outside git."""
@@ -41,34 +45,49 @@ def read(directory: Path, made: Sequence[str] = ()) -> Revision:
         return Revision()
     remote = without_credentials(_git(directory, "config", "--get", "remote.origin.url").strip())
     branch = _git(directory, "rev-parse", "--abbrev-ref", "HEAD").strip()
-    return Revision(commit, branch, remote, bool(_git(directory, "status", "--porcelain", "--", *_source(made)).strip()))
+    try:
+        dirty = bool(_call(directory, "status", "--porcelain", "--", *_source(made)).strip())
+    except GitError:
+        dirty = True  # nobody knows what has changed
+    return Revision(commit, branch, remote, dirty)
 
 
 def diff(directory: Path, made: Sequence[str] = ()) -> str:
     """A patch from HEAD to the files on the disk that ``git apply`` takes, new files that git does not ignore included.
 
-    Secrets are not in it: those that changes bring are hidden, and lines of HEAD that hold some are not shown.
+    Secrets are not in it: those that changes bring are hidden, and lines of HEAD that hold some are not shown. What git cannot
+    read, such as a folder that is a repository without a commit, is named before the patch. Where there can be none, the text
+    says why.
 
     Args:
         directory: in the work tree.
         made: paths, relative to the directory, that the pipeline writes and that are therefore no source.
     """
     with tempfile.TemporaryDirectory() as folder:
-        patch = _Staged(directory, Path(folder)).patch(redaction.of_environment(), _source(made))
+        try:
+            patch = _Staged(directory, Path(folder)).patch(redaction.of_environment(), _source(made))
+        except GitError as error:
+            return f"The diff to HEAD could not be made: {error}\n"
     if len(patch) > LARGEST_DIFF:
         return f"The diff to HEAD has {len(patch)} characters and is not kept: commit, or leave data to DVC.\n"
     return patch
 
 
 def additions(folder: Path) -> str:
-    """A patch that adds every file of a folder, which is in no work tree, to an empty one; secrets are hidden."""
+    """A patch that adds every file of a folder, which is in no work tree, to an empty one; secrets are hidden.
+
+    Where there can be none, the text says why.
+    """
     redactor = redaction.of_environment()
     for file in folder.rglob("*"):
         if file.is_file() and (hidden := _hidden(redactor, file.name, content := file.read_bytes())) != content:
             file.write_bytes(hidden)
-    _git(folder, "init", "--quiet")
-    _git(folder, "add", "--force", "--", ".")
-    return _git(folder, "diff", *_AS_PATCH, "--binary", "--cached")
+    try:
+        _call(folder, "init", "--quiet")
+        _call(folder, "add", "--force", "--", ".")
+        return _call(folder, "diff", *_AS_PATCH, "--binary", "--cached")
+    except GitError as error:
+        return f"The patch could not be made: {error}\n"
 
 
 class _Staged:
@@ -88,7 +107,11 @@ class _Staged:
         if index.is_file():
             shutil.copyfile(index, folder / "index")
         self._git("add", "--update", "--", ":/")
-        self._git("add", "--all", "--", ".")
+        self._left_out = ""
+        try:
+            self._git("add", "--all", "--ignore-errors", "--", ".")
+        except GitError as error:  # all that it could add is added
+            self._left_out = f"Left out: {error}\n"
 
     def patch(self, redactor: Redactor, source: Sequence[str]) -> str:
         """The patch from HEAD of what is source."""
@@ -101,7 +124,8 @@ class _Staged:
                 self._stage(change.old_mode, change.old, change.path)
             elif hidden != new:
                 self._stage(change.new_mode, self._git("hash-object", "-w", "--stdin", stdin=hidden).strip(), change.path)
-        return self._git("diff", *_AS_PATCH, "--binary", "--cached", "HEAD", "--", *source) + "".join(sections)
+        patch = self._git("diff", *_AS_PATCH, "--binary", "--cached", "HEAD", "--", *source)
+        return self._left_out + patch + "".join(sections)
 
     def _changes(self, source: Sequence[str]) -> Iterator[Change]:
         listed = self._git("diff", *_AS_PATCH, "--cached", "--raw", "-z", "--no-abbrev", "HEAD", "--", *source)
@@ -119,7 +143,7 @@ class _Staged:
         self._git("update-index", "--add", "--cacheinfo", f"{mode},{name},{path}")
 
     def _git(self, *arguments: str, stdin: bytes = b"") -> str:
-        return _git(self._directory, *arguments, variables=self._variables, stdin=stdin)
+        return _call(self._directory, *arguments, variables=self._variables, stdin=stdin)
 
 
 def _hidden(redactor: Redactor, path: str, content: bytes) -> bytes:
@@ -141,12 +165,22 @@ def _source(made: Sequence[str]) -> list[str]:
     return [":/", *(f":(exclude,literal){path}" for path in made)]
 
 
-def _git(directory: Path, *arguments: str, variables: Mapping[str, str] | None = None, stdin: bytes = b"") -> str:
-    """Output of a git command; empty when it fails or there is no git."""
+def _git(directory: Path, *arguments: str) -> str:
+    """Output of a git command that asks for what need not be there; empty where it is not."""
+    try:
+        return _call(directory, *arguments)
+    except GitError:
+        return ""
+
+
+def _call(directory: Path, *arguments: str, variables: Mapping[str, str] | None = None, stdin: bytes = b"") -> str:
+    """Output of a git command, which must succeed."""
     environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C", **(variables or {})}
     command = ["git", "-C", str(directory), *arguments]
     try:
         done = subprocess.run(command, capture_output=True, timeout=_TIMEOUT, env=environment, check=False, input=stdin)
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout.decode("utf-8", "surrogateescape") if done.returncode == 0 else ""
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise GitError(str(error)) from error
+    if done.returncode:
+        raise GitError("; ".join(done.stderr.decode("utf-8", "replace").split("\n")).strip("; "))
+    return done.stdout.decode("utf-8", "surrogateescape")

@@ -24,9 +24,8 @@ from workbench.errors import WorkbenchError
 from workbench.hosting.host import registry
 from workbench.processes import process_start
 from workbench.project import dvc_lock
-from workbench.project.params import SECTIONS
 from workbench.records import stored
-from workbench.records.record import RESULTS_LOCK, RESULTS_TEXTS, Circumstances, Record, RecordedStage
+from workbench.records.record import RESULTS_LOCK, RESULTS_TEXTS, UNRECORDED, Circumstances, Record, RecordedStage
 from workbench.reproduction import verdict
 from workbench.reproduction.rebuilt import Rebuilt, rebuilt
 from workbench.reproduction.verdict import CannotRun, InputsChanged, MetricPair, Outcome
@@ -61,7 +60,7 @@ def reproduce(main: Path, run: str, options: Options) -> list[Outcome]:
     folder = Path(tempfile.mkdtemp(dir=main / FOLDER))
     try:
         record = _find(main, run, folder / "record")
-        if options.pipeline and record.session and len(record.stages) == 1:
+        if options.pipeline and record.session and record.is_one_run:
             record = _find(main, record.session, folder / "session")
         here = sessions.current_session(main)
         watcher.ensure_watcher(main, here)
@@ -118,7 +117,7 @@ class _Reproduction:
             return self._refuse(stage, error)
         for path in stage.outputs:
             remove(workspace.root / path)
-        variables = {sessions.REPRODUCTION: f"{os.getpid()}:{stage.run}", "DVC_STAGE": stage.stage}
+        variables = {sessions.REPRODUCTION: f"{os.getpid()}:{stage.run or UNRECORDED}", "DVC_STAGE": stage.stage}
         done = workspace.call("run", stage.entry, *stage.words, **variables)
         started = self._started(stage)
         if done.returncode or started is None:
@@ -227,7 +226,7 @@ class _Reproduction:
             machine={},
             command=stage.command,
             directory=str(self._main),
-            reproduces=stage.run,
+            reproduces=stage.run or UNRECORDED,
         )
         journal = Journal.create(self._main, self._session.id, started.run)
         journal.write(started)
@@ -280,5 +279,4 @@ def _unlike(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 
 def _may_vary(main: Path, stage: RecordedStage) -> bool:
     """Whether another machine may give that stage other bits."""
-    kind = SECTIONS[stage.entry.split(".")[0]].kind
-    return bool(getattr(registry(main).select(kind, stage.lock["use"]).plugin, "machine_dependent", True))
+    return bool(getattr(registry(main).select(stage.kind, stage.lock["use"]).plugin, "machine_dependent", True))

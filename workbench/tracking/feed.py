@@ -165,8 +165,9 @@ class Feed:
                 if attempt == ATTEMPTS:
                     _log.error("tracker %s: this event is passed over and is missing there: %s", self._tracker.name, arguments)
                     return
-        if kind is events.StageStarted and answers:
-            _save_link(self._folder, cast("events.StageStarted", arguments["event"]).run, self._tracker.name, str(answers[0]))
+        if kind is events.StageStarted:
+            link = str(answers[0]) if answers else ""
+            _save_link(self._folder, cast("events.StageStarted", arguments["event"]).run, self._tracker.name, link)
 
 
 def observed(journal: Path) -> Path:
@@ -180,7 +181,7 @@ def has_all(folder: Path, tracker: str) -> bool:
 
 
 def links_of(folder: Path, run: str) -> dict[str, str]:
-    """Tracker → what it calls the run; empty while no tracker has taken it."""
+    """Each tracker that has taken the run → what it calls it, an empty text where it has no name for it."""
     return _read_json(folder / f"{run}.links.json")
 
 

@@ -24,6 +24,7 @@ from workbench.processes import is_alive
 from workbench.project import dvc_lock, yaml_1_2
 from workbench.records import provenance, revision
 from workbench.records.record import DIFF, RESULTS_LOCK, RESULTS_TEXTS
+from workbench.tracking import session as sessions
 from workbench.tracking import standing
 from workbench.tracking.feed import CLOSED, OBSERVED, OPENED, observed
 from workbench.tracking.journal import encode, read_events
@@ -48,7 +49,6 @@ class Watched:
     journal: Path
     offsets: dict[Path, int] = field(default_factory=dict)
     started: events.StageStarted | None = None
-    last_time: float = 0.0
     status: Literal["RUNNING", "FINISHED", "FAILED", "KILLED"] = "RUNNING"
     ended: float = 0.0
     hashed: bool = False
@@ -57,18 +57,15 @@ class Watched:
     def read(self) -> None:
         """Take in what is new in the run's journals."""
         for path in (self.journal, observed(self.journal)):
-            skip = _NOT_NEEDED if self.started is not None else frozenset()
             while True:
                 offset = self.offsets.get(path, 0)
-                found, self.offsets[path] = read_events(path, offset, skip=skip)
+                found, self.offsets[path] = read_events(path, offset, skip=_NOT_NEEDED)
                 for event in found:
                     self._take(event)
                 if self.offsets[path] == offset:
                     break
 
     def _take(self, event: AnyEvent) -> None:
-        if isinstance(event, events.Event):
-            self.last_time = max(self.last_time, event.time)
         if isinstance(event, events.StageStarted):
             self.started, self.status = event, "RUNNING"
         elif isinstance(event, events.StageFinished):
@@ -77,6 +74,11 @@ class Watched:
             self.status, self.ended = event.status, event.time
         elif isinstance(event, events.OutputsHashed):
             self.hashed = True
+
+    def last_sign(self) -> float:
+        """When it was last seen alive, which lies before the start of a run that continues it."""
+        written = [path.stat().st_mtime for path in (self.journal, observed(self.journal)) if path.exists()]
+        return max(self.started.time if self.started else 0.0, *written)
 
     def observe(self, event: AnyEvent) -> None:
         """Record an observation."""
@@ -87,7 +89,7 @@ class Observer:
     """Watches the processes and the dvc.lock of one session."""
 
     def __init__(self, root: Path, session: Session) -> None:
-        self._session = session
+        self._root, self._session = root, session
         self._folder = folder_of(root, session.id)
         self._runs: dict[Path, Watched] = {}
         self._lock_time = 0
@@ -108,7 +110,8 @@ class Observer:
             run.read()
             if run.started is not None and not is_closed:
                 self._record(run, run.started)
-        if not self.is_open() and self._begun():  # what was only restored is sure once DVC is gone: see close
+        # What was only restored is sure once DVC is gone: see close.
+        if not self.is_open() and (self._begun() or self._refused()):
             self._open()
 
     def journals(self) -> list[Path]:
@@ -133,7 +136,8 @@ class Observer:
         if not self.is_open():
             self._open()
         ended = max([run.ended for run in self._begun()], default=self._session.time)
-        finished = events.SessionFinished(self._session.id, ended, self._status(), self._results())
+        error = "\n".join(f"{stage}: {why}" for stage, why in self._refused().items())
+        finished = events.SessionFinished(self._session.id, ended, self._status(), self._results(), error)
         closing: list[AnyEvent] = [*self._cached(), finished]
         scratch = self._folder / f"{CLOSED}.scratch"
         scratch.write_bytes(b"".join(encode(event) for event in closing))
@@ -159,9 +163,8 @@ class Observer:
         run.read()  # it may have written its end after we read and before it went
         if run.status != "RUNNING":
             return
-        # The time of its last sign of life, so that it lies before the start of a run that continues it.
         error = "its process is gone without a word: it was killed, or the machine went down"
-        run.observe(events.StageFailed(started.run, run.last_time, "KILLED", error))
+        run.observe(events.StageFailed(started.run, run.last_sign(), "KILLED", error))
         run.read()
 
     def _record_hashes(self, run: Watched, started: events.StageStarted) -> None:
@@ -178,6 +181,10 @@ class Observer:
         values = run.sampler.sample()
         if values:
             run.observe(events.MetricsLogged(started.run, time.time(), values, run.sampler.taken))
+
+    def _refused(self) -> dict[str, str]:
+        """Stages that did not begin, and why; what somebody tries by hand is no session that went wrong."""
+        return sessions.refusals(self._root, self._session.id) if self._session.by_dvc else {}
 
     def _has_restored(self) -> bool:
         return any(event.state == "restored" for event in self._cached())
@@ -257,7 +264,7 @@ class Observer:
         return {file.name: str(file) for file in sorted(kept.iterdir())}
 
     def _status(self) -> Literal["FINISHED", "FAILED", "KILLED"]:
-        found = {run.status for run in self._begun()}
+        found = {run.status for run in self._begun()} | ({"FAILED"} if self._refused() else set())
         return "FAILED" if "FAILED" in found else "KILLED" if "KILLED" in found else "FINISHED"
 
     def _cached(self) -> Iterator[events.StageRestored]:
@@ -268,7 +275,8 @@ class Observer:
         now = dvc_lock.stages(self._folder / _LATEST)
         ran = {run.started.stage: run.status for run in self._begun() if run.started is not None}
         known = set(_pipeline(self._folder / FILES_FOLDER))
-        stale = standing.stale(now, {name for name, status in ran.items() if status != "FINISHED"}, self._folder / FILES_FOLDER)
+        broken = {name for name, status in ran.items() if status != "FINISHED"} | self._refused().keys()
+        stale = standing.stale(now, before, broken, self._folder / FILES_FOLDER)
         moved = standing.moved(now, self._folder / FILES_FOLDER)
         for name, stage in now.items():
             if name in known and name not in ran and name not in stale:

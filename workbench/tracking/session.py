@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from workbench import redaction
+from workbench import commit, redaction
 from workbench.processes import process_start
 
 JOURNAL_FOLDER = Path(".workbench/journal")
@@ -25,6 +25,7 @@ _FILES = ("params.yaml", "compute.yaml", "dvc.yaml", "dvc.lock")
 GUARD_VARIABLE = "WORKBENCH_GUARD"
 """Environment variable by which a stage's process knows its guard."""
 _SESSION_FILE = "session.json"
+_REFUSALS = "refusals"
 REPRODUCTION = "WORKBENCH_REPRODUCTION"
 """Variable by which `workbench reproduce` tells the stages that it runs its process and the run that they repeat: PID:RUN."""
 _RUNNERS = frozenset({"repro", "exec-run"})
@@ -89,6 +90,19 @@ def guard_above() -> int:
     return guard if guard == os.getppid() else 0
 
 
+def note_refusal(root: Path, session: str, stage: str, why: str) -> None:
+    """Keep why a stage did not begin, for which no journal tells: called in its process, then by its guard, the first counts."""
+    file = folder_of(root, session) / _REFUSALS / f"{guard_above() or os.getpid()}.json"
+    if not file.exists():
+        commit.write_text(file, json.dumps({"stage": stage, "why": redaction.text(why)}))
+
+
+def refusals(root: Path, session: str) -> dict[str, str]:
+    """Stage → why it did not begin."""
+    records = [json.loads(file.read_text(encoding="utf-8")) for file in (folder_of(root, session) / _REFUSALS).glob("[!.]*.json")]
+    return {record["stage"]: record["why"] for record in records}
+
+
 def folder_of(root: Path, session: str) -> Path:
     """Folder of a session's journals."""
     return root / JOURNAL_FOLDER / session
@@ -104,14 +118,15 @@ def save(root: Path, session: Session) -> None:
     for name in _FILES:
         if (Path(session.directory) / name).is_file():
             (kept / name).write_bytes(redaction.file(name, (Path(session.directory) / name).read_bytes()))
-    scratch = file.with_suffix(f".{os.getpid()}")
-    scratch.write_text(json.dumps(asdict(session)), encoding="utf-8")
-    scratch.rename(file)
+    commit.write_text(file, json.dumps(asdict(session)))
 
 
-def exists(root: Path, session: str) -> bool:
-    """Whether there is a record of that session."""
-    return (folder_of(root, session) / _SESSION_FILE).exists()
+def find(root: Path, session: str) -> Session | None:
+    """The record of a session; None where there is none, or a crash has spoilt it: `workbench doctor` names those."""
+    try:
+        return load(root, session)
+    except (FileNotFoundError, ValueError, TypeError):
+        return None
 
 
 def load(root: Path, session: str) -> Session:
@@ -119,6 +134,7 @@ def load(root: Path, session: str) -> Session:
 
     Raises:
         FileNotFoundError: no such session.
+        ValueError, TypeError: the record is damaged.
     """
     return Session(**json.loads((folder_of(root, session) / _SESSION_FILE).read_text(encoding="utf-8")))
 

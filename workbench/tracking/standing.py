@@ -9,18 +9,28 @@ from typing import Any
 
 from workbench.project import dvc_lock
 
+Stages = Mapping[str, Mapping[str, Any]]
+"""What a dvc.lock says of each stage."""
 
-def stale(stages: Mapping[str, Mapping[str, Any]], broken: set[str], folder: Path) -> set[str]:
+
+def stale(stages: Stages, before: Stages, broken: set[str], folder: Path) -> set[str]:
     """Stages whose record no longer fits what they would read now, and those that read what they made.
+
+    A folder that several stages write into has no hash of its own among the outputs; who reads it counts as stale where one of
+    the outputs in it has changed in this session, and the reader's own record has not.
 
     Args:
         stages: those of dvc.lock.
+        before: the same when the session began.
         broken: stages that did not end well, so that their recorded outputs do not count.
         folder: holds the plugins.lock.json to compare with; without one, parameters are not compared.
     """
     made = {path: digest for stage in stages.values() for path, digest in dvc_lock.hashes(stage, "outs").items()}
     keys = _locked_keys(folder)
+    known = {path: digest for stage in before.values() for path, digest in dvc_lock.hashes(stage, "outs").items()}
+    moved_in = [path for path, digest in made.items() if known.get(path) != digest]
     found = {name for name, stage in stages.items() if _reads_other(stage, made) or _has_other_params(stage, keys)} | broken
+    found |= {name for name, stage in stages.items() if stage == before.get(name) and _reads_folder_of(stage, moved_in)}
     while True:
         spoilt = [path for name in found for path in dvc_lock.hashes(stages.get(name, {}), "outs")]
         more = {name for name, stage in stages.items() if name not in found and _reads_any(stage, spoilt)}
@@ -47,6 +57,10 @@ def _reads_other(stage: Mapping[str, Any], made: Mapping[str, str]) -> bool:
 def _reads_any(stage: Mapping[str, Any], paths: list[str]) -> bool:
     deps = [dep["path"] for dep in stage.get("deps", ())]
     return any(dep == path or dep.startswith(f"{path}/") or path.startswith(f"{dep}/") for dep in deps for path in paths)
+
+
+def _reads_folder_of(stage: Mapping[str, Any], paths: list[str]) -> bool:
+    return any(path.startswith(f"{dep['path']}/") for dep in stage.get("deps", ()) for path in paths)
 
 
 def _has_other_params(stage: Mapping[str, Any], keys: Mapping[str, Any]) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -58,10 +60,25 @@ def hooks_of(tracker: Tracker[Any]) -> Any:
     return manager.hook
 
 
+@contextmanager
+def asked() -> Iterator[None]:
+    """Put into words that a store does not answer a command, other than the watcher, which waits for it.
+
+    Raises:
+        WorkbenchError: in place of ConnectionError.
+    """
+    try:
+        yield
+    except ConnectionError as error:
+        fix = "start it, or say where it is, as MLFLOW_TRACKING_URI=… does for MLflow; `workbench doctor` tries it"
+        raise WorkbenchError(str(error), "compute.yaml, key trackers", fix) from error
+
+
 def circumstances(root: Path, run: str) -> Circumstances:
     """On which machine a stage's run took place, and what chance does to it, by the first tracker that knows the run."""
     answers = (hooks_of(tracker).circumstances(workspace=root, run=run) for tracker in configured(root))
-    return next((found for found in answers if found is not None), Circumstances())
+    with asked():
+        return next((found for found in answers if found is not None), Circumstances())
 
 
 def recorded(root: Path, run: str, into: Path) -> Record | None:
@@ -73,12 +90,13 @@ def recorded(root: Path, run: str, into: Path) -> Record | None:
         into: a folder for the session's files; it must not exist yet.
 
     Raises:
-        ConnectionError: a tracker's store cannot be reached.
-        WorkbenchError: it is a session that recorded no result: it is still at work, or no `dvc repro`.
+        WorkbenchError: a tracker's store cannot be reached, or it is a session that recorded no result, since it is still at
+            work or was no `dvc repro`.
     """
     into.mkdir(parents=True)
     answers = (hooks_of(tracker).recorded(workspace=root, run=run, into=into) for tracker in configured(root))
-    found = next((found for found in answers if found is not None), None)
+    with asked():
+        found = next((found for found in answers if found is not None), None)
     if found is not None and not found.stages:
         what = f"the session {run[:8]} recorded no result: it is at work, or no dvc.lock was written in it"
         raise WorkbenchError(what, found.name, "give the run of one of its stages")

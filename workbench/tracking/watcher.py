@@ -92,15 +92,19 @@ def wait_for_link(root: Path, session: Session, run: str, timeout: float = LINK_
     names = compute.load_config(root).trackers
     folder = folder_of(root, session.id)
     deadline = time.monotonic() + timeout
-    while not links_of(folder, run).keys() | troubles_of(folder).keys() >= set(names):
+    while True:
+        links, troubles = links_of(folder, run), troubles_of(folder)
+        if _ANY in troubles or links.keys() | troubles.keys() >= set(names):
+            break
         if time.monotonic() > deadline or not _is_watched(folder):
             break
         time.sleep(0.05)
     if not names:
         return "no tracker is configured"
-    return (
-        ", ".join(links_of(folder, run).values()) or f"run {run}; the tracker has not taken it yet (`workbench sync` makes sure)"
-    )
+    said = ", ".join(filter(None, links.values())) or f"run {run}"
+    missing = ", ".join(name for name in names if name not in links)
+    late = f"; tracker {missing} has not taken it yet (`workbench sync` makes sure)" if missing else ""
+    return said + late
 
 
 def warnings(root: Path, session: str, run: str = "") -> list[str]:
@@ -121,7 +125,7 @@ def warnings(root: Path, session: str, run: str = "") -> list[str]:
 
 def left_behind(root: Path) -> list[str]:
     """Warnings of the sessions that have ended and that a tracker does not take, the newest of each kind of trouble."""
-    found = {text.splitlines()[0]: text for name in pending(root) if not _is_running(root, name) for text in warnings(root, name)}
+    found = {text.splitlines()[0]: text for name in waiting(root) for text in warnings(root, name)}
     return [*found.values()]
 
 
@@ -145,6 +149,11 @@ def sync(root: Path, wait: float = 60.0) -> int:
 def pending(root: Path) -> list[str]:
     """Ids of the sessions that some tracker has not got whole, oldest first."""
     return _by_age(root, (root / JOURNAL_FOLDER / _PENDING).glob("*"))
+
+
+def waiting(root: Path) -> list[str]:
+    """Ids of those among them whose DVC has ended."""
+    return [name for name in pending(root) if not _is_running(root, name)]
 
 
 def replay(root: Path) -> int:
@@ -177,7 +186,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _complete_others(root: Path, session: str) -> None:
-    others = [name for name in pending(root) if name != session and not _is_running(root, name)]
+    others = [name for name in waiting(root) if name != session]
     if others:
         _log.info("completing %d earlier sessions", len(others))
         _catch_up(root, others, wait=0.0)
@@ -190,8 +199,11 @@ def _catch_up(root: Path, names: Iterable[str], wait: float) -> int:
         if not _is_running(root, session):
             wait_for_watcher(root, session, wait)
         with _exclusive(folder) as free:
-            if free and (_pending_file(root, session)).exists():
-                done += _complete(root, session)
+            if free and _pending_file(root, session).exists():
+                try:
+                    done += _complete(root, session)
+                except Exception:  # noqa: BLE001  one session must not keep the others from the trackers; its marker stays
+                    _log.exception("session %s could not be brought to the trackers", session)
     return done
 
 
@@ -207,8 +219,8 @@ def _unknown(root: Path) -> list[str]:
 
 def _by_age(root: Path, files: Iterable[Path]) -> list[str]:
     """Names of sessions, oldest first: a result is linked to the run that made it, which must be in the store by then."""
-    known = [file.name for file in files if sessions.exists(root, file.name)]
-    return sorted(known, key=lambda name: sessions.load(root, name).time)
+    known = {file.name: record for file in files if (record := sessions.find(root, file.name)) is not None}
+    return sorted(known, key=lambda name: known[name].time)
 
 
 def _follow(root: Path, session: str) -> None:
@@ -246,8 +258,11 @@ def _complete(root: Path, session: str) -> bool:
 
 def _finish(root: Path, session: str, observer: Observer, feeds: _Feeds, attempts: int) -> bool:
     if not observer.close():
-        shutil.rmtree(folder_of(root, session))
         _pending_file(root, session).unlink(missing_ok=True)
+        folder = folder_of(root, session)
+        gone = folder.with_name(f".{session}.gone")  # whoever asks for its lock meanwhile would make a file in it
+        folder.rename(gone)
+        shutil.rmtree(gone)
         return True
     for _ in range(attempts):
         if feeds.deliver(observer.journals(), now=True):
@@ -299,7 +314,10 @@ class _Feeds:
     def close(self) -> None:
         """Disconnect."""
         for feed in self._feeds:
-            feed.close()
+            try:
+                feed.close()
+            except Exception:  # noqa: BLE001  a tracker may raise anything, and must not harm the others
+                _log.exception("a tracker could not be closed")
 
     def _load(self) -> None:
         from workbench.errors import WorkbenchError
@@ -319,10 +337,8 @@ class _Feeds:
 
 
 def _is_running(root: Path, session: str) -> bool:
-    if not sessions.exists(root, session):
-        return False
-    record = sessions.load(root, session)
-    return is_alive(record.pid, record.process_started)
+    record = sessions.find(root, session)
+    return record is not None and is_alive(record.pid, record.process_started)
 
 
 def _first_line(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -22,12 +23,7 @@ DEFAULT_NAME = "workbench-default"
 
 
 class MlflowConfig(Config):
-    """Where the tracker writes; both can be left to the environment."""
-
-    experiment: str = ""
-    """Name of the experiment; empty takes ``MLFLOW_EXPERIMENT_NAME``, or ``workbench-default``."""
-    registered_model: str = ""
-    """Name in the registry of the pipeline's final model; empty takes the experiment's name."""
+    """Nothing: the environment says where the tracker writes."""
 
 
 class MlflowAnswers(Tracker[MlflowConfig]):
@@ -39,7 +35,7 @@ class MlflowAnswers(Tracker[MlflowConfig]):
         """Connect to the store, and make it where there is none."""
         from workbench_tracker_mlflow.store import Store
 
-        self.experiment = self.config.experiment or os.environ.get("MLFLOW_EXPERIMENT_NAME") or DEFAULT_NAME
+        self.experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME") or DEFAULT_NAME
         self.store: Store = Store(workspace, self.experiment)
         self._runs: dict[str, str] = {}
         """Journal's name of a run → MLflow's, as far as they were looked up."""
@@ -115,4 +111,5 @@ class MlflowAnswers(Tracker[MlflowConfig]):
             return question(self.store)
 
     def _registered_name(self) -> str:
-        return self.config.registered_model or self.experiment
+        """The experiment's; MLflow takes neither of the two characters in a model's name."""
+        return re.sub("[/:]", "-", self.experiment)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -31,7 +30,7 @@ def session_tags(event: events.SessionStarted) -> dict[str, str]:
         tags.SESSION: event.session,
         tags.COMMAND: redaction.text(event.command),
         tags.DIRECTORY: event.directory,
-        tags.PIPELINE: json.dumps(event.stages),
+        **tags.as_json(tags.PIPELINE, event.stages),
         tags.SOURCE_TYPE: "LOCAL",
         tags.SOURCE_NAME: redaction.text(event.command),
         tags.DIRTY: str(event.dirty).lower(),
@@ -59,6 +58,7 @@ def stage_tags(event: events.StageStarted, session: Run | None) -> dict[str, str
         tags.KIND: event.kind,
         tags.PLUGIN: event.plugin,
         tags.FINGERPRINT: event.fingerprint,
+        tags.CONDITION: _condition(event),
         tags.MACHINE: machine.digest(event.machine),
         tags.COMMAND: redaction.text(event.command),
         tags.DIRECTORY: event.directory,
@@ -68,10 +68,15 @@ def stage_tags(event: events.StageStarted, session: Run | None) -> dict[str, str
         tags.PASSED_OVER: "; ".join(event.passed_over),
         tags.REPRODUCES: event.reproduces,
         tags.WHY: redaction.text("; ".join(event.reasons))[:WHY_LENGTH],
-        tags.INPUTS: description.as_records([asdict(artifact) for artifact in event.inputs]),
+        **tags.as_json(tags.INPUTS, description.as_records([asdict(artifact) for artifact in event.inputs])),
         **{tags.input_digest(artifact.path): artifact.digest for artifact in event.inputs},
     }
     if session is not None:
         known |= {name: session.data.tags.get(name, "") for name in _INHERITED}
         known[tags.PARENT] = session.info.run_id
     return {name: value for name, value in known.items() if value}
+
+
+def _condition(event: events.StageStarted) -> str:
+    chosen = {key: value for key, value in event.lock.items() if key != "seed"}
+    return machine.digest([chosen, {artifact.flow: artifact.digest for artifact in event.inputs}])

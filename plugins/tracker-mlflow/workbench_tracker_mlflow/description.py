@@ -6,10 +6,10 @@ It is made from what the store holds and nothing else, so that it can be made ag
 from __future__ import annotations
 
 import html
-import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from workbench.records.record import UNRECORDED
 from workbench_tracker_mlflow import tags
 from workbench_tracker_mlflow.store import Store
 from workbench_tracker_mlflow.tables import shown
@@ -60,6 +60,7 @@ def of_session(store: Store, parent: Run, children: Sequence[Run]) -> str:
     lines = [
         f"`{_text(known.get(tags.COMMAND, ''))}`: {_outcome(parent)}; {counts}.",
         "",
+        *_failure(known),
         "| stage | what happened | why it ran | seconds | results |",
         "|---|---|---|---|---|",
         *(rows[name] for name in tags.in_order(rows, known)),
@@ -130,7 +131,9 @@ def _reproduction(store: Store, known: Mapping[str, str]) -> list[str]:
     lines = []
     if tags.REPRODUCES in known:
         verdict = f": **{known[tags.VERDICT]}**, see reproduction.md" if tags.VERDICT in known else ""
-        lines.append(f"Repeats [this run]({store.link(known[tags.REPRODUCES])}){verdict}.")
+        original = known[tags.REPRODUCES]
+        named = "a run that is not in this store" if original == UNRECORDED else f"[this run]({store.link(original)})"
+        lines.append(f"Repeats {named}{verdict}.")
     found = [f"[{record['verdict']}]({store.link(record['run'])})" for record in tags.records(known, tags.REPRODUCED)]
     if found:
         lines.append(f"Reproduced: {', '.join(found)}.")
@@ -187,11 +190,15 @@ def _size(record: Mapping[str, Any]) -> str:
     return ", ".join(part for part in (rows, size) if part)
 
 
-def key_results(results: Mapping[str, float], number: int = KEY_RESULTS) -> str:
-    """The few results that matter most, on one line, with four significant digits."""
+def headlines(results: Mapping[str, float], number: int = KEY_RESULTS) -> dict[str, float]:
+    """The few results that matter most."""
     named = [name for wanted in HEADLINES for name in results if name == wanted or name.endswith(f"/{wanted}")]
-    names = dict.fromkeys([*named, *results])
-    return ", ".join(f"{name} {shown(float(results[name]), digits=4)}" for name in list(names)[:number])
+    return {name: results[name] for name in list(dict.fromkeys([*named, *results]))[:number]}
+
+
+def key_results(results: Mapping[str, float], number: int = KEY_RESULTS) -> str:
+    """The same on one line, with four significant digits."""
+    return ", ".join(f"{name} {shown(float(value), digits=4)}" for name, value in headlines(results, number).items())
 
 
 def _key_results(results: Mapping[str, float]) -> str:
@@ -215,7 +222,7 @@ def _fit(lines: Sequence[str]) -> str:
     return "\n".join([*kept, "", "… (cut: MLflow keeps 8,000 characters)"])
 
 
-def as_records(artifacts: Sequence[Mapping[str, Any]]) -> str:
+def as_records(artifacts: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Value of the tags ``workbench.inputs`` and ``workbench.outputs``."""
     names = ("flow", "path", "format", "rows", "size", "digest")
-    return json.dumps([{name: artifact[name] for name in names} for artifact in artifacts])
+    return [{name: artifact[name] for name in names} for artifact in artifacts]

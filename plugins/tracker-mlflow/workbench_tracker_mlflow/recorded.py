@@ -7,12 +7,13 @@ import re
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.errors import WorkbenchError
 from workbench.project import dvc_lock
-from workbench.records.record import RESULTS_LOCK, Circumstances, Record, RecordedStage
+from workbench.records.record import RESULTS_LOCK, RESULTS_TEXTS, Circumstances, Record, RecordedStage
 from workbench_tracker_mlflow import description, tags
 from workbench_tracker_mlflow.store import Store
 
@@ -23,6 +24,8 @@ SEEDS_NEEDED = 3
 """Runs with different seeds that it takes to tell a metric's noise."""
 SIBLINGS = 200
 _ID_LENGTH = 32
+_UNKNOWN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+"""How MLflow says that there is no run of an id."""
 
 
 def read(store: Store, name: str, into: Path) -> Record | None:
@@ -48,7 +51,7 @@ def read(store: Store, name: str, into: Path) -> Record | None:
     known = run.data.tags
     stages = list(_pipeline(store, run, into)) if is_session else [_of_run(store, run)]
     title = run.info.run_name or run.info.run_id
-    return Record(title, stages, known.get(tags.COMMIT, ""), known.get(tags.DIRTY) == "true", session, into)
+    return Record(title, stages, not is_session, known.get(tags.COMMIT, ""), known.get(tags.DIRTY) == "true", session, into)
 
 
 def _find(store: Store, name: str) -> Run | None:
@@ -57,8 +60,10 @@ def _find(store: Store, name: str) -> Run | None:
     if len(name) == _ID_LENGTH:
         try:
             found: Run = store.client.get_run(name)
-        except MlflowException:
-            return None
+        except MlflowException as error:
+            if error.error_code in _UNKNOWN:
+                return None
+            raise
         return found
     matching = store.starting_with(name) if re.fullmatch("[0-9a-f]+", name) else []
     if len(matching) > 1:
@@ -79,15 +84,14 @@ def _of_run(store: Store, run: Run, locked: Mapping[str, Any] | None = None) -> 
         inputs=dvc_lock.hashes(locked, "deps") if locked else inputs,
         outputs=dvc_lock.hashes(locked, "outs") if locked else outputs,
         run=run.info.run_id,
-        kind=known[tags.KIND],
         metrics=description.results_of(run),
     )
 
 
 def _pipeline(store: Store, session: Run, files: Path) -> Iterator[RecordedStage]:
     """Every stage of the session's dvc.lock, with the run that made its outputs where one is known."""
-    lock = next((file for file in (files / RESULTS_LOCK, files / f"{RESULTS_LOCK}.txt") if file.is_file()), None)
-    locked: dict[str, Any] = dvc_lock.parse(lock.read_text(encoding="utf-8")) if lock else {}
+    locked = dvc_lock.parse(_text(files, RESULTS_LOCK))
+    texts: dict[str, str] = json.loads(_text(files, RESULTS_TEXTS) or "{}")
     own = {run.data.tags[tags.STAGE]: run for run in _originals(store.children(session.info.run_id))}
     for name in (name for name in tags.read_json(session.data.tags, tags.PIPELINE, []) if name in locked):
         stage = locked[name]
@@ -98,9 +102,14 @@ def _pipeline(store: Store, session: Run, files: Path) -> Iterator[RecordedStage
         if maker is not None:
             yield _of_run(store, maker, stage)
         else:
-            yield RecordedStage(
-                name, stage["cmd"], dvc_lock.entry(stage), dvc_lock.hashes(stage, "deps"), dvc_lock.hashes(stage, "outs")
-            )
+            inputs, outs = dvc_lock.hashes(stage, "deps"), dvc_lock.hashes(stage, "outs")
+            told = RecordedStage(name, stage["cmd"], dvc_lock.entry(stage), inputs, outs)
+            yield replace(told, metrics=json.loads(texts.get(told.metrics_file, "{}")))
+
+
+def _text(files: Path, name: str) -> str:
+    """One of the session's files, whichever suffix it was given for previews; empty where it was not kept."""
+    return next((file.read_text(encoding="utf-8") for file in (files / name, files / f"{name}.txt") if file.is_file()), "")
 
 
 def _originals(runs: Iterable[Run]) -> Iterator[Run]:
@@ -125,11 +134,12 @@ def circumstances(store: Store, run_id: str) -> Circumstances:
 
 def _noise(store: Store, run: Run) -> dict[str, float]:
     """Standard deviation of each result over finished runs of the stage that differ in nothing but the seed."""
-    wanted = {tags.STAGE: run.data.tags[tags.STAGE], tags.PLUGIN: run.data.tags[tags.PLUGIN]}
-    own = _without_seed(run)
+    if tags.CONDITION not in run.data.tags:
+        return {}
+    wanted = {name: run.data.tags[name] for name in (tags.STAGE, tags.CONDITION)}
     by_seed: dict[str, dict[str, float]] = {}
     for other in _originals(store.find(wanted, limit=SIBLINGS)):
-        if other.info.status == "FINISHED" and _without_seed(other) == own:
+        if other.info.status == "FINISHED":
             by_seed.setdefault(other.data.params.get("seed", ""), description.results_of(other))
     if len(by_seed) < SEEDS_NEEDED:
         return {}
@@ -138,7 +148,3 @@ def _noise(store: Store, run: Run) -> dict[str, float]:
         for name, value in results.items():
             values[name].append(value)
     return {name: statistics.stdev(found) for name, found in values.items() if len(found) >= SEEDS_NEEDED}
-
-
-def _without_seed(run: Run) -> dict[str, str]:
-    return {name: value for name, value in run.data.params.items() if name != "seed"}

@@ -29,7 +29,9 @@ def versions(store: Store, name: str) -> Iterator[Version]:
     runs = [run for run in store.find(wanted, limit=EVALUATIONS) if run.info.status == "FINISHED"]
     found = store.client.search_model_versions(f"name = '{name}'", order_by=["version_number DESC"])
     for version in found:
-        digest = version.tags[tags.DIGEST]
+        digest = version.tags.get(tags.DIGEST, "")
+        if not digest:
+            continue  # somebody registered it by hand: no evaluation is known to be of it
         evaluations = [result for run in runs if _model_of(run) == digest for result in _evaluated(run)]
         crowned = tags.read_json(version.tags, tags.CROWNED, {}).get("time")
         number = str(version.version)

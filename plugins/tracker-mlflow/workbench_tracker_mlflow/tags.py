@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
+from itertools import count, takewhile
 from typing import Any
 
 RUN = "workbench.run"
@@ -17,6 +18,8 @@ ENTRY = "workbench.entry"
 KIND = "workbench.kind"
 PLUGIN = "workbench.plugin"
 FINGERPRINT = "workbench.fingerprint"
+CONDITION = "workbench.condition"
+"""Digest of all that decides the result beside the seed and the machine: plugins, their code, configuration, inputs."""
 MACHINE = "workbench.machine"
 """Digest of the fingerprint of the machine that ran it."""
 COMMAND = "workbench.command"
@@ -124,9 +127,17 @@ def in_order(stages: Iterable[str], session: Mapping[str, str]) -> list[str]:
     return sorted(stages, key=lambda name: order.get(name, len(order)))
 
 
+def as_json(name: str, value: Any) -> dict[str, str]:
+    """Tags that hold a value as JSON: one, and further ones where it is longer than MLflow keeps of one."""
+    text = json.dumps(value)
+    parts = [text[start : start + LONGEST] for start in range(0, len(text), LONGEST)]
+    return {f"{name}.{number}" if number else name: part for number, part in enumerate(parts)}
+
+
 def read_json(tags: Mapping[str, str], name: str, default: Any) -> Any:
-    """Value of a tag that holds JSON."""
+    """Value of a tag that holds JSON, or of several; parts that a longer value has left behind do not count."""
+    parts = takewhile(lambda part: part is not None, (tags.get(f"{name}.{number}") for number in count(1)))
     try:
-        return json.loads(tags[name])
+        return json.JSONDecoder().raw_decode("".join([tags[name], *map(str, parts)]))[0]
     except (KeyError, ValueError):
         return default

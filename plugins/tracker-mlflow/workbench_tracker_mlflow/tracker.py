@@ -122,7 +122,7 @@ class MlflowTracker(MlflowAnswers):
         run = self._run_of(event.run)
         known = tags.read_json(self.store.client.get_run(run).data.tags, tags.OUTPUTS, [])
         others = [record for record in known if record["path"] != event.artifact.path]
-        self.store.set_tags(run, {tags.OUTPUTS: description.as_records([*others, asdict(event.artifact)])})
+        self.store.set_tags(run, tags.as_json(tags.OUTPUTS, description.as_records([*others, asdict(event.artifact)])))
 
     @hookimpl
     @_guarded
@@ -146,7 +146,7 @@ class MlflowTracker(MlflowAnswers):
         run = self._run_of(event.run)
         metrics.log_final(self.store, run, event.metrics, event.time)
         results = {tags.SECONDS: f"{event.seconds:.3f}", tags.PEAK_MEMORY: str(event.peak_memory)}
-        self.store.set_tags(run, {**results, tags.RESULTS: json.dumps(event.metrics)})
+        self.store.set_tags(run, {**results, **tags.as_json(tags.RESULTS, event.metrics)})
         if event.libraries:
             files.log_json(self.store, run, "libraries.json", event.libraries)
         if event.metrics:
@@ -201,10 +201,8 @@ class MlflowTracker(MlflowAnswers):
             "moved": event.moved,
             "run": origin.info.run_id if origin is not None else "",
             "kind": origin.data.tags[tags.KIND] if origin is not None else "",
-            "results": description.results_of(origin) if origin is not None else {},
+            "results": description.headlines(description.results_of(origin)) if origin is not None else {},
         }
-        if len(json.dumps(record)) > tags.LONGEST:
-            record["results"] = {}
         self.store.set_tags(session.info.run_id, {tags.cached(event.stage): json.dumps(record)})
 
     @hookimpl
@@ -221,6 +219,8 @@ class MlflowTracker(MlflowAnswers):
         if event.status == "FINISHED":
             self._register_last(session, children)
         files.log_session_files(self.store, session.info.run_id, event.files)
+        if event.error:
+            self.store.set_tags(session.info.run_id, {tags.ERROR: redaction.text(event.error)})
         self.store.client.set_terminated(session.info.run_id, event.status, int(event.time * 1000))
         self._describe_session(session.info.run_id)
 
@@ -326,7 +326,8 @@ class MlflowTracker(MlflowAnswers):
         from workbench_tracker_mlflow import description, metrics
 
         cached = tags.records(session.data.tags, tags.CACHED)
-        results = {record["stage"]: record["results"] for record in cached if record["kind"] == "eval"}
+        makers = {record["stage"]: self.store.client.get_run(record["run"]) for record in cached if record["kind"] == "eval"}
+        results = {stage: description.results_of(maker) for stage, maker in makers.items()}
         evaluations = [run for run in children if run.data.tags[tags.KIND] == "eval"]
         results |= {run.data.tags[tags.STAGE]: description.results_of(run) for run in evaluations}
         if results:
