@@ -36,7 +36,7 @@ EVAL = Step(
     format="evaluation",
     metrics={"bits_per_byte": 1.5},
 )
-MANY = {f"a_task_of_many.{number}.accuracy": number / 400 for number in range(400)}
+MANY = {f"{'one_of_many_' * 12}{number}.accuracy": number / 60 for number in range(60)}
 """More than one tag holds."""
 CHOICE = replace(EVAL, name="eval@choice-aligned", outputs={"out": "data/eval/c"}, metrics={"accuracy": 0.5} | MANY)
 STAGES = ["pretrain", "align", "eval@perplexity-aligned", "eval@choice-aligned"]
