@@ -126,6 +126,26 @@ def test_check_counts_and_writes_nothing(made: Workspace) -> None:
     assert made.git("status", "--porcelain", "--ignored") == ""
 
 
+def test_what_each_part_of_a_stage_reads_is_known_by_its_place(made: Workspace) -> None:
+    files = [made.root / name for name in ("first.txt", "second.txt")]
+    for file in files:
+        file.write_text("darn\n")
+    made.params(curate__corpus__filters=[{"use": "c4", "with": {"bad_words_file": str(file)}} for file in files])
+
+    def external() -> dict[str, str]:
+        done = made.workbench("resolve")
+        assert done.code == 0, done.text
+        content = json.loads((made.root / "plugins.lock.json").read_text())
+        found: dict[str, str] = content["stages"]["curate"]["corpus"]["external"]
+        return {name: version for name, version in found.items() if name.startswith("filters")}
+
+    before = external()
+    files[0].write_text("heck\n")
+    after = external()
+    assert len(before) == 2
+    assert [name for name in before if before[name] != after[name]] == [min(before)]
+
+
 MISTAKES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "unknown plugin": ({"dedup__use": "minhsh"}, ("no dedup 'minhsh' is installed", "exact, minhash", "did you mean 'minhash'?")),
     "unknown filter": (

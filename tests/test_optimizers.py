@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from workbench.optimizers import MuonAdamW, orthogonalize
+from workbench.optimizers import MuonAdamW, _split, orthogonalize
 
 
 def test_orthogonalize_agrees_with_the_polar_factor() -> None:
@@ -18,7 +18,7 @@ def test_orthogonalize_agrees_with_the_polar_factor() -> None:
 def test_a_muon_step_equals_torch_muon_within_bfloat16(shape: tuple[int, int]) -> None:
     start = torch.randn(shape, generator=torch.Generator().manual_seed(1))
     ours, theirs = torch.nn.Parameter(start.clone()), torch.nn.Parameter(start.clone())
-    group = {"params": [ours], "muon": True, "lr": 0.02, "weight_decay": 0.1}
+    group = {"params": [ours], "muon": True, "transposed": False, "lr": 0.02, "weight_decay": 0.1}
     optimizers = [MuonAdamW([group], torch.float32), torch.optim.Muon([theirs], lr=0.02, weight_decay=0.1)]
     for step in range(3):
         gradient = torch.randn(shape, generator=torch.Generator().manual_seed(2 + step))
@@ -38,8 +38,8 @@ def test_state_survives_saving_and_loading() -> None:
     def make() -> tuple[MuonAdamW, torch.nn.Parameter, torch.nn.Parameter]:
         matrix, vector = torch.nn.Parameter(torch.ones(8, 4)), torch.nn.Parameter(torch.ones(8))
         groups = [
-            {"params": [matrix], "muon": True, "lr": 0.1, "weight_decay": 0.0},
-            {"params": [vector], "muon": False, "lr": 0.1, "weight_decay": 0.0},
+            {"params": [matrix], "muon": True, "transposed": False, "lr": 0.1, "weight_decay": 0.0},
+            {"params": [vector], "muon": False, "transposed": False, "lr": 0.1, "weight_decay": 0.0},
         ]
         return MuonAdamW(groups, torch.float32), matrix, vector
 
@@ -57,3 +57,41 @@ def test_state_survives_saving_and_loading() -> None:
         step(*resumed, seed)
     assert torch.equal(whole[1], resumed[1])
     assert torch.equal(whole[2], resumed[2])
+
+
+def names(model: torch.nn.Module, parameters: list[torch.nn.Parameter]) -> set[str]:
+    known = {id(parameter): name for name, parameter in model.named_parameters()}
+    return {known[id(parameter)] for parameter in parameters}
+
+
+def test_positions_are_no_hidden_matrix_and_gpt2_keeps_its_matrices_turned() -> None:
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    model = GPT2LMHeadModel(GPT2Config(vocab_size=32, n_positions=16, n_embd=8, n_layer=1, n_head=2))
+    hidden, transposed, outside, _ = _split(model)
+    assert hidden == []
+    assert names(model, outside) == {"transformer.wte.weight", "transformer.wpe.weight"}
+    assert {name.split(".", 3)[-1] for name in names(model, transposed)} == {
+        "attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight",
+    }  # fmt: skip
+
+
+def test_a_turned_matrix_takes_the_same_step_as_one_that_is_not() -> None:
+    torch.manual_seed(0)
+    plain = torch.nn.Parameter(torch.randn(24, 8))
+    turned = torch.nn.Parameter(plain.detach().T.clone())
+    for matrix, transposed in ((plain, False), (turned, True)):
+        group = {"params": [matrix], "muon": True, "transposed": transposed, "lr": 0.02, "weight_decay": 0.0}
+        optimizer = MuonAdamW([group], torch.float32)
+        gradient = torch.arange(192.0).reshape(24, 8).sin()
+        matrix.grad = gradient.T.clone() if transposed else gradient
+        optimizer.step()
+    assert torch.allclose(plain, turned.T, atol=1e-5)
+
+
+def test_the_head_of_a_reward_model_is_no_hidden_matrix() -> None:
+    from transformers import LlamaConfig, LlamaForSequenceClassification
+
+    shape = {"hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 32}
+    model = LlamaForSequenceClassification(LlamaConfig(**shape, num_labels=1, pad_token_id=0))
+    assert names(model, _split(model)[2]) == {"model.embed_tokens.weight", "score.weight"}

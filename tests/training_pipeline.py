@@ -89,7 +89,7 @@ class Prepared:
 
     def recovers(self) -> Done:
         """By the oracle, and in the run that was killed."""
-        done = self.made.repro(self.stage)
+        done = fault_oracle.repeat(self.made, self.stage)
         assert fault_oracle.hashes(self.made) == self.unfaulted
         scratch = self.made.root / ".workbench" / "scratch"
         assert not scratch.is_dir() or list(scratch.iterdir()) == [], "something half-written was left"

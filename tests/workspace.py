@@ -44,6 +44,7 @@ ARCHITECTURE = {
     "num_key_value_heads": 2,
     "intermediate_size": 64,
     "tie_word_embeddings": True,
+    "max_position_embeddings": 128,
 }
 SMALLER: Mapping[str, Any] = {
     "curate.corpus.with": {"packages": ["networkx"], "exclude": EXCLUDE, "private": False},

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from workbench.errors import ParamsError
 from workbench.scoring import CausalModel
 
 if TYPE_CHECKING:
@@ -31,10 +32,16 @@ def generate(model: CausalModel, prompts: Sequence[tuple[int, ...]], sampling: S
     """Continue each prompt up to the end-of-sequence token, which is left out; results are in the prompts' order.
 
     Prompts of one length run together, so none is padded. A prompt that leaves no room in the window loses tokens on the left.
+
+    Raises:
+        ParamsError: the window has no room for a prompt.
     """
     import torch
 
-    room = max(1, model.window - sampling.max_tokens)
+    room = model.window - sampling.max_tokens
+    if room < 1:
+        what = f"{sampling.max_tokens} tokens are to be written, and the model's window has {model.window}"
+        raise ParamsError(what, "the stage's entry in params.yaml", f"write fewer than {model.window} tokens a text")
     by_length: dict[int, list[int]] = defaultdict(list)
     for index, prompt in enumerate(prompts):
         by_length[min(len(prompt), room)].append(index)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
+from transformers.pytorch_utils import Conv1D
 
 from workbench.errors import TrainingError
 
@@ -27,6 +28,8 @@ QUINTIC = (3.4445, -4.7750, 2.0315)
 """Coefficients of the iteration s → a·s + b·s³ + c·s⁵ on singular values; steepest at zero (Jordan et al. 2024)."""
 ITERATIONS = 5
 MOMENTUM = 0.95
+_HEADS = ("score", "classifier")
+"""Where transformers keeps the head of a classifier or a reward model."""
 
 
 def orthogonalize(matrices: Tensor, dtype: torch.dtype) -> Tensor:
@@ -43,6 +46,8 @@ def orthogonalize(matrices: Tensor, dtype: torch.dtype) -> Tensor:
 
 class MuonAdamW(torch.optim.AdamW):
     """AdamW whose parameter groups with ``muon: True`` are stepped by Muon instead.
+
+    Of such a group ``transposed: True`` says that its matrices are stored (in, out), not (out, in).
 
     Both kinds share ``param_groups``, so one schedule scales all learning rates and one ``state_dict`` saves all state.
     """
@@ -72,7 +77,8 @@ class MuonAdamW(torch.optim.AdamW):
                 by_shape.setdefault(matrix.shape, []).append(matrix)
         for (rows, columns), matrices in by_shape.items():
             updates = orthogonalize(torch.stack([self._nesterov(matrix) for matrix in matrices]), self._dtype)
-            scale = math.sqrt(max(1.0, rows / columns))
+            outputs, inputs = (columns, rows) if group["transposed"] else (rows, columns)
+            scale = math.sqrt(max(1.0, outputs / inputs))
             for matrix, update in zip(matrices, updates.unbind(), strict=True):
                 matrix.mul_(1 - group["lr"] * group["weight_decay"])
                 matrix.add_(update.to(matrix.dtype), alpha=-group["lr"] * scale)
@@ -102,26 +108,31 @@ def build(model: nn.Module, config: OptimizerConfig, steps: int, run: Run) -> tu
 
 
 def _groups(model: nn.Module, config: OptimizerConfig) -> list[dict[str, Any]]:
-    hidden, outside, vectors = _split(model)
+    hidden, transposed, outside, vectors = _split(model)
     muon = config.name == "muon"
     rate = config.matrix_learning_rate if muon else config.learning_rate
     groups = [
-        {"params": hidden, "muon": muon, "lr": rate, "weight_decay": config.weight_decay},
+        {"params": hidden, "muon": muon, "transposed": False, "lr": rate, "weight_decay": config.weight_decay},
+        {"params": transposed, "muon": muon, "transposed": True, "lr": rate, "weight_decay": config.weight_decay},
         {"params": outside, "muon": False, "lr": config.learning_rate, "weight_decay": 0.0},
         {"params": vectors, "muon": False, "lr": config.learning_rate, "weight_decay": 0.0},
     ]
     return [group for group in groups if group["params"]]
 
 
-def _split(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter], list[nn.Parameter]]:
-    """Hidden matrices; embeddings and the output head; everything that is no matrix."""
+def _split(model: nn.Module) -> tuple[list[nn.Parameter], ...]:
+    """Hidden matrices; those that are stored (in, out), as GPT-2's; embeddings and heads; everything that is no matrix."""
     edges = [getattr(model, get)() for get in ("get_input_embeddings", "get_output_embeddings")]
+    edges += [layer for layer in model.modules() if isinstance(layer, nn.Embedding)]  # of positions, too
+    edges += [getattr(model, name, None) for name in _HEADS]
     edge_ids = {id(parameter) for layer in edges if layer is not None for parameter in layer.parameters()}
+    turned = {id(parameter) for layer in model.modules() if isinstance(layer, Conv1D) for parameter in layer.parameters()}
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     matrices = [parameter for parameter in trained if parameter.ndim == 2]
-    hidden = [matrix for matrix in matrices if id(matrix) not in edge_ids]
+    hidden = [matrix for matrix in matrices if id(matrix) not in edge_ids | turned]
+    transposed = [matrix for matrix in matrices if id(matrix) in turned]
     outside = [matrix for matrix in matrices if id(matrix) in edge_ids]
-    return hidden, outside, [parameter for parameter in trained if parameter.ndim != 2]
+    return hidden, transposed, outside, [parameter for parameter in trained if parameter.ndim != 2]
 
 
 def _scale(step: int, *, steps: int, warmup: int, decay: float) -> float:

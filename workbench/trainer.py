@@ -92,6 +92,19 @@ def post_training_arguments(run: Run, config: PostTrainingConfig, *, batch_size:
     }
 
 
+def require_window(model: PreTrainedModel, max_length: int, run: Run) -> None:
+    """Refuse to train on longer texts than the model reads: evaluations would cut them off, and learnt positions end there.
+
+    Raises:
+        ParamsError: they are longer.
+    """
+    window = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    if window and max_length > window:
+        what = f"max_length is {max_length}, and the model's window has {window} tokens"
+        fix = f"lower max_length to {window}, or pretrain with a longer context"
+        raise ParamsError(what, f"params.yaml, stage {run.stage}", fix)
+
+
 def set_up_torch(run: Run) -> None:
     """Threads, seed and deterministic kernels, and no progress bars but ours; called before the model is made."""
     disable_progress_bar()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -127,10 +128,14 @@ def test_mutual_information_by_hand(tmp_path: Path, model_directory: Path, folde
 
 
 def test_a_fixed_choice_of_questions_and_few_shots(tmp_path: Path, model_directory: Path, folder: Path) -> None:  # noqa: F811
-    config = LmEvalConfig(questions=5, num_fewshot=1, metric="acc")
+    config, whole = LmEvalConfig(questions=5, num_fewshot=1, metric="acc"), LmEvalConfig(num_fewshot=3, metric="acc")
     metrics, rows = run_stage(tmp_path, model_directory, folder, config)
     assert metrics["questions"] == len({row["id"] for row in rows}) == 5
     assert all(row["question"].count("What about part") == 2 for row in rows)
+    _, rows_of_all = run_stage(tmp_path, model_directory, folder, whole)
+    asked = [re.findall(r"What about part (\d+)\?", row["question"]) for row in rows_of_all]
+    assert len(asked) == 12
+    assert all(len(set(numbers)) == 4 for numbers in asked), "a question with its answer stands before itself"
     assert run_stage(tmp_path, model_directory, folder, config) == (metrics, rows)
 
 

@@ -202,6 +202,73 @@ def test_csv_rows_with_wrong_fields_are_bad_and_an_open_quote_is_an_error(tmp_pa
     assert "a.csv, line" in caught.value.where
 
 
+def test_blank_lines_of_a_csv_are_no_rows(tmp_path: Path, folder: Path) -> None:
+    (folder / "a.csv").write_bytes(b"text,n\n\ngood,1\n\nbetter,2\n\n\n")
+    assert read(tmp_path, folder, max_bad_share=0) == [("good", "a.csv:3"), ("better", "a.csv:5")]
+
+
+def test_a_source_that_a_row_lacks_is_that_of_the_file(tmp_path: Path, folder: Path) -> None:
+    (folder / "sub").mkdir()
+    (folder / "sub" / "a.jsonl").write_bytes(jsonl({"text": "one", "site": None}, {"text": "two", "site": "there"}))
+    out, _, _ = execute(tmp_path, source(folder, columns={"source": "site"}, max_bad_share=0))
+    assert {row["text"]: row["source"] for row in Corpus(out).rows()} == {"one": "sub", "two": "there"}
+
+
+def test_values_that_are_missing_are_bad_rows(tmp_path: Path, folder: Path) -> None:
+    calls = {"messages": [{"role": "user", "content": "do"}, {"role": "assistant", "content": None}]}
+    good = {"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]}
+    (folder / "a.jsonl").write_bytes(jsonl(good, calls, calls))
+    with pytest.raises(ArtifactError, match=r"2 of 3 records are unreadable.*missing-value"):
+        execute(tmp_path, source(folder, produces="conversations", max_bad_share=0.5))
+
+
+@pytest.mark.parametrize(
+    ("messages", "reason"),
+    [
+        ("plain text", "not-messages"),
+        ('[{"role": "user"', "malformed-json"),
+        ([{"role": "user", "content": "hi"}], "no-answer"),
+        ("[1, 2]", "not-messages"),
+    ],
+)
+def test_what_is_no_conversation_is_a_bad_row(tmp_path: Path, folder: Path, messages: object, reason: str) -> None:
+    (folder / "a.jsonl").write_bytes(jsonl({"messages": messages}))
+    with pytest.raises(ArtifactError, match=f"1 of 1 records are unreadable.*{reason}"):
+        execute(tmp_path, source(folder, produces="conversations", max_bad_share=0.5))
+
+
+def test_messages_as_json_text_however_it_is_laid_out(tmp_path: Path, folder: Path) -> None:
+    turns = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]
+    (folder / "a.jsonl").write_bytes(jsonl({"messages": json.dumps(turns, indent=2)}))
+    out, _, _ = execute(tmp_path, source(folder, produces="conversations", heldout=0))
+    assert [row["messages"] for row in examples.read(out, "train")] == [turns]
+
+
+def test_a_prompt_that_looks_like_a_list_is_text(tmp_path: Path, folder: Path) -> None:
+    (folder / "a.jsonl").write_bytes(jsonl({"prompt": "[{x: 1}] what is this?", "completion": "[1, 2]"}))
+    out, _, _ = execute(tmp_path, source(folder, produces="conversations", columns={"messages": None}, heldout=0))
+    ((asked, answered),) = [row["messages"] for row in examples.read(out, "train")]
+    assert (asked["content"], answered["content"]) == ("[{x: 1}] what is this?", "[1, 2]")
+
+
+def test_a_message_of_the_system_decides_no_split(tmp_path: Path, folder: Path) -> None:
+    def turns(number: int) -> list[dict[str, str]]:
+        said = {"system": "You help.", "user": f"question {number % 200}", "assistant": f"answer {number}"}
+        return [{"role": role, "content": content} for role, content in said.items()]
+
+    (folder / "a.jsonl").write_bytes(jsonl(*[{"messages": turns(number)} for number in range(400)]))
+    out, _, _ = execute(tmp_path, source(folder, produces="conversations", heldout=0.2))
+    asked = {split: {row["messages"][1]["content"] for row in examples.read(out, split)} for split in examples.SPLITS}
+    assert not asked["train"] & asked["heldout"]
+    assert 20 <= len(asked["heldout"]) <= 60
+
+
+def test_rows_that_come_again_are_counted(tmp_path: Path, folder: Path) -> None:
+    (folder / "a.jsonl").write_bytes(jsonl(*[{"prompt": f"q{number % 10}", "completion": "a"} for number in range(100)]))
+    _, run, _ = execute(tmp_path, source(folder, produces="conversations", columns={"messages": None}))
+    assert (run.summary["read"], run.summary["kept"], run.summary["rejected.source.repeated"]) == (100, 10, 90)
+
+
 def write_table(folder: Path, suffix: str) -> None:
     if suffix == "csv":
         (folder / "a.csv").write_text("body,site\nhello,s\n", encoding="utf-8")

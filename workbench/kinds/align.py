@@ -28,4 +28,4 @@ class AlignStage(Stage[C]):
     def execute(self, inputs: Mapping[str, Path], outputs: Mapping[str, Path], run: Run) -> None:
         """Align, then report the learning curves."""
         self.align(inputs["model"], inputs["data"], outputs["out"], run)
-        report_training(outputs["out"], run)
+        report_training(outputs["out"], run, unit="loss")  # each objective has a unit of its own

@@ -22,6 +22,8 @@ from workbench.run import Run
 Produces = Literal["corpus", "conversations", "preferences", "problems"]
 ROLES = ("system", "user", "assistant")
 EMPTY = "empty-text"
+"""Of documents: a corpus may have any number of empty ones. A value that is missing elsewhere makes a bad row."""
+MISSING = "missing-value"
 SHOWN = 100
 DETAIL = 200
 
@@ -196,11 +198,14 @@ def convert(row: Row, config: RowsConfig, seed: int) -> Document | Example:
     """
     columns, values = config.columns, row.values
     if config.produces == "corpus":
-        source = _text(values, columns.source, config) if columns.source else row.source
+        told = columns.source is not None and values.get(columns.source, "") is not None
+        source = _text(values, columns.source, config) if told and columns.source else row.source
         return Document(_text(values, columns.text, config), source, {"origin": row.origin})
     if config.produces == "conversations" and columns.messages:
-        messages = _messages(values, columns.messages, "user", config)
-        return Conversation(messages, _split(messages[:1], config, seed))
+        messages = _messages(values, columns.messages, None, config)
+        if all(message["role"] != "assistant" for message in messages):
+            raise UnusableRowError("no-answer", "no message is the assistant's")
+        return Conversation(messages, _split(_prompt(messages), config, seed))
     prompt = _messages(values, columns.prompt, "user", config)
     split = _split(prompt, config, seed)
     if config.produces == "conversations":
@@ -219,8 +224,9 @@ def _text(values: Mapping[str, Any], name: str, config: RowsConfig) -> str:
     if name not in values:
         raise UnusableRowError("missing-column", f"no {name!r}")
     value = values[name]
-    if value is None:
-        raise UnusableRowError(EMPTY, name)
+    if value is None or (isinstance(value, str) and not value.strip()):
+        is_document = config.produces == "corpus" and name == config.columns.text
+        raise UnusableRowError(EMPTY if is_document else MISSING, f"no {name!r}")
     if not isinstance(value, str):
         raise UnusableRowError("not-text", f"{name!r} is {type(value).__name__}")
     return checked_text(value, config.max_record_bytes)
@@ -252,18 +258,19 @@ def _answer(values: Mapping[str, Any], name: str, config: RowsConfig) -> str:
     return _text(values, name, config)
 
 
-def _messages(values: Mapping[str, Any], name: str, role: str, config: RowsConfig) -> tuple[Message, ...]:
-    """Messages from a list of them, from such a list as JSON text, or from plain text as one message of that role."""
+def _messages(values: Mapping[str, Any], name: str, role: str | None, config: RowsConfig) -> tuple[Message, ...]:
+    """Messages from a list of them or such a list as JSON text; from plain text one message of that role, where there is one."""
     value = values.get(name)
     if isinstance(value, str):
-        if not value.lstrip().startswith("[{"):
-            return (Message(role=role, content=_text(values, name, config)),)
         try:
-            value = json.loads(value)
+            value = json.loads(value) if value.lstrip().startswith("[") else value
         except (ValueError, RecursionError) as error:
-            raise UnusableRowError("malformed-json", f"{name!r}: {error}") from error
+            if role is None:
+                raise UnusableRowError("malformed-json", f"{name!r}: {error}") from error
+        if role is not None and not (isinstance(value, list) and value and all(isinstance(item, dict) for item in value)):
+            return (Message(role=role, content=_text(values, name, config)),)
     if value is None:
-        raise UnusableRowError("missing-column" if name not in values else EMPTY, f"no {name!r}")
+        raise UnusableRowError("missing-column" if name not in values else MISSING, f"no {name!r}")
     if not isinstance(value, list) or not value:
         raise UnusableRowError("not-messages", f"{name!r} is no list of messages")
     return tuple(_message(item, name, config) for item in value)
@@ -273,6 +280,12 @@ def _message(item: object, name: str, config: RowsConfig) -> Message:
     if not isinstance(item, dict) or item.get("role") not in ROLES:
         raise UnusableRowError("not-messages", f"{name!r}: a message needs a role of {', '.join(ROLES)}")
     return Message(role=item["role"], content=_text(item, "content", config))
+
+
+def _prompt(messages: tuple[Message, ...]) -> tuple[Message, ...]:
+    """Up to the first question: a system's message may stand before it, the same in all rows."""
+    asked = next((place for place, message in enumerate(messages) if message["role"] == "user"), 0)
+    return messages[: asked + 1]
 
 
 def _split(prompt: tuple[Message, ...], config: RowsConfig, seed: int) -> Split:

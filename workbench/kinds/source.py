@@ -101,6 +101,7 @@ class Source(Stage[C]):
 
     def _write_others(self, records: Iterator[Record], outputs: Mapping[str, Path], funnel: Funnel) -> None:
         table.write_rows(outputs["decisions"], (), DECISIONS)
+        records = funnel.counted(records)
         if self.produces == "benchmark":
             funnel.kept = benchmark.write(outputs["out"], cast("Iterator[Question]", records), self.name.replace("-", "_"))
         else:
@@ -110,7 +111,8 @@ class Source(Stage[C]):
                 for split, rows in examples.write(outputs["out"], cast("Iterable[Example]", records), columns).items()
             }
             funnel.kept = sum(funnel.splits.values())
-        funnel.read = funnel.kept
+        if funnel.read > funnel.kept:
+            funnel.rejected[REPEATED] = funnel.read - funnel.kept
 
 
 def _judge(document: Document, filters: list[Filter[Any]]) -> tuple[Document, str | None]:
@@ -144,6 +146,12 @@ class Funnel:
         self.rejected: Counter[str] = Counter()
         self.sources: Counter[str] = Counter()
         self.excerpts: dict[str, list[str]] = {}
+
+    def counted(self, records: Iterable[Record]) -> Iterator[Record]:
+        """The records, counted as they are read."""
+        for record in records:
+            self.read += 1
+            yield record
 
     def count(self, document: Document, rule: str | None) -> None:
         """Count one document."""

@@ -46,13 +46,13 @@ def read_training_log(model: Path) -> list[dict[str, float]]:
         return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
 
 
-def report_training(model: Path, run: Run) -> None:
-    """Show the loss curve of a model directory and record its last loss."""
+def report_training(model: Path, run: Run, unit: str = "nats per token") -> None:
+    """Show the loss curve of a model directory, whose loss has that unit, and record its last loss."""
     rows = [row for row in read_training_log(model) if "loss" in row]
     if not rows:
         return
     run.metric("loss", rows[-1]["loss"])
     x = [row.get("tokens", row["step"]) for row in rows]
     label = "tokens" if "tokens" in rows[0] else "optimizer steps"
-    run.chart(Chart("loss", "Training loss", label, "nats per token", x, {"loss": [row["loss"] for row in rows]}))
+    run.chart(Chart("loss", "Training loss", label, unit, x, {"loss": [row["loss"] for row in rows]}))
     run.table("training-log", "Training log", rows)

@@ -89,9 +89,9 @@ class Resolved:
             WorkbenchError: one of them does not exist.
         """
         found = dict(self.stage.external_inputs())
-        for members in self.stage.members.values():
-            for member in members:
-                found.update(member.external_inputs())
+        for key, members in self.stage.members.items():
+            for place, member in enumerate(members):  # two of them may read things of one name
+                found |= {f"{key}[{place}] {name}": version for name, version in member.external_inputs().items()}
         return found
 
 

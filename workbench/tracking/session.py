@@ -8,6 +8,7 @@ import shlex
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -94,7 +95,8 @@ def note_refusal(root: Path, session: str, stage: str, why: str) -> None:
     """Keep why a stage did not begin, for which no journal tells: called in its process, then by its guard, the first counts."""
     file = folder_of(root, session) / _REFUSALS / f"{guard_above() or os.getpid()}.json"
     if not file.exists():
-        commit.write_text(file, json.dumps({"stage": stage, "why": redaction.text(why)}))
+        with suppress(OSError):  # the terminal has it; what has gone wrong must not give way to this
+            commit.write_text(file, json.dumps({"stage": stage, "why": redaction.text(why)}))
 
 
 def refusals(root: Path, session: str) -> dict[str, str]:

@@ -73,6 +73,7 @@ class Dpo(AlignStage[DpoConfig]):
         run.metric("steps", self.config.steps)
         run.metric("pairs", len(rows))
         start = load_causal_model(model, attention=run.compute.attn_implementation)
+        shared.require_window(start, self.config.max_length, run)
         trainer = self._trainer(start, tokenizer, shared.in_memory(rows, ["prompt", "chosen", "rejected"]), run)
         shared.train(trainer, run)
         shared.save(trainer, tokenizer, out)

@@ -73,6 +73,7 @@ class Kto(AlignStage[KtoConfig]):
         run.metric("steps", self.config.steps)
         run.metric("pairs", len(pairs))
         start = load_causal_model(model, attention=run.compute.attn_implementation)
+        shared.require_window(start, self.config.max_length, run)
         judged = shared.in_memory(_parted(pairs, self.config.batch_size), ["prompt", "completion", "label"])
         trainer = self._trainer(start, tokenizer, judged, run)
         shared.train(trainer, run)

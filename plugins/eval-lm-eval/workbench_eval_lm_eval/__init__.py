@@ -98,7 +98,7 @@ class LmEval(EvalStage[LmEvalConfig]):
         from lm_eval.tasks import TaskManager
 
         datasets.disable_progress_bars()
-        specs: list[Any] = list(self.config.tasks) or [benchmark_spec(folder, run.scratch)]
+        specs: list[Any] = list(self.config.tasks) or [self._benchmark(folder, run)]
         manager = TaskManager(include_defaults=bool(self.config.tasks))
         for name in self.config.tasks:
             _require_safe(name, manager.task_index.get(name))
@@ -113,6 +113,12 @@ class LmEval(EvalStage[LmEvalConfig]):
             task.set_config(key="num_fewshot", value=self.config.num_fewshot)
             task.set_fewshot_seed(seed=run.seed)
         return tasks
+
+    def _benchmark(self, folder: Path, run: Run) -> dict[str, Any]:
+        """The pipeline's own. Worked examples are questions of it; told so, the harness leaves out the one that it asks."""
+        spec = benchmark_spec(folder, run.scratch)
+        shown = {"fewshot_split": spec.get("test_split")} if self.config.num_fewshot else {}
+        return shown | spec
 
     def _ask(self, model: Path, tasks: Mapping[str, Any], run: Run) -> Mapping[str, Any]:
         from lm_eval.evaluator import evaluate

@@ -80,8 +80,8 @@ def _row(measured: Measured) -> dict[str, str]:
         "model": measured.model,
         "estimate": f"{measured.estimate:.4f}",
         "interval": interval_text(interval),
-        "examples": svg.number_text(interval.examples) if interval else "–",
-        "groups": svg.number_text(interval.groups) if interval else "1",
+        "examples": svg.number_text(measured.examples),
+        "groups": svg.number_text(measured.groups),
     }
 
 

@@ -47,7 +47,9 @@ class Measured:
     metrics: Mapping[str, float]
     estimate: float
     interval: ClusteredMean | None
-    """None where all examples are of one group."""
+    """None where the examples are of too few groups."""
+    examples: int
+    groups: int
 
 
 @dataclass(frozen=True)
@@ -189,7 +191,7 @@ def _measured(
     interval = clustered_mean(scores, groups, weights=weights, seed=seed) if len(set(groups)) >= FEWEST_GROUPS else None
     total = math.fsum(weights) if weights else len(scores)
     mean = math.fsum(score * w for score, w in zip(scores, weights or [1.0] * len(scores), strict=True)) / total
-    return Measured(model, metrics, mean, interval)
+    return Measured(model, metrics, mean, interval, len(rows), len(set(groups)))
 
 
 def _difference(

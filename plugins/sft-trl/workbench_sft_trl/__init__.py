@@ -91,6 +91,7 @@ class Trl(SftStage[TrlConfig]):
         run.metric("steps", self.config.steps)
         run.metric("conversations", len(rows))
         start = load_causal_model(model, attention=run.compute.attn_implementation)
+        shared.require_window(start, self.config.max_length, run)
         if self.config.peft:
             from workbench_sft_trl import adapters
 

@@ -109,7 +109,7 @@ def _read_csv(name: str, file: Path, config: FilesConfig, limits: Limits) -> Row
 def _csv_row(name: str, reader: Iterator[list[str]], feed: _CsvFeed, header: list[str]) -> Row | BadRow | None:
     feed.start_row()
     try:
-        fields = next(reader, None)
+        fields = next((fields for fields in reader if fields), None)  # blank lines are no rows
     except csv.Error as error:
         return BadRow(f"{name}:{feed.line}", "malformed-csv", str(error))
     origin = f"{name}:{feed.line}"
