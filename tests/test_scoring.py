@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tiny_model import build_model, model_directory  # noqa: F401
 
 from workbench import scoring
+from workbench.errors import ParamsError
 from workbench.generation import Sampling, generate
 from workbench.scoring import CausalModel, Request, Score
 
@@ -99,3 +100,8 @@ def test_samples_depend_on_the_seed_alone(model: CausalModel) -> None:
     torch.manual_seed(99)
     assert generate(model, prompts, Sampling(8, seed=3)) == first
     assert generate(model, prompts, Sampling(8, seed=4)) != first
+
+
+def test_more_tokens_than_the_window_holds_are_refused(model: CausalModel) -> None:
+    with pytest.raises(ParamsError, match=f"{model.window} tokens are to be written, and the model's window has {model.window}"):
+        generate(model, [(model.start,)], Sampling(model.window))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from workbench_sft_trl import Trl, TrlConfig
 
 from workbench.artifacts import examples, model
 from workbench.artifacts.examples import Preference
+from workbench.errors import ParamsError
 from workbench.kinds.training import OptimizerConfig, read_training_log
 
 FAST = OptimizerConfig(name="adamw", learning_rate=5e-3, warmup_steps=1)
@@ -60,6 +62,15 @@ def test_sft_learns_the_answers_and_saves_a_model(base: Path, conversations: Pat
     model.validate_model(tmp_path / "out")
     losses = [row["loss"] for row in read_training_log(tmp_path / "out")]
     assert losses[-1] < 0.3 * losses[0]
+
+
+@pytest.mark.parametrize("train", [finetune, align])
+def test_texts_longer_than_the_window_are_refused_before_training(
+    base: Path, conversations: Path, preferences: Path, tmp_path: Path, train: Callable[..., Recorder]
+) -> None:
+    with pytest.raises(ParamsError, match="max_length is 65, and the model's window has 64 tokens") as caught:
+        train(base, conversations if train is finetune else preferences, tmp_path, max_length=65)
+    assert "lower max_length to 64" in caught.value.fix
 
 
 def test_sft_scores_the_assistant_tokens_only(base: Path, conversations: Path, tmp_path: Path) -> None:
