@@ -38,7 +38,7 @@ QUICK = "curate@problems"
 OUTPUTS = f"python -c \"import sys, yaml; print(*yaml.safe_load(sys.stdin)['stages']['{QUICK}']['outs'], sep='\\n')\""
 """Shows the hashes of its outputs in a dvc.lock."""
 CANARY = "-".join(("canary", "5f1c2e7b90d4"))
-"""Stands for a password in .git/config and for a secret in a file that was not committed; in parts, since the image holds this file."""
+"""Stands for a password in .git/config and for a secret in a file not committed; in parts, as the image holds this file."""
 BUILD_TOOLS = {"editables", "hatchling", "setuptools", "trove-classifiers"}
 """What `make setup` installs to build the plugins; pip under conda builds apart."""
 
