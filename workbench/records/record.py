@@ -91,4 +91,9 @@ class Record:
 
     def file(self, name: str) -> Path | None:
         """One of the session's files, whichever suffix the store gave it for previews; None where it was not kept."""
-        return next((path for path in (self.files / name, self.files / f"{name}.txt") if path.is_file()), None)
+        return kept_file(self.files, name)
+
+
+def kept_file(folder: Path, name: str) -> Path | None:
+    """One of a session's files in the folder that a store was asked to fill; see :meth:`Record.file`."""
+    return next((path for path in (folder / name, folder / f"{name}.txt") if path.is_file()), None)

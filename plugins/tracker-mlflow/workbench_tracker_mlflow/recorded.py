@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.errors import WorkbenchError
 from workbench.project import dvc_lock
-from workbench.records.record import RESULTS_LOCK, RESULTS_TEXTS, Circumstances, Record, RecordedStage
+from workbench.records.record import RESULTS_LOCK, RESULTS_TEXTS, Circumstances, Record, RecordedStage, kept_file
 from workbench_tracker_mlflow import description, tags
 from workbench_tracker_mlflow.store import Store
 
@@ -108,8 +108,9 @@ def _pipeline(store: Store, session: Run, files: Path) -> Iterator[RecordedStage
 
 
 def _text(files: Path, name: str) -> str:
-    """One of the session's files, whichever suffix it was given for previews; empty where it was not kept."""
-    return next((file.read_text(encoding="utf-8") for file in (files / name, files / f"{name}.txt") if file.is_file()), "")
+    """Content of one of the session's files; empty where it was not kept."""
+    file = kept_file(files, name)
+    return file.read_text(encoding="utf-8") if file else ""
 
 
 def _originals(runs: Iterable[Run]) -> Iterator[Run]:
