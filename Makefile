@@ -2,6 +2,8 @@
 SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
+empty :=
+space := $(empty) $(empty)
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PROJECTS := pyproject.toml $(wildcard plugins/*/pyproject.toml) plugins/default.txt constraints.txt
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -20,7 +22,7 @@ help:
 	@echo "make faults       inject every fault, and print how many ended right"
 	@echo "make container-check  carry out the Containerfile and environment.yml in a Debian root (as root, on Debian)"
 	@echo "make ui           open the MLflow UI on http://127.0.0.1:5000"
-	@echo "make lint         ruff and mypy"
+	@echo "make lint         ruff, mypy, and the contracts on imports"
 	@echo "make bench        print what each stage took, and the workbench's own cost (after make repro)"
 	@echo "make bench-training  compare training speed with peers"
 	@echo "make bench-tracking  what tracking costs a training, with MLflow's server up and down, in half an hour"
@@ -63,7 +65,10 @@ container-check: setup
 	unshare --mount --pid --fork --kill-child --mount-proc python tests/container_check.py
 
 lint: setup
-	ruff check . && ruff format --check . && mypy workbench plugins/*/workbench_*
+	ruff check .
+	ruff format --check .
+	mypy workbench plugins/*/workbench_*
+	PYTHONPATH=$(subst $(space),:,$(dir $(wildcard plugins/*/pyproject.toml))) lint-imports
 
 ui: setup
 	workbench ui

@@ -13,8 +13,8 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from workbench import compute
-from workbench.run import Cell, Chart, Generation, Run, Value
+from workbench.lib import compute
+from workbench.run import Cell, Chart, Compute, Generation, Run, Value
 
 WANTED = 0.20
 WINDOW = 32
@@ -46,7 +46,7 @@ class Quiet:
         """Nothing."""
 
 
-def make_run(folder: Path, chosen: compute.Compute) -> Run:
+def make_run(folder: Path, chosen: Compute) -> Run:
     """A run of its own scratch and checkpoints."""
     for name in ("scratch", "checkpoints"):
         (folder / name).mkdir(parents=True)

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from workbench import events
-from workbench.planning.calibration import PREDICTED_METRIC
+from workbench.answers import PREDICTED_METRIC
+from workbench.lib.layout import JOURNAL_FOLDER
 from workbench.tracking.journal import read_events
-from workbench.tracking.session import JOURNAL_FOLDER
 
 RUNS = 5
 IMPORTS = {

@@ -27,7 +27,7 @@ from workbench_tracker_mlflow import tags
 from workbench_tracker_mlflow.tracker import MlflowTracker
 
 from workbench import events
-from workbench.records.record import RESULTS_LOCK
+from workbench.answers import RESULTS_LOCK
 
 STAGES = {
     "curate@corpus": "source",
@@ -109,7 +109,7 @@ def _session(tracker: MlflowTracker, root: Path, session: str, number: int) -> N
         path, digest = f"data/{stage}", f"{number:016x}{index:016x}"
         begun = _started(session, stage, kind, inputs, root, number)
         outs = [{"path": path, "hash": "md5", "md5": digest}]
-        entries = {"plugins.lock.json": {f"stages.{begun.entry}": begun.lock}}
+        entries = {"plugins-lock.json": {f"stages.{begun.entry}": begun.lock}}
         results[stage] = {"cmd": begun.command, "deps": deps, "params": entries, "outs": outs}
         tracker.stage_started(begun)
         run = f"{session}-{stage}"

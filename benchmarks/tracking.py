@@ -23,9 +23,10 @@ import yaml
 from mlflow_server import Server
 
 from workbench import events
+from workbench.lib.layout import JOURNAL_FOLDER
+from workbench.run import Compute
 from workbench.tracking import watcher
 from workbench.tracking.journal import read_events
-from workbench.tracking.session import JOURNAL_FOLDER
 
 PROJECT = Path(__file__).resolve().parent.parent
 RUNS, STEPS = 4, 200
@@ -39,12 +40,12 @@ PIPELINE: Mapping[str, Any] = {
     "resolve": {
         "cmd": "python -m workbench resolve",
         "always_changed": True,
-        "outs": [{"plugins.lock.json": {"cache": False, "persist": True}}],
+        "outs": [{"plugins-lock.json": {"cache": False, "persist": True}}],
     },
     "pretrain": {
         "cmd": "python -m workbench run pretrain --corpus raw/corpus --tokenizer raw/tokenizer "
         "--out data/base --metrics data/base.json",
-        "params": [{"plugins.lock.json": ["stages.pretrain"]}],
+        "params": [{"plugins-lock.json": ["stages.pretrain"]}],
         "deps": ["raw/corpus", "raw/tokenizer"],
         "outs": ["data/base"],
         "metrics": [{"data/base.json": {"cache": False}}],
@@ -123,7 +124,6 @@ def make_inputs(folder: Path) -> None:
     """A corpus of the standard library's modules and a tokenizer of the default size."""
     from workbench_tokenizer_bpe import Bpe, BpeConfig
 
-    from workbench import compute
     from workbench.artifacts import corpus
     from workbench.artifacts.corpus import Document
     from workbench.run import Run
@@ -134,7 +134,7 @@ def make_inputs(folder: Path) -> None:
     rows = ({"id": d.id, "text": d.text, "source": d.source, "meta": dict(d.meta)} for d in documents)
     corpus.write(folder / "corpus", rows, corpus.schema(["origin"]))
     with tempfile.TemporaryDirectory() as scratch:
-        run = Run("tokenize", 0, compute.Compute("cpu", 1, "fp32"), Path(scratch), Path(scratch), _Quiet())
+        run = Run("tokenize", 0, Compute("cpu", 1, "fp32"), Path(scratch), Path(scratch), _Quiet())
         Bpe(BpeConfig()).execute({"corpus": folder / "corpus"}, {"out": folder / "tokenizer"}, run)
 
 

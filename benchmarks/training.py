@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from workbench import compute
+from workbench.lib import compute
 
 RUNS = 3
 STEPS = 6
@@ -61,7 +61,7 @@ def ours(model: Any) -> list[Any]:
     import torch
 
     from workbench.kinds.training import OptimizerConfig
-    from workbench.optimizers import MuonAdamW, _groups
+    from workbench.training.optimizers import MuonAdamW, _groups
 
     return [MuonAdamW(_groups(model, OptimizerConfig(name="muon")), torch.float32)]
 
@@ -70,7 +70,7 @@ def torch_muon(model: Any) -> list[Any]:
     """torch.optim.Muon on the hidden matrices, AdamW on the rest."""
     import torch
 
-    from workbench.optimizers import _split
+    from workbench.training.optimizers import _split
 
     hidden, outside, vectors = _split(model)
     return [torch.optim.Muon(hidden, lr=0.02), torch.optim.AdamW([*outside, *vectors], lr=1e-3, fused=True)]
@@ -88,8 +88,8 @@ def trl_step(trainer_name: str, labelled: bool, folder: Path) -> float:
     import trl
     from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback
 
-    from workbench import labelled_head
-    from workbench.trainer import in_memory
+    from workbench.training import labelled_head
+    from workbench.training.trainer import in_memory
 
     tokenizer = AutoTokenizer.from_pretrained(folder)
     question = [{"role": "user", "content": "What does `numpy.linalg.svd` do?"}]

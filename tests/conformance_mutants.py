@@ -17,7 +17,6 @@ from workbench.artifacts import corpus as corpora
 from workbench.artifacts import examples, table
 from workbench.artifacts.corpus import Corpus, Document
 from workbench.artifacts.evaluation import Evaluation
-from workbench.checkpoints import newest_complete, seal
 from workbench.errors import ArtifactError
 from workbench.kinds.align import AlignStage
 from workbench.kinds.dedup import Clusters, DedupConfig, DedupStage
@@ -33,6 +32,7 @@ from workbench.kinds.tracker import Tracker
 from workbench.kinds.training import write_training_log
 from workbench.plugin import Config
 from workbench.testing import samples
+from workbench.training.checkpoints import newest_complete, seal
 
 
 class NoConfig(Config):

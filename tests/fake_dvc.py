@@ -28,12 +28,14 @@ for step in json.load(open("plan.json")):
 STAGE = """
 import json, os, signal, sys, time
 from pathlib import Path
-from workbench import digests, events
-from workbench.project import dvc_lock
+from workbench.artifacts import digests
+from workbench import events
+from workbench.artifacts import dvc_lock
 from workbench.tracking.journal import Journal, find_interrupted
 from workbench.run import Chart, Generation
-from workbench.processes import process_start
-from workbench.tracking.session import current_session, main_root, note_refusal
+from workbench.lib.processes import process_start
+from workbench.tracking.session import current_session, note_refusal
+from workbench.lib.layout import main_root
 from workbench.tracking.watcher import ensure_watcher
 
 step = json.loads(sys.argv[1])
@@ -90,8 +92,8 @@ LOCK = """
 import json, sys
 from pathlib import Path
 import yaml
-from workbench import digests
-from workbench.project import dvc_lock
+from workbench.artifacts import digests
+from workbench.artifacts import dvc_lock
 step = json.loads(sys.argv[1])
 if step["name"] == "resolve":
     sys.exit(0)

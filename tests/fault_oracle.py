@@ -6,8 +6,7 @@ from collections.abc import Mapping
 
 from workspace import Done, Workspace
 
-from workbench import digests
-from workbench.project import dvc_lock
+from workbench.artifacts import digests, dvc_lock
 
 Hashes = Mapping[str, str]
 """Path → DVC hash of every output."""

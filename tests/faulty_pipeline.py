@@ -20,7 +20,7 @@ import plugin_project
 import workspace
 from workspace import Done, Workspace
 
-from workbench import processes
+from workbench.lib import processes
 
 FAULT = "fault.py"
 """File, in the workspace, of the code that the plugin runs; it knows ``inputs``, ``outputs`` and ``run``."""

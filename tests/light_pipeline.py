@@ -17,7 +17,8 @@ SOURCE = '''"""A source for tests."""
 import time
 from pathlib import Path
 
-from workbench import digests, hookimpl
+from workbench.artifacts import digests
+from workbench import hookimpl
 from workbench.artifacts.corpus import Document
 from workbench.estimate import Estimate
 from workbench.kinds.source import Source
@@ -201,14 +202,14 @@ PIPELINE: dict[str, Any] = {
     "resolve": {
         "cmd": "python -m workbench resolve",
         "always_changed": True,
-        "outs": [{"plugins.lock.json": {"cache": False, "persist": True}}],
+        "outs": [{"plugins-lock.json": {"cache": False, "persist": True}}],
     },
     "curate": {
         "foreach": "${curate}",
         "do": {
             "cmd": "python -m workbench run curate.${key} --out data/curated/${key} --decisions data/decisions/${key} "
             "--metrics data/metrics/curate-${key}.json",
-            "params": [{"plugins.lock.json": ["stages.curate.${key}"]}],
+            "params": [{"plugins-lock.json": ["stages.curate.${key}"]}],
             "outs": ["data/curated/${key}", "data/decisions/${key}"],
             "metrics": [{"data/metrics/curate-${key}.json": METRICS}],
         },
@@ -216,7 +217,7 @@ PIPELINE: dict[str, Any] = {
     "dedup": {
         "cmd": "python -m workbench run dedup --corpus data/curated/corpus --train data/split/train "
         "--heldout data/split/heldout --decisions data/decisions/dedup --metrics data/metrics/dedup.json",
-        "params": [{"plugins.lock.json": ["stages.dedup"]}],
+        "params": [{"plugins-lock.json": ["stages.dedup"]}],
         "deps": ["data/curated/corpus"],
         "outs": ["data/split/train", "data/split/heldout", "data/decisions/dedup"],
         "metrics": [{"data/metrics/dedup.json": METRICS}],
@@ -226,7 +227,7 @@ PIPELINE: dict[str, Any] = {
         "do": {
             "cmd": "python -m workbench run eval.${key} --model raw/model --heldout data/split/heldout "
             "--out data/evals/${key} --metrics data/metrics/eval-${key}.json",
-            "params": [{"plugins.lock.json": ["stages.eval.${key}"]}],
+            "params": [{"plugins-lock.json": ["stages.eval.${key}"]}],
             "deps": ["raw/model", "data/split/heldout"],
             "outs": ["data/evals/${key}"],
             "metrics": [{"data/metrics/eval-${key}.json": METRICS}],
@@ -235,7 +236,7 @@ PIPELINE: dict[str, Any] = {
     "report": {
         "cmd": "python -m workbench run report --evals data/evals --decisions data/decisions --stage-metrics data/metrics "
         "--out data/report --metrics data/report.json",
-        "params": [{"plugins.lock.json": ["stages.report"]}],
+        "params": [{"plugins-lock.json": ["stages.report"]}],
         "deps": ["data/evals", "data/decisions", "data/metrics"],
         "outs": ["data/report"],
         "metrics": [{"data/report.json": METRICS}],

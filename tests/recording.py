@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from workbench.compute import Compute
-from workbench.run import Cell, Chart, Generation, Run, Value
+from workbench.run import Cell, Chart, Compute, Generation, Run, Value
 
 
 @dataclass

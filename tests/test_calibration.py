@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.planning.calibration import PastRun, peak_memory, seconds
+from workbench.answers import PastRun
+from workbench.planning.calibration import peak_memory, seconds
 
 AMOUNTS = st.floats(1, 1e12)
 TIMES = st.floats(0.01, 1e5)

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from workbench.checkpoints import MANIFEST, newest_complete, seal
+from workbench.training.checkpoints import MANIFEST, newest_complete, seal
 
 
 def make(folder: Path, step: int) -> Path:

@@ -11,17 +11,17 @@ from typing import Any
 import pytest
 import yaml
 
-from workbench import claim
+from workbench.commands import claim
 from workbench.errors import PipelineError
 
 STAGES = ("curate@corpus", "dedup", "tokenize", "pretrain")
 
 
 def write_lock(root: Path, digests: dict[str, str], params: str = "p") -> None:
-    stages: dict[str, Any] = {"resolve": {"cmd": "x", "outs": [{"path": "plugins.lock.json", "md5": params}]}}
+    stages: dict[str, Any] = {"resolve": {"cmd": "x", "outs": [{"path": "plugins-lock.json", "md5": params}]}}
     for name, digest in digests.items():
         outs = [{"path": f"data/{name}", "md5": digest}, {"path": f"data/{name}.json", "md5": "same"}]
-        stages[name] = {"cmd": "x", "params": {"plugins.lock.json": {f"stages.{name}": params}}, "outs": outs}
+        stages[name] = {"cmd": "x", "params": {"plugins-lock.json": {f"stages.{name}": params}}, "outs": outs}
     (root / "dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": stages}))
 
 

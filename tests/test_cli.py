@@ -14,7 +14,7 @@ import pytest
 import workspace
 from workspace import Done, Workspace
 
-from workbench.cli import app
+from workbench.commands.cli import app
 
 HEAVY = ("torch", "mlflow", "transformers", "trl", "datasets", "pandas", "pyarrow", "numpy", "packaging", "rich")
 IMPORTS = """
@@ -135,7 +135,7 @@ def test_what_each_part_of_a_stage_reads_is_known_by_its_place(made: Workspace) 
     def external() -> dict[str, str]:
         done = made.workbench("resolve")
         assert done.code == 0, done.text
-        content = json.loads((made.root / "plugins.lock.json").read_text())
+        content = json.loads((made.root / "plugins-lock.json").read_text())
         found: dict[str, str] = content["stages"]["curate"]["corpus"]["external"]
         return {name: version for name, version in found.items() if name.startswith("filters")}
 
@@ -182,7 +182,7 @@ def test_mistakes_in_params_say_where_and_how_to_mend_them(made: Workspace, mist
     changes, parts = MISTAKES[mistake]
     made.params(**changes)
     require_error(made.workbench("check"), *parts)
-    assert not (made.root / "plugins.lock.json").exists()
+    assert not (made.root / "plugins-lock.json").exists()
 
 
 def _drop_dep(pipeline: dict[str, Any]) -> None:
@@ -194,7 +194,7 @@ def _add_out(pipeline: dict[str, Any]) -> None:
 
 
 def _other_params(pipeline: dict[str, Any]) -> None:
-    pipeline["stages"]["tokenize"]["params"] = [{"plugins.lock.json": ["stages.dedup"]}]
+    pipeline["stages"]["tokenize"]["params"] = [{"plugins-lock.json": ["stages.dedup"]}]
 
 
 def _misspell_flow(pipeline: dict[str, Any]) -> None:
@@ -316,7 +316,7 @@ def test_run_with_options_that_are_no_pairs(made: Workspace) -> None:
 
 
 def test_run_before_resolve(made: Workspace) -> None:
-    require_error(made.workbench("run", "tokenize", "--out", "data/tokenizer"), "plugins.lock.json is missing", "dvc repro")
+    require_error(made.workbench("run", "tokenize", "--out", "data/tokenizer"), "plugins-lock.json is missing", "dvc repro")
 
 
 def test_code_that_changed_since_it_was_resolved_does_not_run(made: Workspace) -> None:

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from workbench import commit
+from workbench.lib import commit
 
 
 def test_text_replaces_text(tmp_path: Path) -> None:

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
-from workbench import compute, machine
+from workbench.artifacts import digests
 from workbench.errors import ComputeError
+from workbench.lib import compute, machine
+from workbench.run import Compute
 
 
 def test_defaults_without_a_file(tmp_path: Path) -> None:
@@ -36,24 +38,24 @@ def test_cuda_without_a_gpu_is_an_error() -> None:
 
 
 def test_what_changes_bits_changes_the_fingerprint() -> None:
-    one = machine.digest(machine.fingerprint(compute.Compute("cpu", 1, "fp32")))
-    two = machine.digest(machine.fingerprint(compute.Compute("cpu", 2, "fp32")))
-    again = machine.digest(machine.fingerprint(compute.Compute("cpu", 2, "fp32")))
+    one = digests.of_record(machine.fingerprint(Compute("cpu", 1, "fp32")))
+    two = digests.of_record(machine.fingerprint(Compute("cpu", 2, "fp32")))
+    again = digests.of_record(machine.fingerprint(Compute("cpu", 2, "fp32")))
     assert one != two == again
 
 
 def test_numeric_variables_are_in_the_fingerprint(monkeypatch: pytest.MonkeyPatch) -> None:
-    chosen = compute.Compute("cpu", 1, "fp32")
-    before = machine.digest(machine.fingerprint(chosen))
+    chosen = Compute("cpu", 1, "fp32")
+    before = digests.of_record(machine.fingerprint(chosen))
     monkeypatch.setenv("ATEN_CPU_CAPABILITY", "default")
-    assert machine.digest(machine.fingerprint(chosen)) != before
+    assert digests.of_record(machine.fingerprint(chosen)) != before
     monkeypatch.setenv("MY_TOKEN", "secret")
     assert "secret" not in str(machine.fingerprint(chosen))
 
 
 def test_portable_leaves_out_of_the_fingerprint_what_it_takes_out_of_play(monkeypatch: pytest.MonkeyPatch) -> None:
     chosen = compute.choose(compute.ComputeConfig(determinism="portable"))
-    assert chosen == compute.Compute("cpu", 1, "fp32", "portable", "eager")
+    assert chosen == Compute("cpu", 1, "fp32", "portable", "eager")
     here = machine.fingerprint(chosen)
     facts = {**compute.cpu_facts(), "vendor_id": "Another", "model": "1", "flags": " ".join(compute.PORTABLE_FLAGS)}
     monkeypatch.setattr(compute, "cpu_facts", lambda: facts)
@@ -61,7 +63,7 @@ def test_portable_leaves_out_of_the_fingerprint_what_it_takes_out_of_play(monkey
     for name in compute.NUMERIC_VARIABLES:
         monkeypatch.setenv(name, "something else" if name != "GLIBC_TUNABLES" else "glibc.malloc.check=0")
     assert machine.fingerprint(compute.choose(compute.ComputeConfig(determinism="portable"))) == here
-    assert machine.digest(here) != machine.digest(machine.fingerprint(compute.Compute("cpu", 1, "fp32")))
+    assert digests.of_record(here) != digests.of_record(machine.fingerprint(Compute("cpu", 1, "fp32")))
 
 
 @pytest.mark.parametrize(("key", "value"), [("threads", 4), ("precision", "bf16"), ("device", "cuda")])
@@ -86,8 +88,8 @@ def test_portable_needs_its_instructions(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_more_threads_than_cores_is_another_fingerprint() -> None:
     # OpenBLAS takes no more threads than the process may use cores, so the bits differ.
     cores = len(os.sched_getaffinity(0))
-    assert "cores" not in machine.fingerprint(compute.Compute("cpu", cores, "fp32"))
-    assert machine.fingerprint(compute.Compute("cpu", cores + 1, "fp32"))["cores"] == cores
+    assert "cores" not in machine.fingerprint(Compute("cpu", cores, "fp32"))
+    assert machine.fingerprint(Compute("cpu", cores + 1, "fp32"))["cores"] == cores
 
 
 def without_torch(folder: Path, code: str) -> str:
@@ -100,7 +102,7 @@ def without_torch(folder: Path, code: str) -> str:
         source = origin.parent if origin.name == "__init__.py" else origin
         (folder / source.name).symlink_to(source)
     path = os.pathsep.join([str(folder), str(Path(compute.__file__).parent.parent)])
-    words = [sys.executable, "-S", "-c", f"from workbench import compute\n{code}"]
+    words = [sys.executable, "-S", "-c", f"from workbench.lib import compute\n{code}"]
     done = subprocess.run(words, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=False)
     return done.stdout + done.stderr
 

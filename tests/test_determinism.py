@@ -18,7 +18,7 @@ from workspace import Workspace
 
 NUMBERS = """
 import hashlib
-from workbench import compute
+from workbench.lib import compute
 compute.prepare_process(compute.choose(compute.ComputeConfig(determinism="portable")))
 import torch
 torch.manual_seed(0)

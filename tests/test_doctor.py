@@ -24,9 +24,9 @@ import zombies
 from workbench_tracker_mlflow import MlflowTracker
 from workspace import Workspace
 
-from workbench import processes
-from workbench.doctor import checkup, machine, packages, project
-from workbench.doctor.checkup import Check
+from workbench.commands.doctor import checkup, machine, packages, project
+from workbench.commands.doctor.check import Check
+from workbench.lib import processes
 from workbench.tracking import session
 from workbench.verification import lock_owners
 
@@ -96,7 +96,8 @@ def test_the_command_names_what_fails_and_imports_nothing_heavy(made: Workspace,
     wants = plugin_project.FILTER.replace("{name}", "wants")
     plugin_project.install(tmp_path / "site", "filter-wants", wants, requires=("pluggy>=99", "nowhere"))
     write_rwlock(made.root, os.getpid())  # which is alive, and no DVC
-    words = "import sys; from workbench.cli import app; sys.argv = ['workbench', 'doctor', '--json']; app(standalone_mode=False)"
+    words = "import sys; from workbench.commands.cli import app; sys.argv = ['workbench', 'doctor', '--json']"
+    words += "; app(standalone_mode=False)"
     done = made.call(sys.executable, "-c", f"{words}; print(*sorted(sys.modules), file=sys.stderr)")
     assert not set(HEAVY) & set(done.err.split())
     checks = {}

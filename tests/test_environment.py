@@ -105,7 +105,7 @@ def test_the_stage_finds_the_version_it_pins_while_the_core_keeps_its_own(made: 
         "curate@corpus: making the",
     ):
         assert part in said
-    lock = json.loads((made.root / "plugins.lock.json").read_text())
+    lock = json.loads((made.root / "plugins-lock.json").read_text())
     assert lock["installed"]["filter entropy"]["dependencies"]["numpy"] == version
     assert workspace.ran(made.repro(STAGE)) == ["resolve"]
 

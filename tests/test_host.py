@@ -418,7 +418,7 @@ def test_the_plugins_of_the_repository_are_known_from_any_folder(project: Path, 
 
 
 def test_a_plugin_that_was_uninstalled_is_known_from_the_last_lock(tmp_path: Path) -> None:
-    (tmp_path / "plugins.lock.json").write_text(
+    (tmp_path / "plugins-lock.json").write_text(
         '{"installed": {"dedup stranger": {"distribution": "a-strangers-dedup", "version": "1.2"}}}'
     )
     with pytest.raises(PluginError) as caught:

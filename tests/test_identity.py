@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from plugin_project import FILTER, install
 
-from workbench.hosting import identity
+from workbench.hosting import identity, meaning
 from workbench.hosting.host import registry
 
 SOURCE = FILTER.format(name="short")
@@ -37,7 +37,13 @@ def measure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Measure
 
 def forget() -> None:
     registry.cache_clear()
-    for cached in (identity.code_digest, identity._module_file, identity._read, identity.installed_version):
+    for cached in (
+        identity.code_digest,
+        identity._module_file,
+        meaning.read,
+        identity._shared_packages,
+        identity.installed_version,
+    ):
         cached.cache_clear()
     sys.modules.pop("demo_one", None)
 
@@ -103,10 +109,10 @@ def test_the_core_that_defines_the_kind_counts_and_the_command_line_does_not(mea
     modules = identity._core_modules(entry)
     assert {"workbench.kinds.filter", "workbench.artifacts.corpus", "workbench.plugin"} <= set(modules)
     assert not {
-        "workbench.cli",
+        "workbench.commands.cli",
         "workbench.tracking.journal",
         "workbench.tracking.watcher",
-        "workbench.compute",
+        "workbench.lib.compute",
         "workbench.execution.runner",
     } & set(modules)
 

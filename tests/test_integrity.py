@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from workbench import digests
+from workbench.artifacts import digests
 from workbench.errors import ArtifactError
 from workbench.verification import integrity
 

@@ -53,7 +53,7 @@ def steps(
 def test_losses_metrics_and_weights_equal_trl_step_by_step(kind: str, tmp_path: Path, tiny_folder: Path) -> None:
     from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 
-    from workbench.labelled_head import LabelledDPOTrainer, LabelledSFTTrainer
+    from workbench.training.labelled_head import LabelledDPOTrainer, LabelledSFTTrainer
 
     def turn(role: str, text: str) -> dict[str, str]:
         return {"role": role, "content": text}
@@ -83,7 +83,7 @@ def test_losses_metrics_and_weights_equal_trl_step_by_step(kind: str, tmp_path: 
 
 
 def test_the_gradient_is_that_of_log_softmax() -> None:
-    from workbench.labelled_head import LabelLogProb
+    from workbench.training.labelled_head import LabelLogProb
 
     torch.manual_seed(0)
     hidden = torch.randn(5, 4, dtype=torch.float64, requires_grad=True)
@@ -97,7 +97,7 @@ def test_the_gradient_is_that_of_log_softmax() -> None:
 @pytest.mark.parametrize("states", [torch.float32, torch.bfloat16])
 def test_under_autocast_it_agrees_with_float32(states: torch.dtype) -> None:
     """On a processor that multiplies in bfloat16, training runs under autocast, and its backward pass outside of it."""
-    from workbench.labelled_head import LabelLogProb
+    from workbench.training.labelled_head import LabelLogProb
 
     torch.manual_seed(0)
     hidden = torch.randn(5, 16).to(states).requires_grad_()

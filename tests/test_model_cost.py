@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from workbench import model_cost
+from workbench.models import cost as model_cost
 
 LLAMA = {
     "model_type": "llama",

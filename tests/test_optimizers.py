@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from workbench.optimizers import MuonAdamW, _split, orthogonalize
+from workbench.training.optimizers import MuonAdamW, _split, orthogonalize
 
 
 def test_orthogonalize_agrees_with_the_polar_factor() -> None:

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-SETUP = "import json, sys; from workbench.pandas_later import put_off; put_off(); import pyarrow as pa; "
+SETUP = "import json, sys; from workbench.lib.pandas_later import put_off; put_off(); import pyarrow as pa; "
 SERIES = "series = pd.Series([1.0, float('nan')]); table = pa.table({'text': ['a', 'b']}); "
 ASKED = "print(json.dumps([pa.array(series).null_count, table.to_pandas()['text'].tolist(), pd.__spec__.name]))"
 
@@ -47,26 +47,6 @@ def test_pandas_that_was_imported_before_stays_as_it_is() -> None:
 def test_a_table_for_pandas_brings_it_in() -> None:
     code = "frame = pa.table({'n': [1, 2]}).to_pandas(); print(json.dumps([frame['n'].tolist(), 'pandas' in sys.modules]))"
     assert answer(SETUP + code) == [[1, 2], True]
-
-
-ABSENT = """
-import json
-from workbench.pandas_later import absent
-try:
-    with absent():
-        import pandas
-except ImportError as error:
-    found = error.name
-else:
-    found = "nothing"
-import pandas
-print(json.dumps([found, pandas.__name__]))
-"""
-
-
-def test_while_it_is_absent_an_import_fails_and_afterwards_it_does_not() -> None:
-    assert answer(ABSENT) == ["pandas", "pandas"]
-    assert answer(f"import pandas\n{ABSENT}") == ["nothing", "pandas"]
 
 
 def test_the_store_of_mlflow_is_opened_without_pandas(tmp_path: Path) -> None:

@@ -260,9 +260,9 @@ def did(done: Done) -> dict[str, str]:
 def test_plan_says_what_the_repro_then_does(made: Workspace, edit: Edit) -> None:
     """The edits follow upon one another."""
     edit.change(made)
-    lock, read = (made.root / "plugins.lock.json").read_bytes(), _read(made)
+    lock, read = (made.root / "plugins-lock.json").read_bytes(), _read(made)
     foretold = plan(made)
-    assert (made.root / "plugins.lock.json").read_bytes() == lock
+    assert (made.root / "plugins-lock.json").read_bytes() == lock
     answers = {stage: record["answer"] for stage, record in foretold.items()}
     assert answers == {stage: edit.answers.get(stage, UP_TO_DATE) for stage in foretold} | {"resolve": RUNS}
     for stage, words in edit.reasons.items():

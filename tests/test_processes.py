@@ -11,7 +11,7 @@ import psutil
 import pytest
 import zombies
 
-from workbench import commit, processes
+from workbench.lib import commit, processes
 
 
 def test_the_pair_of_pid_and_start_tells_processes_apart() -> None:

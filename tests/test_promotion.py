@@ -10,7 +10,7 @@ import pytest
 from test_reproduce import Store, in_git
 from workspace import Workspace
 
-from workbench import promotion
+from workbench.commands import promotion
 from workbench.errors import WorkbenchError
 
 MODEL = "workbench-default"
@@ -121,7 +121,7 @@ def add_models(made: Workspace) -> None:
     stages = dict(light_pipeline.PIPELINE)
     stages["align"] = {
         "cmd": "python -m workbench run align --model raw/model --out data/models/aligned --metrics data/metrics/align.json",
-        "params": [{"plugins.lock.json": ["stages.align"]}],
+        "params": [{"plugins-lock.json": ["stages.align"]}],
         "deps": ["raw/model"],
         "outs": ["data/models/aligned"],
         "metrics": [{"data/metrics/align.json": light_pipeline.METRICS}],

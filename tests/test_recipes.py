@@ -63,7 +63,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def recipe(tmp_path_factory: pytest.TempPathFactory, site: Path) -> Iterator[Workspace]:
     """The recipe's folder in a repository that holds the project."""
     made = workspace.create(tmp_path_factory.mktemp("recipe") / "project")
-    shutil.copytree(PROJECT / TULU3, made.root / TULU3, ignore=shutil.ignore_patterns("data", "dvc.lock", "plugins.lock.json"))
+    shutil.copytree(PROJECT / TULU3, made.root / TULU3, ignore=shutil.ignore_patterns("data", "dvc.lock", "plugins-lock.json"))
     shutil.copyfile(made.root / "compute.yaml", made.root / TULU3 / "compute.yaml")
     workspace.commit(made)
     yield replace(made, root=made.root / TULU3, variables={**made.variables, "PYTHONPATH": str(site)})

@@ -144,7 +144,7 @@ def test_files_stay_readable() -> None:
     plain = YAML.partition("  other")[0]
     assert redactor.file("params.yaml", plain) == plain.replace("canary-7f3a", HIDDEN)
     content = json.dumps({"config": {"api_key": 'can"ary-7f3a', "n": 1}})
-    assert json.loads(redactor.file("plugins.lock.json", content)) == {"config": {"api_key": HIDDEN, "n": 1}}
+    assert json.loads(redactor.file("plugins-lock.json", content)) == {"config": {"api_key": HIDDEN, "n": 1}}
     assert redactor.file("code.py", "TOKEN = 'canary-7f3a'\nlogin(token=TOKEN)\n") == f"TOKEN = '{HIDDEN}'\nlogin(token=TOKEN)\n"
 
 

@@ -16,7 +16,7 @@ from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 from workspace import Done, Workspace
 
-from workbench.project import dvc_lock
+from workbench.artifacts import dvc_lock
 
 STAGES = ("curate@corpus", "curate@other", "dedup", "eval@first", "report")
 CLOCK = plugin_project.FILTER.replace("{name}", "clock").replace('return "long"', "return __import__('time').asctime()")

@@ -90,12 +90,12 @@ def _default_written_out(made: Workspace) -> None:
 )
 def test_changes_without_meaning_rerun_nothing(made: Workspace, change: Callable[[Workspace], None]) -> None:
     parents = len(sessions(made.root))
-    lock = (made.root / "plugins.lock.json").read_bytes()
+    lock = (made.root / "plugins-lock.json").read_bytes()
     change(made)
     done = made.repro("tokenize")
     assert workspace.ran(done) == ["resolve"]
     assert sorted(workspace.skipped(done)) == sorted(EARLY)
-    assert (made.root / "plugins.lock.json").read_bytes() == lock
+    assert (made.root / "plugins-lock.json").read_bytes() == lock
     assert len(sessions(made.root)) == parents
 
 

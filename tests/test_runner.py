@@ -20,7 +20,7 @@ import workspace
 import yaml
 from workspace import Done, Workspace
 
-from workbench import processes
+from workbench.lib import processes
 
 PLUGIN = '''"""A source for tests that does what it is told."""
 
@@ -85,14 +85,14 @@ PIPELINE = {
         "resolve": {
             "cmd": "python -m workbench resolve",
             "always_changed": True,
-            "outs": [{"plugins.lock.json": {"cache": False, "persist": True}}],
+            "outs": [{"plugins-lock.json": {"cache": False, "persist": True}}],
         },
         "curate": {
             "foreach": "${curate}",
             "do": {
                 "cmd": "python -m workbench run curate.${key} --out data/${key} --decisions data/decisions/${key} "
                 "--metrics data/${key}.json",
-                "params": [{"plugins.lock.json": ["stages.curate.${key}"]}],
+                "params": [{"plugins-lock.json": ["stages.curate.${key}"]}],
                 "outs": ["data/${key}", "data/decisions/${key}"],
                 "metrics": [{"data/${key}.json": {"cache": False}}],
             },

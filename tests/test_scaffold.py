@@ -23,7 +23,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from workspace import Workspace
 
-from workbench import scaffold
+from workbench.commands import scaffold
 from workbench.errors import PluginError
 from workbench.hosting.contract import KINDS
 from workbench.testing import __all__ as conformance_classes
@@ -149,7 +149,7 @@ def merge(content: dict[str, Any], block: dict[str, Any]) -> None:
 
 def stages(made: Workspace) -> dict[str, Any]:
     """The lock's entries by their addresses."""
-    locked = json.loads((made.root / "plugins.lock.json").read_text())["stages"]
+    locked = json.loads((made.root / "plugins-lock.json").read_text())["stages"]
     nested = {f"{section}.{key}": entry for section in ("curate", "eval") for key, entry in locked.pop(section).items()}
     return {**locked, **nested}
 

@@ -10,10 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tiny_model import build_model, model_directory  # noqa: F401
 
-from workbench import scoring
 from workbench.errors import ParamsError
-from workbench.generation import Sampling, generate
-from workbench.scoring import CausalModel, Request, Score
+from workbench.models import scoring
+from workbench.models.generation import Sampling, generate
+from workbench.models.scoring import CausalModel, Request, Score
 
 VOCABULARY = 300
 TOKENS = st.lists(st.integers(0, VOCABULARY - 1), min_size=1, max_size=16).map(tuple)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from dvc.repo import Repo
 
-from workbench import digests
+from workbench.artifacts import digests
 from workbench.records import stored
 
 

@@ -8,8 +8,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from workbench import processes
 from workbench.execution import strays
+from workbench.lib import processes
 
 PAIR = """
 import subprocess, sys

@@ -87,7 +87,7 @@ def test_selecting_the_broken_one_names_its_error_and_the_distribution(python: B
 def test_without_it_the_error_names_the_fix_and_the_fix_mends_it(python: Beside, made: Workspace) -> None:
     made.params(dedup__use="normalized")
     made.repro()
-    lock = (made.root / "plugins.lock.json").read_bytes()
+    lock = (made.root / "plugins-lock.json").read_bytes()
     notes_pipeline.pip(python, "uninstall", "--yes", GOOD)
     failed = made.dvc("repro")
     notes_pipeline.pip(python, "install", DISTRIBUTIONS / "dedup-normalized")
@@ -95,5 +95,5 @@ def test_without_it_the_error_names_the_fix_and_the_fix_mends_it(python: Beside,
     assert workspace.ran(failed) == ["resolve"]
     for part in ("no dedup 'normalized' is installed", "params.yaml, key dedup.use", f"pip install {GOOD}==1.0.0"):
         assert part in failed.text
-    assert (made.root / "plugins.lock.json").read_bytes() == lock
+    assert (made.root / "plugins-lock.json").read_bytes() == lock
     assert workspace.ran(made.repro()) == ["resolve"]

@@ -34,7 +34,7 @@ class Bench:
     def compared(self) -> str:
         """What DVC compares after ``workbench resolve``."""
         assert self.made.call("workbench", "resolve").code == 0
-        return json.dumps(json.loads((self.made.root / "plugins.lock.json").read_text())["stages"])
+        return json.dumps(json.loads((self.made.root / "plugins-lock.json").read_text())["stages"])
 
     def why(self) -> str:
         """What ``workbench why dedup`` says before anything has run."""

@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from workspace import Workspace, ran
 
-from workbench import digests
+from workbench.artifacts import digests
 from workbench.errors import PipelineError
 from workbench.verification import verify
 from workbench.verification.verify import Finding

@@ -14,8 +14,8 @@ from torch import nn
 from transformers import Trainer, TrainingArguments
 
 from workbench.errors import TrainingError
-from workbench.trainer import train
-from workbench.vitals import LEAST, WINDOW, Losses, first_not_finite, ids_at
+from workbench.training.trainer import train
+from workbench.training.vitals import LEAST, WINDOW, Losses, first_not_finite, ids_at
 
 
 def steady(number: int) -> list[float]:

@@ -17,7 +17,7 @@ from fake_dvc import Step, Workspace
 from plugin_project import CORE
 
 from workbench import events
-from workbench.processes import process_start
+from workbench.lib.processes import process_start
 from workbench.tracking import session, watcher
 from workbench.tracking.feed import observed
 from workbench.tracking.journal import Journal, read_events

@@ -11,7 +11,8 @@ from dvc.utils.serialize import dumps_yaml, loads_yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.project import dvc_lock, params, yaml_1_2
+from workbench.artifacts import dvc_lock, yaml_1_2
+from workbench.project import params
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=12)
 words = st.sampled_from(

@@ -151,7 +151,7 @@ def _create(root: Path) -> Workspace:
 
 
 def _pipeline() -> dict[str, Any]:
-    lock = "plugins.lock.json"
+    lock = "plugins-lock.json"
     resolve = {"cmd": "python -m workbench resolve", "always_changed": True, "outs": [{lock: {"cache": False, "persist": True}}]}
     stages: dict[str, Any] = {"resolve": resolve}
     for stage in STAGES:

@@ -1,17 +1,21 @@
 """The LLM research workbench: contracts, plugin host, runner, tracking and command line.
 
-Modules at the top are what plugins may import, what several packages share, and small commands; the rest has packages:
+Layers, from the ground up; a lower one never imports a higher one, and `make lint` holds that:
 
-    kinds, artifacts    what a plugin of each kind implements, and the formats of what flows between stages
-    project             what a workspace's files say: params.yaml, dvc.yaml, plugins.lock.json, dvc.lock
-    hosting, catalog    the installed plugins: found, identified, given environments; described
-    execution           the process of a stage, from its guard to outputs that are put in place whole
-    tracking            journals, and the watcher that brings them to trackers
-    records             what is recorded of a run, and read back
-    planning, comparison, reproduction, verification, doctor    one command each
-    testing, templates  for those who write plugins
+    plugin, run, errors, …    the contract: the modules that stand here, with kinds and artifacts     for plugins
+    lib                       what decides no output: files, processes, machine, console              private
+    models, training          loading, scoring and generating; trainers, optimizers, checkpoints      for plugins
+    hosting                   the installed plugins: found, identified, given environments
+    project, catalog          what a workspace's files say; the plugins described
+    records, tracking         what is recorded of a run; journals, and the watcher that feeds trackers
+    planning                  what a `dvc repro` would do, why, and at which cost
+    comparison, verification  one command each
+    execution, reproduction   the process of a stage; a recorded run made again
+    commands                  the command line, and small commands
+    testing                   for those who write plugins                                             for plugins
 
-Importing this package is cheap: it brings in pluggy and nothing else.
+docs/architecture.md draws it and follows a document, a key and a metric through it. Importing this package is cheap: it brings in
+pluggy and nothing else.
 """
 
 import pluggy

@@ -1,5 +1,5 @@
 """``python -m workbench``: the form that dvc.yaml uses, since it takes the workspace's own code first."""
 
-from workbench.cli import main
+from workbench.commands.cli import main
 
 main()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+DECIDES_NO_OUTPUT = True
+
 
 @dataclass(eq=False)
 class WorkbenchError(Exception):

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+DECIDES_NO_OUTPUT = True
+
 
 @dataclass(frozen=True)
 class Estimate:

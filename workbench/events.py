@@ -58,16 +58,16 @@ class StageStarted(Event):
     """Identifies the ``dvc repro`` that the stage belongs to."""
     stage: str
     entry: str
-    """Key of the stage in plugins.lock.json."""
+    """Key of the stage in plugins-lock.json."""
     kind: str
     plugin: str
     seed: int
     pid: int
     process_started: float
-    """:func:`workbench.processes.process_start` of ``pid``, so that a reused pid is not taken for it."""
+    """:func:`workbench.lib.processes.process_start` of ``pid``, so that a reused pid is not taken for it."""
     config: dict[str, object]
     lock: dict[str, object]
-    """The stage's entry in plugins.lock.json."""
+    """The stage's entry in plugins-lock.json."""
     inputs: list[Artifact]
     fingerprint: str
     """Hash of all that decides the outputs: lock entry, input digests, machine."""

@@ -10,10 +10,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from workbench import events
-    from workbench.planning.calibration import PastRun
+    from workbench.answers import Circumstances, PastRun, Record, Version
     from workbench.plugin import Plugin
-    from workbench.promotion import Version
-    from workbench.records.record import Circumstances, Record
 
 hookspec = pluggy.HookspecMarker("workbench")
 
@@ -104,7 +102,7 @@ class TrackerHooks:
             workspace: the main workspace.
             kind: the plugin's kind.
             plugin: the plugin's name.
-            machine: digest of the machine's fingerprint; a run's is :func:`workbench.machine.digest` of what
+            machine: digest of the machine's fingerprint; a run's is :func:`workbench.artifacts.digests.of_record` of what
                 :class:`~workbench.events.StageStarted` holds.
         """
 

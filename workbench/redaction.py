@@ -19,6 +19,8 @@ from urllib.parse import quote
 
 import yaml
 
+DECIDES_NO_OUTPUT = True
+
 HIDDEN = "(redacted)"
 SHORTEST = 8
 """Characters of the shortest value that is hidden wherever it occurs: shorter ones occur in ordinary text."""

@@ -5,14 +5,32 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeVar
-
-if TYPE_CHECKING:
-    from workbench.compute import Compute
+from typing import Literal, Protocol, TypeVar
 
 T = TypeVar("T")
 Value = float | int
 Cell = str | float | int | bool | None
+Precision = Literal["fp32", "bf16"]
+Determinism = Literal["machine", "portable"]
+Attention = Literal["auto", "eager", "sdpa"]
+
+
+@dataclass(frozen=True)
+class Compute:
+    """What compute.yaml and this machine give a stage. What of it may change bits is part of the machine's fingerprint."""
+
+    device: Literal["cpu", "cuda"]
+    threads: int
+    precision: Precision
+    determinism: Determinism = "machine"
+    attention: Attention = "auto"
+    loss_spike: float | None = 10.0
+    """It decides whether a training ends, never what it ends with."""
+
+    @property
+    def attn_implementation(self) -> str | None:
+        """What transformers is told when a model is made for training; None leaves it the choice."""
+        return None if self.attention == "auto" else self.attention
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,7 @@ from fault_oracle import hashes, recovers
 from flipping import flip
 from workspace import PROJECT, Done, Workspace, ran
 
-from workbench import digests
-from workbench.project import dvc_lock
+from workbench.artifacts import digests, dvc_lock
 
 CORPUS = "data/curated/corpus/part-00000.parquet"
 MODEL = "raw/model/config.json"

@@ -15,9 +15,9 @@ from recording import Recorder, make_run
 from tiny_model import build_model, write_conversations
 from workbench_sft_trl import Trl, TrlConfig
 
-from workbench import trainer as shared
-from workbench.checkpoints import MANIFEST, seal
 from workbench.kinds.training import OptimizerConfig
+from workbench.training import trainer as shared
+from workbench.training.checkpoints import MANIFEST, seal
 
 slow = pytest.mark.slow
 CONFIG = TrlConfig(

@@ -25,11 +25,11 @@ from tiny_model import model_directory  # noqa: F401
 from workbench_eval_lm_eval import LmEval, LmEvalConfig, benchmark_spec, sandboxed_templates
 from workspace import Workspace
 
-from workbench import scoring
 from workbench.artifacts import benchmark
 from workbench.artifacts.benchmark import Question
 from workbench.errors import ArtifactError, ParamsError
 from workbench.execution import intake
+from workbench.models import scoring
 from workbench.testing.samples import BY_FORMAT
 
 pytestmark = pytest.mark.fault(12)

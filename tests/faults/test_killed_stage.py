@@ -146,9 +146,9 @@ def test_while_resolving(begun: Begun) -> None:
     wrapper = begun.made.root.parent / "bin" / "python"
     wrapper.write_text(wrapper.read_text().replace("run dedup", "resolve"))
     assert begun.made.dvc("repro", **variables).code != 0
-    assert list(begun.made.root.glob(".plugins.lock.json.*"))
+    assert list(begun.made.root.glob(".plugins-lock.json.*"))
     begun.recovers()
-    assert list(begun.made.root.glob(".plugins.lock.json.*")) == []
+    assert list(begun.made.root.glob(".plugins-lock.json.*")) == []
 
 
 @slow

@@ -9,7 +9,7 @@ import pytest
 from faulty_pipeline import OUTPUTS, PLUGIN, Begun, begin, failure, records
 from workspace import Done
 
-from workbench import processes
+from workbench.lib import processes
 
 pytestmark = pytest.mark.fault(9)
 slow = pytest.mark.slow
@@ -204,9 +204,9 @@ def test_another_stage_may_write_meanwhile(begun: Begun) -> None:
 def test_its_entry_changes_while_it_runs(begun: Begun) -> None:
     """As when someone switches the branch and resolves: DVC would record the new entry as what ran."""
     code = """import json; from pathlib import Path
-file = Path("plugins.lock.json"); content = json.loads(file.read_text())
+file = Path("plugins-lock.json"); content = json.loads(file.read_text())
 content["stages"]["dedup"]["config"]["words"] = 1; file.write_text(json.dumps(content))"""
-    fails(begun, code, "plugins.lock.json has come to say something else of it while it ran")
+    fails(begun, code, "plugins-lock.json has come to say something else of it while it ran")
 
 
 @slow

@@ -201,7 +201,7 @@ def test_the_same_result_in_another_workspace_waits(begun: Begun, tmp_path: Path
     """As in two ``dvc exp run --temp``, which share the checkpoints and the record of the main workspace."""
     assert begun.made.workbench("resolve").code == 0
     other = begin(tmp_path / "other").made
-    (other.root / "plugins.lock.json").write_bytes((begun.made.root / "plugins.lock.json").read_bytes())
+    (other.root / "plugins-lock.json").write_bytes((begun.made.root / "plugins-lock.json").read_bytes())
     first = begun.made.start("python", "-m", "workbench", *DEDUP)
     pid, _ = held(begun)
     second = other.start("python", "-m", "workbench", *DEDUP, DVC_ROOT=str(begun.made.root))

@@ -22,9 +22,9 @@ from workbench_sft_trl import Trl, TrlConfig
 
 from workbench.artifacts import examples
 from workbench.artifacts.examples import Conversation, Preference
-from workbench.checkpoints import look
 from workbench.errors import TrainingError
 from workbench.kinds.training import OptimizerConfig
+from workbench.training.checkpoints import look
 
 pytestmark = pytest.mark.fault(8)
 slow = pytest.mark.slow

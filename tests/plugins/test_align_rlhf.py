@@ -13,9 +13,9 @@ from workbench_sft_trl import Trl, TrlConfig
 
 from workbench.artifacts import examples, model
 from workbench.artifacts.examples import Conversation, Message, Preference
-from workbench.compute import Compute, Precision
 from workbench.errors import ArtifactError, ParamsError, TrainingError
 from workbench.kinds.training import OptimizerConfig, read_training_log
+from workbench.run import Compute, Precision
 
 COLOURS = ["red", "green", "blue", "black", "white", "grey", "pink", "brown", "gold", "silver", "teal", "lime"]
 HELDOUT = COLOURS[8:]
@@ -160,7 +160,7 @@ def test_the_divergence_is_that_of_the_definition(start: Path, tmp_path: Path) -
     import torch
     from workbench_align_rlhf.divergence import divergence
 
-    from workbench import scoring
+    from workbench.models import scoring
 
     reference, policy = scoring.load(start, "cpu"), scoring.load(start, "cpu")
     with torch.no_grad():

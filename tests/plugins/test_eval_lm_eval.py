@@ -12,11 +12,11 @@ from recording import make_run
 from tiny_model import SENTENCES, model_directory  # noqa: F401
 from workbench_eval_lm_eval import LmEval, LmEvalConfig, benchmark_spec
 
-from workbench import scoring
 from workbench.artifacts import benchmark, evaluation
 from workbench.artifacts.benchmark import Question
 from workbench.errors import ArtifactError, ParamsError
-from workbench.scoring import CausalModel
+from workbench.models import scoring
+from workbench.models.scoring import CausalModel
 
 QUESTIONS = [
     Question(f"What about part {i}?", tuple(SENTENCES[(i + step) % 6] for step in range(4)), i % 4, f"d{i}", f"g{i // 3}")

@@ -10,11 +10,11 @@ from recording import make_run
 from tiny_model import SENTENCES, model_directory  # noqa: F401
 from workbench_eval_preference import PreferenceAccuracy, PreferenceConfig
 
-from workbench import scoring
 from workbench.artifacts import evaluation, examples
 from workbench.artifacts.examples import Message, Preference
 from workbench.errors import ArtifactError
-from workbench.scoring import CausalModel, Request
+from workbench.models import scoring
+from workbench.models.scoring import CausalModel, Request
 
 Scoring = Literal["likelihood", "normalized", "mutual-information"]
 

@@ -338,7 +338,9 @@ def test_the_harness_and_the_preferences_run_on_it(tmp_path: Path, model: Path) 
 def test_an_installed_plugin_is_found_by_its_model_type_alone(tmp_path: Path, project: Path, model: Path) -> None:
     site = tmp_path / "site"
     plugin_project.install_folder(site, project / "plugins/pretrain-ngram")
-    script = "import sys; from pathlib import Path; from workbench import scoring; print(scoring.load(Path(sys.argv[1]), 'cpu'))"
+    script = (
+        "import sys; from pathlib import Path; from workbench.models.scoring import load; print(load(Path(sys.argv[1]), 'cpu'))"
+    )
     paths = {"whole": [str(site), str(project)], "absent": [str(project)]}
     shown = {
         name: subprocess.run(

@@ -19,8 +19,8 @@ from workbench_report_card.svg import Line, Scale, Whisker, bar_chart, interval_
 from workbench.artifacts import evaluation, table
 from workbench.artifacts.evaluation import Evaluation
 from workbench.errors import ArtifactError
+from workbench.kinds.split import DECISIONS
 from workbench.kinds.training import write_training_log
-from workbench.split import DECISIONS
 
 MODELS = ("base", "sft", "aligned")
 

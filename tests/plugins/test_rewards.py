@@ -14,8 +14,7 @@ from workbench_reward_exact_answer import ExactAnswer, ExactAnswerConfig
 from workbench_reward_format import Format, FormatConfig
 from workbench_source_arithmetic import Arithmetic, ArithmeticConfig
 
-from workbench.compute import Compute
-from workbench.run import Run
+from workbench.run import Compute, Run
 
 
 def exact(completion: str, answer: str, **settings: Any) -> float:

@@ -15,8 +15,7 @@ from workbench_source_arithmetic import Arithmetic, ArithmeticConfig
 
 from workbench.artifacts import examples, formats
 from workbench.artifacts.examples import Problem
-from workbench.compute import Compute
-from workbench.run import Run
+from workbench.run import Compute, Run
 
 EXPRESSION = re.compile(r"(\d+) ([-+*/]) (\d+)")
 OPERATIONS = ("add", "subtract", "multiply", "divide")

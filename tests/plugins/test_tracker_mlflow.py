@@ -19,7 +19,8 @@ from workbench_tracker_mlflow import description, recorded, tags
 from workbench_tracker_mlflow.store import Store
 from workbench_tracker_mlflow.tracker import MlflowTracker
 
-from workbench import digests, events
+from workbench import events
+from workbench.artifacts import digests
 from workbench.tracking import watcher
 
 mlflow = pytest.importorskip("mlflow")

@@ -9,10 +9,10 @@ from pydantic import BaseModel
 
 from workbench.catalog import config_keys
 from workbench.catalog.schema import Schema, of_configs
-from workbench.compute import COMPUTE_FILE
 from workbench.errors import WorkbenchError
 from workbench.hosting.host import Registry
 from workbench.kinds.stage import Stage
+from workbench.lib.compute import COMPUTE_FILE
 from workbench.plugin import Config, Plugin
 from workbench.project import params, plugin_lock
 from workbench.project.params import PARAMS_FILE, SECTIONS

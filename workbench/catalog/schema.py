@@ -12,9 +12,9 @@ from pydantic import BaseModel
 from pydantic.errors import PydanticInvalidForJsonSchema
 from pydantic.json_schema import DEFAULT_REF_TEMPLATE, GenerateJsonSchema, models_json_schema
 
-from workbench.commit import write_text
 from workbench.hosting.host import Registry
 from workbench.kinds.stage import Stage
+from workbench.lib.commit import write_text
 from workbench.plugin import Plugin
 from workbench.project.params import SECTIONS, Rerun
 

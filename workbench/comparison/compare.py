@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from workbench.answers import RecordedStage
 from workbench.comparison import scores
 from workbench.comparison.scores import ScoreChange
 from workbench.comparison.side import Side, find
 from workbench.planning import causes
 from workbench.records import stored
-from workbench.records.record import RecordedStage
 
 REPORT = "report"
 """The stage whose metrics repeat those of the evaluations."""

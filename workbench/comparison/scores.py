@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from workbench.artifacts import evaluation
-from workbench.statistics import FEWEST_GROUPS, ClusteredMean, paired_difference
+from workbench.models.statistics import FEWEST_GROUPS, ClusteredMean, paired_difference
 
 
 @dataclass(frozen=True)

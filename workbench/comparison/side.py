@@ -9,15 +9,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from workbench import compute
+from workbench.answers import RecordedStage
+from workbench.artifacts import dvc_lock
 from workbench.errors import WorkbenchError
+from workbench.hosting import trackers
+from workbench.lib import compute
+from workbench.lib.layout import LOCK_FILE
 from workbench.planning import causes
-from workbench.planning.replay import open_repo
-from workbench.project import dvc_lock
-from workbench.project.plugin_lock import LOCK_FILE
+from workbench.project.dvc import open_repo
 from workbench.records import provenance
-from workbench.records.record import RecordedStage
-from workbench.tracking import trackers
 
 WORKSPACE = "workspace"
 """Names the files as they are now."""

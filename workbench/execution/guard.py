@@ -22,7 +22,7 @@ from workbench import events
 from workbench.errors import ComputeError, PluginError, WorkbenchError
 from workbench.execution import pulse, strays
 from workbench.execution.pulse import Pulse
-from workbench.processes import is_alive, process_start
+from workbench.lib.processes import is_alive, process_start
 from workbench.tracking.journal import Journal, forget_interrupted
 from workbench.tracking.session import GUARD_VARIABLE, Session, guard_above, note_refusal
 

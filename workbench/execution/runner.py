@@ -16,36 +16,37 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from workbench import compute, digests, events, machine, pandas_later
+from workbench import events
+from workbench.answers import SECONDS_METRIC, STARTUP_METRIC
+from workbench.artifacts import digests, dvc_lock
 from workbench.artifacts.formats import FORMATS, rows_and_columns
-from workbench.checkpoints import look
-from workbench.commit import move_into_place, remove
-from workbench.console import Console
 from workbench.errors import ArtifactError, PipelineError, PluginError, WorkbenchError
 from workbench.execution import failure, guard, intake, output_locks, strays, untouched
 from workbench.execution.pulse import Pulse
 from workbench.hosting import environment
 from workbench.hosting.host import Registry, registry
+from workbench.lib import compute, machine, pandas_later
+from workbench.lib.commit import move_into_place, remove
+from workbench.lib.console import Console
+from workbench.lib.layout import LOCK_FILE, STATE_FOLDER, main_root
+from workbench.lib.processes import process_start
 from workbench.planning import begun, forecast
-from workbench.planning.calibration import SECONDS_METRIC, STARTUP_METRIC
-from workbench.processes import process_start
-from workbench.project import dvc_lock, params, pipeline, plugin_lock
-from workbench.project.params import SECTIONS, Choice, Entry
+from workbench.project import params, pipeline, plugin_lock
+from workbench.project.params import Choice, Entry
 from workbench.project.plugin_lock import Locked, Resolved
 from workbench.records import provenance
-from workbench.run import Cell, Chart, Generation, Run, Value
+from workbench.run import Cell, Chart, Compute, Generation, Run, Value
 from workbench.tracking import session as sessions
 from workbench.tracking.alerts import Alerts
 from workbench.tracking.journal import Journal, find_interrupted
-from workbench.tracking.session import Session, current_session, guard_above, main_root, reproduction
+from workbench.tracking.session import Session, current_session, guard_above, reproduction
 from workbench.tracking.watcher import ensure_watcher, wait_for_link, warnings
+from workbench.training.checkpoints import look
 from workbench.verification.integrity import Stages, require_unaltered
-
-STATE_FOLDER = Path(".workbench")
 
 
 def run_stage(address: str, flows: Mapping[str, str]) -> None:
-    """Run the stage whose entry in plugins.lock.json is ``address`` on the given paths.
+    """Run the stage whose entry in plugins-lock.json is ``address`` on the given paths.
 
     Raises:
         WorkbenchError: the stage cannot run or failed; nothing was committed.
@@ -81,11 +82,11 @@ class Plan:
     resolved: Resolved
     locked: Locked
     record: Mapping[str, Any]
-    """Its entry in plugins.lock.json, with ``moved`` where the code that runs is not the code of the entry."""
+    """Its entry in plugins-lock.json, with ``moved`` where the code that runs is not the code of the entry."""
     inputs: Mapping[str, Path]
     outputs: Mapping[str, Path]
     metrics: Path | None
-    compute: compute.Compute
+    compute: Compute
     machine: Mapping[str, object]
     artifacts: Sequence[events.Artifact]
     """The inputs with their digests."""
@@ -130,8 +131,8 @@ def _restore(root: Path, address: str) -> tuple[Resolved, Locked]:
 
 
 def _resolve(address: str, record: Mapping[str, Any], known: Registry) -> Resolved:
-    kind = SECTIONS[address.split(".")[0]].kind
-    plugin = known.select(kind, record["use"], f"{plugin_lock.LOCK_FILE}, stage {address}").plugin
+    kind = record["kind"]
+    plugin = known.select(kind, record["use"], f"{LOCK_FILE}, stage {address}").plugin
     parts = {
         key: [{"use": member["use"], "with": member["config"]} for member in record[key]]
         for key in getattr(plugin, "parts", {})
@@ -141,7 +142,7 @@ def _resolve(address: str, record: Mapping[str, Any], known: Registry) -> Resolv
     return plugin_lock.resolve_entry(entry, known)
 
 
-def _plan(root: Path, name: str, resolved: Resolved, locked: Locked, flows: Mapping[str, str], chosen: compute.Compute) -> Plan:
+def _plan(root: Path, name: str, resolved: Resolved, locked: Locked, flows: Mapping[str, str], chosen: Compute) -> Plan:
     stage = resolved.stage
     record = {**locked.record, "moved": locked.moved} if locked.moved else locked.record
     unknown = set(flows) - {*stage.inputs, *stage.outputs, "metrics"}
@@ -160,7 +161,7 @@ def _plan(root: Path, name: str, resolved: Resolved, locked: Locked, flows: Mapp
     identity.append(here if stage.machine_dependent else None)
     if (repeated := reproduction())[0]:
         identity.append(repeated)  # it goes on from nothing that another run has left
-    return Plan(name, resolved, locked, record, inputs, outputs, metrics, chosen, here, artifacts, machine.digest(identity))
+    return Plan(name, resolved, locked, record, inputs, outputs, metrics, chosen, here, artifacts, digests.of_record(identity))
 
 
 def _input(root: Path, stage: str, flow: str, format_name: str, path: Path, recorded: Stages) -> events.Artifact:

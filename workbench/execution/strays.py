@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 
 from workbench.errors import PluginError
-from workbench.processes import process_start
+from workbench.lib.processes import process_start
 from workbench.tracking.session import guard_above
 
 
@@ -22,7 +22,7 @@ def below(guard: int, stage: int, born: float) -> list[psutil.Process]:
     Args:
         guard: process id of the guard.
         stage: process id of the stage's own process, which is not among them.
-        born: its start; see :func:`workbench.processes.process_start`.
+        born: its start; see :func:`workbench.lib.processes.process_start`.
     """
     top = psutil.Process(guard)
     found = top.children(recursive=True)

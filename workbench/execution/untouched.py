@@ -1,4 +1,4 @@
-"""What must be at a stage's end as at its beginning: its inputs, its entry in plugins.lock.json, other stages' outputs.
+"""What must be at a stage's end as at its beginning: its inputs, its entry in plugins-lock.json, other stages' outputs.
 
 DVC hashes the dependencies when the command has ended, so that a result would be recorded as that of whatever they are by then.
 Of the source tree nothing is watched: people edit it while a training runs, and the next `resolve` sees it.
@@ -11,12 +11,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from workbench import digests
+from workbench.artifacts import digests, dvc_lock
 from workbench.errors import ArtifactError, PipelineError
 from workbench.events import Artifact
 from workbench.execution import output_locks
-from workbench.project import dvc_lock, plugin_lock
-from workbench.project.plugin_lock import LOCK_FILE, Locked
+from workbench.lib.layout import LOCK_FILE
+from workbench.project import plugin_lock
+from workbench.project.plugin_lock import Locked
 
 Looks = Mapping[str, tuple[int, int, int]]
 """Path of a file → its size, time of change in nanoseconds, and inode."""
@@ -41,7 +42,7 @@ class Untouched:
         """Look again.
 
         Raises:
-            PipelineError: the stage's entry in plugins.lock.json is another one.
+            PipelineError: the stage's entry in plugins-lock.json is another one.
             ArtifactError: an input has changed, or an output of another stage that no other stage has written since.
         """
         if plugin_lock.read_entry(self.root, self.address) != self.locked:

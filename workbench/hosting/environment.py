@@ -21,15 +21,15 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from workbench.commit import remove, write_text
-from workbench.console import Console
 from workbench.errors import PluginError
-from workbench.hosting import identity, installer, virtual
+from workbench.hosting import identity, installer, meaning, virtual
 from workbench.hosting.contract import CORE_DISTRIBUTION
 from workbench.hosting.host import Installed
 from workbench.hosting.installer import read_pins
 from workbench.hosting.naming import canonical
-from workbench.tracking.session import main_root
+from workbench.lib.commit import remove, write_text
+from workbench.lib.console import Console
+from workbench.lib.layout import main_root
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
@@ -198,7 +198,7 @@ def _key(pins: Mapping[str, str]) -> str:
 
 def _offer(folder: Path, environment: Environment) -> Path:
     """A folder for the search path, with links to the plugins and the core: the very code that was hashed."""
-    modules = {CORE_DISTRIBUTION: identity.CORE, **{entry.distribution: entry.module for entry in environment.used}}
+    modules = {CORE_DISTRIBUTION: meaning.CORE, **{entry.distribution: entry.module for entry in environment.used}}
     links: dict[str, str] = {}
     texts: dict[str, str] = {}
     for distribution, module in modules.items():

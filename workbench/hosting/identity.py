@@ -1,29 +1,29 @@
 """The identity of a plugin: a hash over the meaning of its code and the versions of its direct dependencies.
 
-Meaning, because a comment, a docstring or another layout must rerun nothing; the syntax tree is what Python
-executes. The core's part is hashed the same way: the modules that the plugin's kind and formats are made of.
+Meaning, because a comment, a docstring, another layout or another type for checkers must rerun nothing. The core's part is hashed
+the same way: the modules that the plugin and its kind import, but for those that decide no output.
+:mod:`workbench.hosting.meaning` says what of a file counts.
 """
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import re
 import sys
 import tomllib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from functools import cache
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
 from workbench.errors import PluginError
+from workbench.hosting import meaning
 from workbench.hosting.contract import CORE_DISTRIBUTION
 from workbench.hosting.host import Installed
+from workbench.hosting.meaning import CORE, FAMILY
 from workbench.hosting.naming import canonical
 
-CORE = "workbench"
 DISTRIBUTIONS = {"yaml": "PyYAML"}
 """Distributions of the core's imports that have another name; asking importlib.metadata would read every installed file list."""
 IRRELEVANT = {f"{CORE}.errors", f"{CORE}.estimate", f"{CORE}.model_cost", f"{CORE}.processes"}
@@ -32,12 +32,13 @@ IGNORED = {"__pycache__", ".mypy_cache", ".pytest_cache", ".ruff_cache"}
 
 
 def identity(entry: Installed, version: Callable[[str], str] | None = None) -> str:
-    """32 hexadecimal digits: the plugin's package, the core modules it uses, its direct dependencies' versions.
+    """32 hexadecimal digits: the plugin's package and those it shares code with, the core modules, the dependencies' versions.
 
     ``version`` looks versions up where the plugin runs, if that is not here.
     """
     parts = [
         code_digest(entry.module),
+        *(code_digest(package) for package in _shared_packages(entry.module)),
         core_digest(entry),
         *(f"{name}=={number}" for name, number in dependencies(entry, version).items()),
     ]
@@ -92,8 +93,10 @@ def require_installed(entry: Installed) -> None:
 
 
 def core_dependencies(entry: Installed) -> list[str]:
-    """The distributions that the core modules of a plugin import."""
-    return [DISTRIBUTIONS.get(module, module) for module in _third_party(_core_modules(entry))]
+    """The distributions that the core modules of a plugin import, and the packages that it shares code with."""
+    files = [_module_file(module) for module in _core_modules(entry)]
+    files += [file for package in _shared_packages(entry.module) for file in _code(package)]
+    return [DISTRIBUTIONS.get(module, module) for module in _third_party(files)]
 
 
 def package(module: str) -> Path:
@@ -116,7 +119,7 @@ def code_digest(module: str) -> str:
     """Hash of a package's own files: Python by its syntax tree, everything else by its bytes."""
     digest = hashlib.sha256()
     for name, file in _package_files(module):
-        digest.update(name.encode() + b"\0" + _read(file).digest.encode() + b"\n")
+        digest.update(name.encode() + b"\0" + meaning.read(file).digest.encode() + b"\n")
     return digest.hexdigest()
 
 
@@ -124,7 +127,7 @@ def core_digest(entry: Installed) -> str:
     """Hash of the core modules that the plugin's code and its kind import, directly or through one another."""
     digest = hashlib.sha256()
     for module in _core_modules(entry):
-        digest.update(module.encode() + b"\0" + _read(_module_file(module)).digest.encode() + b"\n")
+        digest.update(module.encode() + b"\0" + meaning.read(_module_file(module)).digest.encode() + b"\n")
     return digest.hexdigest()
 
 
@@ -134,7 +137,7 @@ def _name(requirement: str) -> str:
 
 def _core_modules(entry: Installed) -> list[str]:
     kinds = {base.__module__ for base in entry.plugin.__mro__ if base.__module__.startswith(f"{CORE}.")}
-    own = {name for _, file in _package_files(entry.module) if file.suffix == ".py" for name in _core_imports(file)}
+    own = {name for package in _packages(entry.module) for file in _code(package) for name in _core_imports(file)}
     pending, found = sorted(kinds | own), set[str]()
     while pending:
         module = pending.pop()
@@ -144,13 +147,38 @@ def _core_modules(entry: Installed) -> list[str]:
     return sorted(found)
 
 
-def _third_party(modules: list[str]) -> list[str]:
-    imported = {name.split(".")[0] for module in modules for name in _read(_module_file(module)).imports}
-    return sorted(imported - set(sys.stdlib_module_names) - {CORE})
+def _packages(module: str) -> list[str]:
+    return [module, *_shared_packages(module)]
+
+
+@cache
+def _shared_packages(module: str) -> list[str]:
+    """The packages named ``workbench_…`` of other distributions that a plugin's package imports, directly or not."""
+    pending, found = [module], set[str]()
+    while pending:
+        imported = {name.split(".")[0] for file in _code(pending.pop()) for name in meaning.read(file).imports}
+        new = {name for name in imported if name.startswith(FAMILY) and find_spec(name)} - found - {module}
+        found |= new
+        pending += sorted(new)
+    return sorted(found)
+
+
+def _code(module: str) -> list[Path]:
+    return [file for _, file in _package_files(module) if file.suffix == ".py"]
+
+
+def _third_party(files: Iterable[Path]) -> list[str]:
+    imported = {name.split(".")[0] for file in files for name in meaning.read(file).imports}
+    return sorted(name for name in imported - set(sys.stdlib_module_names) - {CORE} if not name.startswith(FAMILY))
 
 
 def _core_imports(file: Path) -> list[str]:
-    return [name for name in _read(file).imports if name.startswith(f"{CORE}.") and name not in IRRELEVANT and _core_file(name)]
+    return [name for name in meaning.read(file).imports if name.startswith(f"{CORE}.") and _counts(name)]
+
+
+def _counts(name: str) -> bool:
+    file = None if meaning.is_private(name) else _core_file(name)
+    return file is not None and meaning.read(file).counts
 
 
 @cache
@@ -175,49 +203,3 @@ def _package_files(module: str) -> list[tuple[str, Path]]:
     root = file.parent
     files = (path for path in root.rglob("*") if path.is_file() and not IGNORED & set(path.parts) and path.suffix != ".pyc")
     return sorted((path.relative_to(root).as_posix(), path) for path in files)
-
-
-@dataclass(frozen=True)
-class _Read:
-    """What a file means."""
-
-    digest: str
-    """Hash of the syntax tree of Python, of the bytes of anything else."""
-    imports: tuple[str, ...] = ()
-    """Modules that it imports anywhere but under ``if TYPE_CHECKING``; ``from a import b`` gives a and, in the core, a.b."""
-
-
-@cache
-def _read(file: Path) -> _Read:
-    content = file.read_bytes()
-    if file.suffix != ".py":
-        return _Read(hashlib.sha256(content).hexdigest())
-    try:
-        tree = ast.parse(content)
-    except SyntaxError as error:
-        raise PluginError(f"syntax error: {error.msg}", f"{file}, line {error.lineno}", "mend the file") from error
-    names: set[str] = set()
-    _visit(tree, names, runtime=True)
-    return _Read(hashlib.sha256(ast.dump(tree).encode()).hexdigest(), tuple(sorted(names)))
-
-
-def _visit(node: ast.AST, names: set[str], *, runtime: bool) -> None:
-    """Collect the imports and drop the docstrings, in one walk."""
-    if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-        node.body = [statement for statement in node.body if not _is_text(statement)] or [ast.Pass()]
-    elif isinstance(node, ast.Import) and runtime:
-        names.update(alias.name for alias in node.names)
-    elif isinstance(node, ast.ImportFrom) and runtime and node.module and not node.level:
-        names.add(node.module)
-        names.update(f"{node.module}.{alias.name}" for alias in node.names if node.module.split(".")[0] == CORE)
-    elif isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
-        runtime = False
-    for child in ast.iter_child_nodes(node):
-        if not isinstance(child, ast.expr):  # no expression holds a statement
-            _visit(child, names, runtime=runtime)
-
-
-def _is_text(statement: ast.stmt) -> bool:
-    return (
-        isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant) and isinstance(statement.value.value, str)
-    )

@@ -8,6 +8,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from workbench.lib.layout import LOCK_FILE
+
 PLUGIN_FOLDER = Path("plugins")
 """Below a workspace: one distribution per folder, named ``KIND-NAME``."""
 
@@ -41,9 +43,7 @@ def _offers(folder: Path, name: str) -> bool:
 
 
 def _former(root: Path, kind: str, name: str) -> str:
-    """The distribution and version that offered it when plugins.lock.json was last written."""
-    from workbench.project.plugin_lock import LOCK_FILE  # it builds on the host
-
+    """The distribution and version that offered it when plugins-lock.json was last written."""
     try:
         known = json.loads((root / LOCK_FILE).read_text(encoding="utf-8"))["installed"][f"{kind} {name}"]
         return f"{known['distribution']}=={known['version']}"

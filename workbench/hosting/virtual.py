@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from workbench.commit import remove, write_text
-from workbench.console import Console
 from workbench.hosting import installer
+from workbench.lib.commit import remove, write_text
+from workbench.lib.console import Console
 
 _WHOLE = "whole.txt"
 """File of a finished environment, written last: the pins that it was made of."""

@@ -108,7 +108,7 @@ class DedupStage(Stage[D]):
 
     def execute(self, inputs: Mapping[str, Path], outputs: Mapping[str, Path], run: Run) -> None:
         """Cluster, split, remove overlap, and write train, heldout and a decision per document."""
-        from workbench import split
+        from workbench.kinds import split
 
         corpus = Corpus(inputs["corpus"])
         questions = split.read_questions(inputs.get("benchmark"))

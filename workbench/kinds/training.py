@@ -15,7 +15,7 @@ from workbench.run import Chart, Run
 
 
 class OptimizerConfig(Config):
-    """How weights are stepped; :mod:`workbench.optimizers` builds it."""
+    """How weights are stepped; :mod:`workbench.training.optimizers` builds it."""
 
     name: Literal["muon", "adamw"] = "adamw"
     """``muon`` steps the hidden matrices by Muon and the rest by AdamW; ``adamw`` steps all by AdamW."""

@@ -7,11 +7,11 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from workbench.artifacts import dvc_lock
+from workbench.lib.layout import LOCK_FILE
 from workbench.planning import causes
 from workbench.planning.former import former_locks
 from workbench.planning.replay import Change
-from workbench.project import dvc_lock
-from workbench.project.plugin_lock import LOCK_FILE
 
 NOTHING_CHANGED = "nothing changed: its outputs were missing, altered or not in the cache, or `--force` asked for it"
 
@@ -28,7 +28,7 @@ def reasons(
         root: the workspace.
         stage: DVC's name of the stage.
         words: the command that runs.
-        record: its entry in plugins.lock.json.
+        record: its entry in plugins-lock.json.
         inputs: path → DVC hash.
         absent: outputs that were missing when the session began.
     """

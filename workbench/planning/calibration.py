@@ -3,39 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from workbench.tracking import trackers
+from workbench.answers import RUNS, PastRun
+from workbench.hosting import trackers
 
-WORK_METRIC = "system/cost_work."
-"""Prefix of the metric of a run that holds its amount of work; the unit follows."""
-MEMORY_METRIC = "system/cost_memory"
-SECONDS_METRIC = "system/cost_seconds"
-STARTUP_METRIC = "system/cost_startup_seconds"
-PREDICTED_METRIC = "system/cost_predicted_seconds"
-"""By the prefix MLflow shows these among the system metrics; any other would stand above the curves of the run."""
-RUNS = 10
-"""How many of the newest runs count."""
 SPREAD = 1.25
 """Largest by smallest amount of work above which start-up and rate are fitted apart."""
-
-
-@dataclass(frozen=True)
-class PastRun:
-    """One finished run of a plugin, as a tracker knows it."""
-
-    seconds: float
-    work: float
-    """As its plugin's ``estimate`` gave it then; 0 where it gave none."""
-    unit: str
-    startup: float = 0
-    """Seconds before the first unit of work was done: imports, loading."""
-    memory: float = 0
-    """The memory that was estimated then, bytes; 0 where none was."""
-    peak_memory: float = 0
-    """The memory that was used at most, bytes."""
 
 
 def past_runs(root: Path, kind: str, plugin: str, machine: str) -> list[PastRun]:

@@ -12,7 +12,7 @@ from workbench import redaction
 from workbench.planning.replay import Answer, Change
 
 Parts = Mapping[str, Mapping[str, Any]]
-"""Identity of a plugin → what plugins.lock.json said of it under ``installed``: its code, its part of the core, dependencies."""
+"""Identity of a plugin → what plugins-lock.json said of it under ``installed``: its code, its part of the core, dependencies."""
 LONGEST_VALUE = 48
 NAMED_MAKERS = 3
 _DIGEST = re.compile(r"[0-9a-f]{16,}(\.dir)?")
@@ -40,7 +40,7 @@ def reasons(changes: Sequence[Change], answers: Mapping[str, Answer], parts: Par
 
 
 def differences(before: Mapping[str, Any], after: Mapping[str, Any], parts: Parts) -> Iterator[str]:
-    """What differs between two compared records of plugins.lock.json; secrets among the values are hidden."""
+    """What differs between two compared records of plugins-lock.json; secrets among the values are hidden."""
     yield from _choice(before, after)
     if before.get("seed") != after.get("seed"):
         yield f"seed {_value(before.get('seed'))} → {_value(after.get('seed'))}"
@@ -52,7 +52,7 @@ def differences(before: Mapping[str, Any], after: Mapping[str, Any], parts: Part
 
 
 def parts_of(locks: Iterable[Mapping[str, Any]]) -> Parts:
-    """What these contents of plugins.lock.json say of the code that was installed when they were written."""
+    """What these contents of plugins-lock.json say of the code that was installed when they were written."""
     return {
         identity: content["installed"][name]
         for content in locks

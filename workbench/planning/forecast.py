@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench.commit import write_text
-from workbench.machine import digest
-from workbench.planning.calibration import MEMORY_METRIC, PREDICTED_METRIC, WORK_METRIC
+from workbench.answers import MEMORY_METRIC, PREDICTED_METRIC, WORK_METRIC
+from workbench.artifacts.digests import of_record
+from workbench.lib.commit import write_text
 
 if TYPE_CHECKING:
     from workbench.kinds.stage import Stage
@@ -43,10 +43,10 @@ def write(root: Path, forecasts: Mapping[str, tuple[Mapping[str, Any], Forecast 
 
     Args:
         root: the main workspace.
-        forecasts: stage → its record in plugins.lock.json, and what it will cost; None takes an older forecast away.
+        forecasts: stage → its record in plugins-lock.json, and what it will cost; None takes an older forecast away.
     """
     known = {stage: forecast for stage, forecast in _read(root).items() if stage not in forecasts}
-    found = {stage: {"record": digest(record), **asdict(cost)} for stage, (record, cost) in forecasts.items() if cost}
+    found = {stage: {"record": of_record(record), **asdict(cost)} for stage, (record, cost) in forecasts.items() if cost}
     (root / PLAN_FILE).parent.mkdir(exist_ok=True)
     write_text(root / PLAN_FILE, json.dumps({**known, **found}, indent=1) + "\n")
 
@@ -57,10 +57,10 @@ def predicted_seconds(root: Path, stage: str, record: Mapping[str, Any]) -> floa
     Args:
         root: the main workspace.
         stage: DVC's name of the stage.
-        record: its record in plugins.lock.json.
+        record: its record in plugins-lock.json.
     """
     found = _read(root).get(stage)
-    return found["seconds"] if found and found["record"] == digest(record) else None
+    return found["seconds"] if found and found["record"] == of_record(record) else None
 
 
 def metrics(stage: Stage[Any], inputs: Mapping[str, Path], predicted: float | None) -> dict[str, float]:

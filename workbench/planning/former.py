@@ -1,4 +1,4 @@
-"""Earlier contents of plugins.lock.json, which say what code a result was made with."""
+"""Earlier contents of plugins-lock.json, which say what code a result was made with."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from workbench.project.plugin_lock import LOCK_FILE
-from workbench.tracking.session import FILES_FOLDER, JOURNAL_FOLDER, main_root
+from workbench.lib.layout import FILES_FOLDER, JOURNAL_FOLDER, LOCK_FILE, main_root
 
 SESSIONS = 50
 """How many of the newest sessions are asked what code they ran with."""

@@ -9,17 +9,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from workbench import compute, machine
+from workbench.answers import PastRun
+from workbench.artifacts import digests, dvc_lock
 from workbench.estimate import Estimate
+from workbench.lib import compute, machine
+from workbench.lib.layout import LOCK_FILE, main_root
 from workbench.planning import calibration, causes
-from workbench.planning.calibration import PastRun
 from workbench.planning.forecast import Forecast
 from workbench.planning.former import former_locks
-from workbench.planning.replay import Answer, Outcome, open_repo, replay
-from workbench.project import dvc_lock, plugin_lock, resolve
+from workbench.planning.replay import Answer, Outcome, replay
+from workbench.project import plugin_lock, resolve
+from workbench.project.dvc import open_repo
 from workbench.project.pipeline import StageCall
-from workbench.project.plugin_lock import LOCK_FILE, Resolved
-from workbench.tracking.session import main_root
+from workbench.project.plugin_lock import Resolved
 
 MAY_RUN = (Answer.RUNS, Answer.IF_CHANGED)
 
@@ -35,7 +37,7 @@ class StagePlan:
     awaits: tuple[str, ...]
     """The stages before it that may make other bytes."""
     record: Mapping[str, Any]
-    """The entry that plugins.lock.json would hold; empty for a stage that is not the workbench's."""
+    """The entry that plugins-lock.json would hold; empty for a stage that is not the workbench's."""
     forecast: Forecast | None = None
     """What it will cost; None where it will not run, or where it cannot be said."""
     problem: str = ""
@@ -73,7 +75,7 @@ class _Situation:
     calls: Mapping[str, StageCall]
     """DVC's name → call."""
     content: Mapping[str, Any]
-    """What plugins.lock.json would hold."""
+    """What plugins-lock.json would hold."""
     parts: causes.Parts
     commands: Mapping[str, str]
     """DVC's name → the command that made the result."""
@@ -125,7 +127,7 @@ class _Costs:
 
     def __init__(self, situation: _Situation) -> None:
         self._situation = situation
-        self._machine = machine.digest(machine.fingerprint(compute.choose(compute.load_config(situation.root))))
+        self._machine = digests.of_record(machine.fingerprint(compute.choose(compute.load_config(situation.root))))
         self._past: dict[tuple[str, str], list[PastRun]] = {}
         self._problem = ""
 

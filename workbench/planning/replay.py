@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, Literal
 
 from workbench.errors import PipelineError
-from workbench.project.plugin_lock import LOCK_FILE
+from workbench.lib.layout import LOCK_FILE
 
 if TYPE_CHECKING:
     from dvc.dependency import ParamsDependency
@@ -91,29 +90,12 @@ class Made:
         return self.path == path or self.path in path.parents or path in self.path.parents
 
 
-@contextmanager
-def open_repo(root: Path) -> Iterator[Repo]:
-    """DVC's view of the workspace ``root``, which must be the current directory.
-
-    Raises:
-        PipelineError: it is no DVC workspace, or DVC cannot read its pipeline.
-    """
-    from dvc.exceptions import DvcException
-    from dvc.repo import Repo
-
-    try:
-        with Repo(str(root)) as repo:
-            yield repo
-    except DvcException as error:
-        raise PipelineError(f"DVC cannot read the pipeline: {error}", str(root.resolve()), "`dvc status` says more") from error
-
-
 def replay(repo: Repo, proposed: Path, targets: Sequence[str] = ()) -> list[Outcome]:
     """What ``dvc repro TARGETS`` would do with each stage, in its order.
 
     Args:
         repo: from :func:`open_repo`.
-        proposed: a file with the content that ``resolve`` would give plugins.lock.json.
+        proposed: a file with the content that ``resolve`` would give plugins-lock.json.
         targets: stages as DVC names them; none means the whole dvc.yaml.
 
     Raises:
@@ -204,7 +186,7 @@ def _only(names: Sequence[str]) -> str:
 
 
 def _read_params_from(stage: PipelineStage, proposed: Path) -> None:
-    """Let the stage's parameters come from what plugins.lock.json will be; their name in records stays."""
+    """Let the stage's parameters come from what plugins-lock.json will be; their name in records stays."""
     for dep in stage.deps:
         if _is_params(dep) and dep.def_path == str(LOCK_FILE):
             dep.fs_path = str(proposed)

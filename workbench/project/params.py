@@ -10,8 +10,8 @@ from typing import Any, Literal, cast, get_args
 
 import yaml
 
+from workbench.artifacts import yaml_1_2
 from workbench.errors import ParamsError
-from workbench.project import yaml_1_2
 
 PARAMS_FILE = Path("params.yaml")
 
@@ -56,7 +56,7 @@ class Entry:
     """One stage's entry in params.yaml."""
 
     address: str
-    """Its key, such as ``curate.corpus``; the same in plugins.lock.json."""
+    """Its key, such as ``curate.corpus``; the same in plugins-lock.json."""
     kind: str
     choice: Choice
     seed: int

@@ -13,10 +13,11 @@ from typing import Any
 
 import yaml
 
+from workbench.artifacts import yaml_1_2
 from workbench.errors import PipelineError
 from workbench.kinds.stage import Stage
-from workbench.project import yaml_1_2
-from workbench.project.plugin_lock import LOCK_FILE, Resolved
+from workbench.lib.layout import LOCK_FILE
+from workbench.project.plugin_lock import Resolved
 
 PIPELINE_FILE = Path("dvc.yaml")
 _PREFIX = ("python", "-m", "workbench")
@@ -36,7 +37,7 @@ class StageCall:
     outs: tuple[str, ...]
     """Outputs and metrics."""
     params: tuple[str, ...]
-    """Keys of plugins.lock.json."""
+    """Keys of plugins-lock.json."""
 
 
 def load(root: Path, params: Mapping[str, Any]) -> list[StageCall]:

@@ -1,4 +1,4 @@
-"""plugins.lock.json: for each stage, all that decides its result, so that DVC can see it.
+"""plugins-lock.json: for each stage, all that decides its result, so that DVC can see it.
 
 ``stages`` holds what is compared (configuration with defaults filled in, seed, identities of the plugins, versions
 of external inputs); ``installed`` holds what is only worth knowing. Where a stage's policy is to keep its result when
@@ -16,17 +16,17 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from workbench.commit import write_text
+from workbench.artifacts import dvc_lock
 from workbench.errors import ParamsError, PluginError
 from workbench.hosting import environment
 from workbench.hosting.host import Installed, Registry
 from workbench.hosting.identity import code_digest, core_digest, dependencies, identity
 from workbench.kinds.stage import Stage
+from workbench.lib.commit import write_text
+from workbench.lib.layout import LOCK_FILE
 from workbench.plugin import Plugin
-from workbench.project import dvc_lock
 from workbench.project.params import PARAMS_FILE, Choice, Entry, Rerun, choice, require_known
 
-LOCK_FILE = Path("plugins.lock.json")
 LOCK_VERSION = 1
 
 
@@ -42,6 +42,7 @@ class Resolved:
     def locked(self) -> dict[str, Any]:
         """The compared record."""
         record: dict[str, Any] = {
+            "kind": self.entry.kind,
             "use": self.entry.choice.use,
             "config": self.stage.config.model_dump(mode="json"),
             "seed": self.entry.seed,
@@ -138,7 +139,7 @@ def configure(plugin: type[Plugin[Any]], chosen: Choice) -> Any:
 
 
 def make(root: Path, resolved: Sequence[Resolved]) -> dict[str, Any]:
-    """The whole content of plugins.lock.json; the results that policies keep are those of dvc.lock below ``root``."""
+    """The whole content of plugins-lock.json; the results that policies keep are those of dvc.lock below ``root``."""
     content: dict[str, Any] = {"version": LOCK_VERSION, "stages": {}, "installed": {}}
     results = _results(root) if any(item.entry.rerun != "rerun" for item in resolved) else {}
     for item in resolved:
@@ -153,13 +154,13 @@ def make(root: Path, resolved: Sequence[Resolved]) -> dict[str, Any]:
 
 
 def write(root: Path, content: Mapping[str, Any]) -> None:
-    """Write plugins.lock.json atomically."""
+    """Write plugins-lock.json atomically."""
     write_text(root / LOCK_FILE, json.dumps(content, indent=1, sort_keys=True) + "\n")
 
 
 @dataclass(frozen=True)
 class Locked:
-    """What plugins.lock.json says of one stage."""
+    """What plugins-lock.json says of one stage."""
 
     record: dict[str, Any]
     """The compared record."""

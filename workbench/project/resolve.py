@@ -1,4 +1,4 @@
-"""Checks everything before anything runs, and writes plugins.lock.json."""
+"""Checks everything before anything runs, and writes plugins-lock.json."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ import os
 from pathlib import Path
 from typing import Any
 
-from workbench import compute
 from workbench.errors import PipelineError
-from workbench.hosting import environment, identity
+from workbench.hosting import environment, identity, trackers
 from workbench.hosting.host import registry
+from workbench.lib import compute
 from workbench.project import params, pipeline, plugin_lock
 from workbench.project.pipeline import StageCall
 from workbench.project.plugin_lock import Resolved
-from workbench.tracking import trackers
 
 
 def check(root: Path) -> tuple[list[Resolved], list[StageCall]]:
@@ -52,7 +51,7 @@ def _require_readable_path(root: Path) -> None:
 
 
 def resolve(root: Path) -> dict[str, Any]:
-    """Validate all, write plugins.lock.json and return its content.
+    """Validate all, write plugins-lock.json and return its content.
 
     Raises:
         WorkbenchError: the first thing that is wrong; the old file stays.

@@ -22,11 +22,11 @@ from typing import Any
 
 import psutil
 
-from workbench import compute
-from workbench.hosting import identity
+from workbench.hosting import identity, meaning
 from workbench.hosting.contract import CORE_DISTRIBUTION
 from workbench.hosting.host import registry
 from workbench.hosting.naming import canonical
+from workbench.lib import compute
 from workbench.records import revision
 
 ENVIRONMENT_FILE = "environment.txt"
@@ -71,7 +71,7 @@ def capture(directory: Path, into: Path, lock: Mapping[str, Any]) -> None:
     Args:
         directory: the workspace.
         into: the folder to write to.
-        lock: what its plugins.lock.json holds. Of code from outside the workspace, what that names is kept, and the trackers.
+        lock: what its plugins-lock.json holds. Of code from outside the workspace, what that names is kept, and the trackers.
     """
     (into / ENVIRONMENT_FILE).write_text(render(pins()), encoding="utf-8")
     (into / PLATFORM_FILE).write_text(json.dumps(machine_facts(), indent=1) + "\n", encoding="utf-8")
@@ -151,7 +151,7 @@ def _distributions(directory: Path, lock: Mapping[str, Any]) -> dict[str, str]:
     by_name = {canonical(entry.distribution): entry for entry in plugins}
     pending = [plugin["distribution"] for plugin in lock.get("installed", {}).values()]
     pending += [entry.distribution for entry in plugins if entry.plugin.kind == "tracker"]
-    needed = {CORE_DISTRIBUTION: identity.CORE}
+    needed = {CORE_DISTRIBUTION: meaning.CORE}
     while pending:
         entry = by_name.get(canonical(pending.pop()))
         if entry is not None and entry.distribution not in needed:

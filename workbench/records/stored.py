@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from workbench import digests
-from workbench.planning.replay import open_repo
+from workbench.artifacts import digests
+from workbench.project.dvc import open_repo
 
 
 def fetch(main: Path, wanted: Mapping[str, str], folder: Path) -> dict[str, Path]:

@@ -8,12 +8,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-from workbench.console import Console
+from workbench.answers import Record
 from workbench.hosting import virtual
 from workbench.hosting.environment import FOLDER, RECORDED
+from workbench.lib.console import Console
 from workbench.records import provenance
 from workbench.records.provenance import Pins
-from workbench.records.record import Record
 from workbench.reproduction.verdict import CannotRun
 
 

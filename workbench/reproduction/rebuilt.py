@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from workbench import redaction
-from workbench.commit import remove
-from workbench.project.plugin_lock import LOCK_FILE
+from workbench.answers import DIFF, Record, RecordedStage
+from workbench.lib.commit import remove
+from workbench.lib.layout import LOCK_FILE
 from workbench.records import provenance
-from workbench.records.record import DIFF, Record, RecordedStage
 from workbench.reproduction.verdict import CannotRun, InputsChanged
 
 _STATE = Path(".workbench")
@@ -39,7 +39,7 @@ class Rebuilt:
         return subprocess.run(command, cwd=self.root, env=environment, stdout=subprocess.PIPE, text=True, check=False)
 
     def resolve(self) -> None:
-        """Write plugins.lock.json anew from the rebuilt code and params.
+        """Write plugins-lock.json anew from the rebuilt code and params.
 
         Raises:
             CannotRun: something that the pipeline names is not there.

@@ -16,21 +16,23 @@ from typing import Any
 
 import typer
 
-from workbench import compute, digests, events
+from workbench import events
+from workbench.answers import RESULTS_LOCK, RESULTS_TEXTS, UNRECORDED, Circumstances, Record, RecordedStage
+from workbench.artifacts import digests, dvc_lock
 from workbench.artifacts.model import TRAINING_LOG
-from workbench.commit import remove
-from workbench.difference import Difference, differences
 from workbench.errors import WorkbenchError
+from workbench.hosting import trackers
 from workbench.hosting.host import registry
-from workbench.processes import process_start
-from workbench.project import dvc_lock
+from workbench.lib import compute
+from workbench.lib.commit import remove
+from workbench.lib.difference import Difference, differences
+from workbench.lib.processes import process_start
 from workbench.records import stored
-from workbench.records.record import RESULTS_LOCK, RESULTS_TEXTS, UNRECORDED, Circumstances, Record, RecordedStage
 from workbench.reproduction import verdict
 from workbench.reproduction.rebuilt import Rebuilt, rebuilt
 from workbench.reproduction.verdict import CannotRun, InputsChanged, MetricPair, Outcome
 from workbench.tracking import session as sessions
-from workbench.tracking import trackers, watcher
+from workbench.tracking import watcher
 from workbench.tracking.journal import Journal, read_events
 from workbench.tracking.session import Session
 

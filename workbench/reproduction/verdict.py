@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from workbench.difference import Difference
 from workbench.errors import WorkbenchError
 from workbench.events import Verdict
+from workbench.lib.difference import Difference
 
 EXIT_CODES: Mapping[Verdict, int] = {"BIT-EXACT": 0, "WITHIN-TOLERANCE": 0, "DIVERGED": 1, "INPUTS-CHANGED": 2, "CANNOT-RUN": 3}
 

@@ -21,18 +21,17 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from workbench import compute, garbage, pandas_later
 from workbench.artifacts.formats import FORMATS
-from workbench.checkpoints import MANIFEST
-from workbench.compute import Compute
 from workbench.errors import PluginError, WorkbenchError
 from workbench.execution import intake
 from workbench.kinds.stage import Stage
-from workbench.run import Cell, Chart, Generation, Run, Value
+from workbench.lib import compute, garbage, pandas_later
+from workbench.run import Cell, Chart, Compute, Generation, Run, Value
 from workbench.testing.delivery import deliver
 from workbench.testing.probe import stage_of
 from workbench.testing.task import Attempt, Outcome, Task
 from workbench.testing.watch import Watch
+from workbench.training.checkpoints import MANIFEST
 
 HERE = Compute("cpu", 1, "fp32")
 
@@ -199,8 +198,8 @@ def _write_metrics(file: Path, run: Run) -> None:
 
 def _unfit(model: Path) -> str:
     """Load a model as every evaluation does and score a text; what is wrong with it, empty if nothing is."""
-    from workbench import scoring
-    from workbench.scoring import Request
+    from workbench.models import scoring
+    from workbench.models.scoring import Request
 
     try:
         loaded = scoring.load(model, HERE.device)

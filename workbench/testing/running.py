@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import workbench
-from workbench.difference import first_difference
+from workbench.lib.difference import first_difference
 from workbench.testing.conformance import Conformance
 from workbench.testing.samples import Samples
 from workbench.testing.sandbox import import_path, tree

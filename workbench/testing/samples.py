@@ -197,8 +197,8 @@ def write_evaluations(folder: Path) -> None:
 
 def write_decisions(folder: Path) -> None:
     """What dedup decided about twenty documents."""
-    from workbench import split
     from workbench.artifacts import table
+    from workbench.kinds import split
 
     rows = [
         {

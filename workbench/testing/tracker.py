@@ -10,6 +10,7 @@ import pluggy
 
 from workbench.hookspecs import TrackerHooks
 from workbench.kinds.tracker import Tracker
+from workbench.lib.layout import JOURNAL_FOLDER
 from workbench.testing.conformance import Conformance
 from workbench.testing.delivery import MODEL, write_session
 from workbench.testing.running import code_of, listed, name_of, packages_of
@@ -17,7 +18,6 @@ from workbench.testing.samples import Samples
 from workbench.testing.sandbox import HERE, THERE, Sandbox, tree
 from workbench.testing.task import Attempt, Outcome, Task
 from workbench.testing.verdict import beside, broken
-from workbench.tracking.session import JOURNAL_FOLDER
 
 RECORD, REPLAY = "record", "replay"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from workbench.difference import first_difference
+from workbench.lib.difference import first_difference
 from workbench.testing.sandbox import tree
 from workbench.testing.stage import StageConformance
 from workbench.testing.trial import AGAIN, ELSEWHERE, FIRST, KILLED, RESUMED, Trial
@@ -39,14 +39,14 @@ class TrainingConformance(StageConformance):
         resumed = workbench_trial.outcomes[RESUMED]
         if resumed.error:
             found = f"the second run failed: {resumed.error}\n{resumed.traceback}"
-            broken(rule, found, "resume from workbench.checkpoints.newest_complete(run.checkpoints) alone")
+            broken(rule, found, "resume from workbench.training.checkpoints.newest_complete(run.checkpoints) alone")
         output = workbench_trial.output(KILLED)
         if tree(output) != workbench_trial.first:
             broken(
                 rule,
                 f"the resumed run differs: {first_difference(workbench_trial.output(FIRST), output)}",
                 "save and restore weights, optimizer, schedule, random states, position in the data and the log; seal every "
-                "checkpoint with workbench.checkpoints.seal, and resume from newest_complete alone",
+                "checkpoint with workbench.training.checkpoints.seal, and resume from newest_complete alone",
             )
 
     def test_the_model_can_be_evaluated(self, workbench_trial: Trial) -> None:

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from workbench import cache
-from workbench.checkpoints import MANIFEST
 from workbench.testing.sandbox import HERE, THERE, Process, Sandbox, tree
 from workbench.testing.task import Attempt, Outcome, Task
+from workbench.training.checkpoints import MANIFEST
 
 FIRST, AGAIN, ELSEWHERE, KILLED, RESUMED = "first", "again", "elsewhere", "killed", "resumed"
 

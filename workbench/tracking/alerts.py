@@ -12,7 +12,7 @@ from workbench.errors import TrainingError
 from workbench.run import Value
 
 if TYPE_CHECKING:
-    from workbench.console import Console
+    from workbench.lib.console import Console
     from workbench.tracking.journal import Journal
 
 LATE_FACTOR = 1.5

@@ -12,10 +12,10 @@ from typing import Any, cast
 
 from workbench import events, redaction
 from workbench.events import AnyEvent
+from workbench.hosting.trackers import hooks_of
 from workbench.kinds.tracker import Tracker
 from workbench.tracking.journal import read_events
 from workbench.tracking.session import STATE_FILE
-from workbench.tracking.trackers import hooks_of
 
 OPENED = "_opened.jsonl"
 CLOSED = "_closed.jsonl"

@@ -26,9 +26,10 @@ from typing import Any
 
 from workbench import events, redaction
 from workbench.events import AnyEvent, Artifact
+from workbench.lib.layout import JOURNAL_FOLDER
 from workbench.redaction import Redactor
 from workbench.run import Cell, Chart, Generation, Value
-from workbench.tracking.session import JOURNAL_FOLDER, folder_of
+from workbench.tracking.session import folder_of
 
 FLUSH_SECONDS = 0.5
 READ_BYTES = 1 << 20

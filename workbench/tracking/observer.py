@@ -18,22 +18,23 @@ from typing import Literal
 
 import yaml
 
-from workbench import digests, events, redaction
+from workbench import events, redaction
+from workbench.answers import DIFF, RESULTS_LOCK, RESULTS_TEXTS
+from workbench.artifacts import digests, dvc_lock, yaml_1_2
 from workbench.events import AnyEvent
-from workbench.processes import is_alive
-from workbench.project import dvc_lock, yaml_1_2
+from workbench.lib.layout import FILES_FOLDER
+from workbench.lib.processes import is_alive
 from workbench.records import provenance, revision
-from workbench.records.record import DIFF, RESULTS_LOCK, RESULTS_TEXTS
 from workbench.tracking import session as sessions
 from workbench.tracking import standing
 from workbench.tracking.feed import CLOSED, OBSERVED, OPENED, observed
 from workbench.tracking.journal import encode, read_events
 from workbench.tracking.sampler import Sampler
-from workbench.tracking.session import FILES_FOLDER, Session, folder_of
+from workbench.tracking.session import Session, folder_of
 
 _LATEST = "latest"
 _RESULTS = "results"
-_MADE = ("dvc.lock", "plugins.lock.json")
+_MADE = ("dvc.lock", "plugins-lock.json")
 """What every repro writes and git tracks, beside the outputs."""
 _LARGEST_TEXT = 1 << 18
 """Bytes."""
@@ -236,8 +237,8 @@ class Observer:
         kept = self._folder / FILES_FOLDER
         lock: dict[str, object] = {}
         with suppress(FileNotFoundError, ValueError):  # who runs a stage by hand may have broken it
-            content = (directory / "plugins.lock.json").read_bytes()
-            (kept / "plugins.lock.json").write_bytes(redaction.file("plugins.lock.json", content))
+            content = (directory / "plugins-lock.json").read_bytes()
+            (kept / "plugins-lock.json").write_bytes(redaction.file("plugins-lock.json", content))
             lock = json.loads(content)
         if made is not None:
             (kept / DIFF).write_bytes(revision.diff(directory, made).encode("utf-8", "surrogateescape"))

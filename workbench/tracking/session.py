@@ -14,14 +14,13 @@ from pathlib import Path
 
 import psutil
 
-from workbench import commit, redaction
-from workbench.processes import process_start
+from workbench import redaction
+from workbench.lib import commit
+from workbench.lib.layout import FILES_FOLDER, JOURNAL_FOLDER
+from workbench.lib.processes import process_start
 
-JOURNAL_FOLDER = Path(".workbench/journal")
 STATE_FILE = "state.json"
 """File, in a session's folder, of how far each tracker has read its journals."""
-FILES_FOLDER = "files"
-"""Folder, below a session's, of what it began with: a temporary workspace may be gone before anyone looks."""
 _FILES = ("params.yaml", "compute.yaml", "dvc.yaml", "dvc.lock")
 GUARD_VARIABLE = "WORKBENCH_GUARD"
 """Environment variable by which a stage's process knows its guard."""
@@ -42,7 +41,7 @@ class Session:
     pid: int
     """The DVC process, or the guard of a stage that was started by hand."""
     process_started: float
-    """See :func:`workbench.processes.process_start`."""
+    """See :func:`workbench.lib.processes.process_start`."""
     time: float
     """When its first process asked, in seconds since the epoch."""
     directory: str
@@ -55,11 +54,6 @@ class Session:
     """DVC's experiment name, if any."""
     absent: Sequence[str] = ()
     """Outputs that dvc.lock knew and that were not there when `resolve` looked; DVC removes those of a stage before it runs."""
-
-
-def main_root(directory: Path) -> Path:
-    """The main workspace: ``DVC_ROOT`` where DVC names it (``dvc exp run --temp`` runs elsewhere), else ``directory``."""
-    return Path(os.environ.get("DVC_ROOT") or directory).resolve()
 
 
 def current_session(directory: Path) -> Session:

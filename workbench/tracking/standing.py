@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from workbench.project import dvc_lock
+from workbench.artifacts import dvc_lock
 
 Stages = Mapping[str, Mapping[str, Any]]
 """What a dvc.lock says of each stage."""
@@ -23,7 +23,7 @@ def stale(stages: Stages, before: Stages, broken: set[str], folder: Path) -> set
         stages: those of dvc.lock.
         before: the same when the session began.
         broken: stages that did not end well, so that their recorded outputs do not count.
-        folder: holds the plugins.lock.json to compare with; without one, parameters are not compared.
+        folder: holds the plugins-lock.json to compare with; without one, parameters are not compared.
     """
     made = {path: digest for stage in stages.values() for path, digest in dvc_lock.hashes(stage, "outs").items()}
     keys = _locked_keys(folder)
@@ -45,7 +45,7 @@ def moved(stages: Mapping[str, Mapping[str, Any]], folder: Path) -> dict[str, li
     return {
         name: sorted(kept[key.removeprefix("stages.")]["plugins"])
         for name, stage in stages.items()
-        for key in stage.get("params", {}).get("plugins.lock.json", {})
+        for key in stage.get("params", {}).get("plugins-lock.json", {})
         if key.removeprefix("stages.") in kept
     }
 
@@ -64,7 +64,7 @@ def _reads_folder_of(stage: Mapping[str, Any], paths: list[str]) -> bool:
 
 
 def _has_other_params(stage: Mapping[str, Any], keys: Mapping[str, Any]) -> bool:
-    recorded = stage.get("params", {}).get("plugins.lock.json", {})
+    recorded = stage.get("params", {}).get("plugins-lock.json", {})
     return bool(keys) and any(_at(keys, key) != value for key, value in recorded.items())
 
 
@@ -75,6 +75,6 @@ def _at(tree: Any, key: str) -> Any:
 
 
 def _locked_keys(folder: Path) -> Mapping[str, Any]:
-    file = folder / "plugins.lock.json"
+    file = folder / "plugins-lock.json"
     content: Mapping[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     return content

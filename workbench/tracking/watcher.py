@@ -20,10 +20,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from workbench import garbage, redaction
-from workbench.processes import is_alive
+from workbench import redaction
+from workbench.lib import garbage
+from workbench.lib.layout import JOURNAL_FOLDER
+from workbench.lib.processes import is_alive
 from workbench.tracking import session as sessions
-from workbench.tracking.session import JOURNAL_FOLDER, STATE_FILE, Session, folder_of
+from workbench.tracking.session import STATE_FILE, Session, folder_of
 
 if TYPE_CHECKING:
     from workbench.tracking.feed import Feed
@@ -51,7 +53,7 @@ def ensure_watcher(root: Path, session: Session) -> None:
     """Start the session's watcher unless one runs. It returns at once and costs the caller a few milliseconds.
 
     Args:
-        root: the main workspace, see :func:`workbench.tracking.session.main_root`.
+        root: the main workspace, see :func:`workbench.lib.layout.main_root`.
         session: see :func:`workbench.tracking.session.current_session`.
     """
     folder = folder_of(root, session.id)
@@ -86,7 +88,7 @@ def wait_for_watcher(root: Path, session: str, timeout: float) -> bool:
 
 def wait_for_link(root: Path, session: Session, run: str, timeout: float = LINK_SECONDS) -> str:
     """What the trackers call a run, or how to bring it to them when none has taken it in time."""
-    from workbench import compute
+    from workbench.lib import compute
     from workbench.tracking.feed import links_of, troubles_of
 
     names = compute.load_config(root).trackers
@@ -109,8 +111,8 @@ def wait_for_link(root: Path, session: Session, run: str, timeout: float = LINK_
 
 def warnings(root: Path, session: str, run: str = "") -> list[str]:
     """What keeps the trackers from taking a session, and a run of it, each with where to look and how to mend it."""
-    from workbench import compute
     from workbench.errors import WorkbenchError
+    from workbench.lib import compute
     from workbench.tracking.feed import seconds_behind, troubles_of
 
     folder = folder_of(root, session)
@@ -209,7 +211,7 @@ def _catch_up(root: Path, names: Iterable[str], wait: float) -> int:
 
 def _unknown(root: Path) -> list[str]:
     """Ids of the sessions that have ended and that some tracker of compute.yaml has not got whole."""
-    from workbench import compute
+    from workbench.lib import compute
     from workbench.tracking.feed import CLOSED, has_all
 
     names = compute.load_config(root).trackers
@@ -321,7 +323,7 @@ class _Feeds:
 
     def _load(self) -> None:
         from workbench.errors import WorkbenchError
-        from workbench.tracking import trackers
+        from workbench.hosting import trackers
         from workbench.tracking.feed import Feed, forget_trouble, save_trouble
 
         self._loaded = True

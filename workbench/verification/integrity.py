@@ -12,15 +12,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from workbench import digests
+from workbench.artifacts import digests, dvc_lock
 from workbench.errors import ArtifactError
-from workbench.project import dvc_lock
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
 
 Stages = Mapping[str, Mapping[str, Any]]
-"""The stages of dvc.lock, see :func:`workbench.project.dvc_lock.stages`."""
+"""The stages of dvc.lock, see :func:`workbench.artifacts.dvc_lock.stages`."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ def require_unaltered(root: Path, reader: str, path: Path, files: Mapping[str, s
         root: the workspace.
         reader: DVC's name of the stage that is about to read it.
         path: the input, relative to ``root``.
-        files: its files with their hashes, from :func:`workbench.digests.listing`.
+        files: its files with their hashes, from :func:`workbench.artifacts.digests.listing`.
         stages: what dvc.lock holds.
 
     Raises:
@@ -98,7 +97,7 @@ def _hashes(stages: Stages, key: Literal["deps", "outs"]) -> dict[str, str]:
 
 
 def _ask_dvc(root: Path, path: Path, files: Mapping[str, str]) -> list[Altered]:
-    from workbench.planning.replay import open_repo
+    from workbench.project.dvc import open_repo
 
     with open_repo(root) as repo:
         return altered(repo, {path / name: found for name, found in files.items()})

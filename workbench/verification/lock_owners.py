@@ -11,7 +11,7 @@ from typing import Any, Literal
 import psutil
 
 from workbench.errors import PipelineError
-from workbench.processes import is_running
+from workbench.lib.processes import is_running
 
 FOLDER = Path(".dvc/tmp")
 RWLOCK_FILE = "rwlock"

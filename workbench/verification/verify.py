@@ -16,11 +16,11 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from workbench import digests
-from workbench.commit import write_text
-from workbench.digests import FOLDER_SUFFIX
+from workbench.artifacts import digests
+from workbench.artifacts.digests import FOLDER_SUFFIX
 from workbench.errors import PipelineError
-from workbench.planning.replay import open_repo
+from workbench.lib.commit import write_text
+from workbench.project.dvc import open_repo
 from workbench.verification import integrity
 from workbench.verification.lock_owners import writers
 from workbench.verification.quarantine import Quarantine
@@ -298,7 +298,7 @@ class _Check:
             self.copies[expected] = path
 
     def listing(self, path: Path) -> dict[str, str]:
-        """As :func:`workbench.digests.listing`, without what ``.dvcignore`` names."""
+        """As :func:`workbench.artifacts.digests.listing`, without what ``.dvcignore`` names."""
         if path.is_file():
             ((_, found),) = self._hashed([path])
             return {"": found}

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from workbench import hookimpl, model_cost
+from workbench import hookimpl
 from workbench.artifacts import examples
 from workbench.estimate import Estimate
 from workbench.kinds.align import AlignStage
 from workbench.kinds.post_training import PostTrainingConfig
 from workbench.kinds.training import OptimizerConfig
+from workbench.models import cost as model_cost
 from workbench.run import Run
 
 if TYPE_CHECKING:
@@ -61,8 +62,8 @@ class Dpo(AlignStage[DpoConfig]):
 
     def align(self, model: Path, data: Path, out: Path, run: Run) -> None:
         """Load, draw pairs, train, save, show margins."""
-        from workbench import trainer as shared
-        from workbench.pretrained import load_causal_model, load_tokenizer
+        from workbench.models.pretrained import load_causal_model, load_tokenizer
+        from workbench.training import trainer as shared
 
         shared.set_up_torch(run)
         tokenizer = load_tokenizer(model)
@@ -81,9 +82,9 @@ class Dpo(AlignStage[DpoConfig]):
     def _trainer(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, pairs: Dataset, run: Run) -> Any:
         from trl import DPOConfig, DPOTrainer
 
-        from workbench.labelled_head import LabelledDPOTrainer
-        from workbench.optimizers import build
-        from workbench.trainer import Reporter, post_training_arguments
+        from workbench.training.labelled_head import LabelledDPOTrainer
+        from workbench.training.optimizers import build
+        from workbench.training.trainer import Reporter, post_training_arguments
 
         config = self.config
         arguments = DPOConfig(

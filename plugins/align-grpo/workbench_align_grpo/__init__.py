@@ -123,9 +123,9 @@ class Grpo(AlignStage[GrpoConfig]):
 
     def align(self, model: Path, data: Path, out: Path, run: Run) -> None:
         """Answer held-out problems, train, save, answer them again."""
-        from workbench import trainer as shared
-        from workbench.pretrained import load_causal_model, load_tokenizer
-        from workbench.rollouts import draw
+        from workbench.models.pretrained import load_causal_model, load_tokenizer
+        from workbench.training import trainer as shared
+        from workbench.training.rollouts import draw
 
         shared.set_up_torch(run)
         problems = list(examples.read(data, "train"))
@@ -150,8 +150,8 @@ class Grpo(AlignStage[GrpoConfig]):
     ) -> Any:
         from trl import GRPOConfig, GRPOTrainer
 
-        from workbench.optimizers import build
-        from workbench.trainer import Reporter, common_arguments
+        from workbench.training.optimizers import build
+        from workbench.training.trainer import Reporter, common_arguments
         from workbench_align_grpo.trainer import LabelledGRPOTrainer
 
         config = self.config
@@ -189,14 +189,16 @@ class Grpo(AlignStage[GrpoConfig]):
         return rows[: self.config.heldout or len(rows)]
 
     def _require_room(self, model: Path, problems: Problems, run: Run) -> None:
-        from workbench import rollouts, scoring
+        from workbench.models import scoring
+        from workbench.training import rollouts
 
         rollouts.encode_prompts(scoring.load(model, "cpu"), problems, self.config.max_tokens, run.stage)
 
     def _answer(self, model: Path, problems: Problems, run: Run) -> list[str]:
         """The likeliest answers."""
-        from workbench import rollouts, scoring
-        from workbench.generation import Sampling, generate
+        from workbench.models import scoring
+        from workbench.models.generation import Sampling, generate
+        from workbench.training import rollouts
 
         causal = scoring.load(model, run.compute.device)
         prompts = rollouts.encode_prompts(causal, problems, self.config.max_tokens, run.stage)

@@ -6,7 +6,7 @@ from typing import Any
 
 from trl import GRPOTrainer
 
-from workbench.labelled_head import labelled_head
+from workbench.training.labelled_head import labelled_head
 
 
 class LabelledGRPOTrainer(GRPOTrainer):

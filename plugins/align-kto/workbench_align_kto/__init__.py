@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from workbench import hookimpl, model_cost
+from workbench import hookimpl
 from workbench.artifacts import examples
 from workbench.errors import ArtifactError
 from workbench.estimate import Estimate
 from workbench.kinds.align import AlignStage
 from workbench.kinds.post_training import PostTrainingConfig
 from workbench.kinds.training import OptimizerConfig
+from workbench.models import cost as model_cost
 from workbench.run import Run
 
 if TYPE_CHECKING:
@@ -64,8 +65,8 @@ class Kto(AlignStage[KtoConfig]):
 
     def align(self, model: Path, data: Path, out: Path, run: Run) -> None:
         """Load, draw pairs, part them, train, save."""
-        from workbench import trainer as shared
-        from workbench.pretrained import load_causal_model, load_tokenizer
+        from workbench.models.pretrained import load_causal_model, load_tokenizer
+        from workbench.training import trainer as shared
 
         shared.set_up_torch(run)
         tokenizer = load_tokenizer(model)
@@ -92,8 +93,8 @@ class Kto(AlignStage[KtoConfig]):
     def _trainer(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, judged: Dataset, run: Run) -> Any:
         from trl import KTOConfig, KTOTrainer
 
-        from workbench.optimizers import build
-        from workbench.trainer import Reporter, post_training_arguments
+        from workbench.training.optimizers import build
+        from workbench.training.trainer import Reporter, post_training_arguments
         from workbench_align_kto.trainer import LabelledKTOTrainer
 
         config = self.config

@@ -6,7 +6,7 @@ from typing import Any
 
 from trl import KTOTrainer
 
-from workbench.labelled_head import labelled_head
+from workbench.training.labelled_head import labelled_head
 
 
 class LabelledKTOTrainer(KTOTrainer):

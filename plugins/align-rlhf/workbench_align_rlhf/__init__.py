@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from workbench.scoring import CausalModel
+    from workbench.models.scoring import CausalModel
 
 SHOWN = 50
 Rows = Sequence[Mapping[str, Any]]
@@ -122,9 +122,9 @@ class Rlhf(AlignStage[RlhfConfig]):
 
     def align(self, model: Path, data: Path, out: Path, run: Run) -> None:
         """Train the reward model, answer held-out prompts, train the policy, save it, answer again, compare."""
-        from workbench import scoring
-        from workbench import trainer as shared
-        from workbench.pretrained import load_tokenizer
+        from workbench.models import scoring
+        from workbench.models.pretrained import load_tokenizer
+        from workbench.training import trainer as shared
         from workbench_align_rlhf import reward_model as rewards
 
         shared.set_up_torch(run)
@@ -153,8 +153,8 @@ class Rlhf(AlignStage[RlhfConfig]):
 
     def _prompts(self, data: Path, model: CausalModel, run: Run) -> Dataset:
         """Training prompts for every step, in their order."""
-        from workbench import rollouts
-        from workbench import trainer as shared
+        from workbench.training import rollouts
+        from workbench.training import trainer as shared
 
         prompts = _distinct(examples.read(data, "train"))
         rollouts.encode_prompts(model, prompts, self.config.max_tokens, run.stage)
@@ -166,9 +166,9 @@ class Rlhf(AlignStage[RlhfConfig]):
     ) -> Any:
         from trl import RLOOConfig, RLOOTrainer
 
-        from workbench.optimizers import build
-        from workbench.pretrained import load_causal_model
-        from workbench.trainer import Reporter, common_arguments
+        from workbench.models.pretrained import load_causal_model
+        from workbench.training.optimizers import build
+        from workbench.training.trainer import Reporter, common_arguments
         from workbench_align_rlhf.trainer import KlBound, LabelledRLOOTrainer
 
         config = self.config
@@ -208,8 +208,8 @@ class Rlhf(AlignStage[RlhfConfig]):
         run.metric("reward_model_margin", sum(margins) / len(margins))
 
     def _answer(self, model: CausalModel, rows: Rows, reward_model: PreTrainedModel, run: Run) -> Answers:
-        from workbench import rollouts
-        from workbench.generation import Sampling, generate
+        from workbench.models.generation import Sampling, generate
+        from workbench.training import rollouts
         from workbench_align_rlhf import reward_model as rewards
 
         prompts = rollouts.encode_prompts(model, rows, self.config.max_tokens, run.stage)
@@ -236,7 +236,7 @@ class Rlhf(AlignStage[RlhfConfig]):
         run.table("answers", "Answers to held-out prompts before and after", table[:SHOWN])
 
     def _require_near(self, policy: CausalModel, reference: CausalModel, rows: Rows, answers: Answers, run: Run) -> None:
-        from workbench import rollouts
+        from workbench.training import rollouts
         from workbench_align_rlhf.divergence import divergence
         from workbench_align_rlhf.trainer import require_inside
 

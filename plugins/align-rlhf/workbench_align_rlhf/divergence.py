@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from workbench.scoring import CausalModel
+from workbench.models.scoring import CausalModel
 
 Tokens = tuple[int, ...]
 

@@ -15,10 +15,10 @@ from transformers import AutoModelForSequenceClassification
 from trl import RewardConfig, RewardTrainer
 from trl.trainer.reward_trainer import suppress_seqcls_warning
 
-from workbench import trainer as shared
-from workbench.checkpoints import newest_complete
-from workbench.optimizers import build
 from workbench.run import Run, Value
+from workbench.training import trainer as shared
+from workbench.training.checkpoints import newest_complete
+from workbench.training.optimizers import build
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

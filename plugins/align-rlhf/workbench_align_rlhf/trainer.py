@@ -11,7 +11,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from trl import RLOOTrainer
 
 from workbench.errors import TrainingError
-from workbench.labelled_head import labelled_head
+from workbench.training.labelled_head import labelled_head
 
 
 class LabelledRLOOTrainer(RLOOTrainer):

@@ -60,7 +60,7 @@ class Semantic(DedupStage[SemanticConfig]):
 
     def external_inputs(self) -> Mapping[str, str]:
         """The digest of the model's files, as in dvc.lock."""
-        from workbench import digests
+        from workbench.artifacts import digests
 
         if self.config.model is None:
             return {}

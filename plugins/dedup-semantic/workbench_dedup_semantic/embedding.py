@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from workbench.errors import ArtifactError, ParamsError
-from workbench.pretrained import load_tokenizer
+from workbench.models.pretrained import load_tokenizer
 
 Vectors = npt.NDArray[np.float32]
 WORD = r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]|[^\W\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]+"

@@ -13,13 +13,15 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from workbench import hookimpl, model_cost, scoring
+from workbench import hookimpl
 from workbench.artifacts import benchmark
 from workbench.artifacts.evaluation import Evaluation
 from workbench.artifacts.table import Columns
 from workbench.errors import ArtifactError, ParamsError
 from workbench.estimate import Estimate, size_of
 from workbench.kinds.eval import EvalStage, HeldOut
+from workbench.models import cost as model_cost
+from workbench.models import scoring
 from workbench.plugin import Config, Plugin
 from workbench.run import Chart, Run
 

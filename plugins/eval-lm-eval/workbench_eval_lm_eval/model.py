@@ -1,4 +1,4 @@
-"""The harness's view of a model: log-likelihoods from `workbench.scoring`, and generation."""
+"""The harness's view of a model: log-likelihoods from `workbench.models.scoring`, and generation."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from lm_eval.api.model import LM
 
-from workbench import generation, scoring
-from workbench.generation import Sampling
-from workbench.scoring import CausalModel, Request
+from workbench.models import generation, scoring
+from workbench.models.generation import Sampling
+from workbench.models.scoring import CausalModel, Request
 
 if TYPE_CHECKING:
     from lm_eval.api.instance import Instance
@@ -21,7 +21,7 @@ Progress = Callable[[int, int], None]
 
 
 class ScoringLM(LM):
-    """Answers as `lm_eval.models.huggingface.HFLM` does, from :mod:`workbench.scoring`.
+    """Answers as `lm_eval.models.huggingface.HFLM` does, from :mod:`workbench.models.scoring`.
 
     ``neutral`` stands in for an empty context; without it, that is the start token alone, as in `HFLM`.
     """

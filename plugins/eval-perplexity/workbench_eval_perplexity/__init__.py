@@ -12,17 +12,19 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from workbench import generation, hookimpl, model_cost, scoring
+from workbench import hookimpl
 from workbench.artifacts.corpus import Corpus
 from workbench.artifacts.evaluation import Evaluation
 from workbench.artifacts.table import Columns
 from workbench.estimate import Estimate
-from workbench.generation import Sampling
 from workbench.kinds.eval import EvalStage, HeldOut
+from workbench.models import cost as model_cost
+from workbench.models import generation, scoring
+from workbench.models.generation import Sampling
+from workbench.models.scoring import CausalModel, Request
+from workbench.models.statistics import FEWEST_GROUPS, wilson
 from workbench.plugin import Config, Plugin
 from workbench.run import Chart, Generation, Run
-from workbench.scoring import CausalModel, Request
-from workbench.statistics import FEWEST_GROUPS, wilson
 from workbench_eval_perplexity.baselines import Unigram, zstd_bits
 from workbench_eval_perplexity.sections import has_docstring_section
 

@@ -9,16 +9,18 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from workbench import hookimpl, model_cost, scoring
+from workbench import hookimpl
 from workbench.artifacts import examples, table
 from workbench.artifacts.evaluation import Evaluation
 from workbench.artifacts.table import Columns
 from workbench.errors import ArtifactError
 from workbench.estimate import Estimate, size_of
 from workbench.kinds.eval import EvalStage, HeldOut
+from workbench.models import cost as model_cost
+from workbench.models import scoring
+from workbench.models.scoring import CausalModel, Request
 from workbench.plugin import Config, Plugin
 from workbench.run import Chart, Run
-from workbench.scoring import CausalModel, Request
 
 Messages = Sequence[Mapping[str, str]]
 BINS = 20

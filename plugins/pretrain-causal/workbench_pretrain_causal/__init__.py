@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, field_validator
 
-from workbench import hookimpl, model_cost
+from workbench import hookimpl
 from workbench.artifacts.corpus import Corpus
 from workbench.errors import ParamsError
 from workbench.estimate import Estimate
 from workbench.kinds.pretrain import PretrainStage
 from workbench.kinds.training import OptimizerConfig
+from workbench.models import cost as model_cost
 from workbench.plugin import Config
 from workbench.run import Run
 
@@ -102,8 +103,8 @@ class Causal(PretrainStage[CausalConfig]):
 
     def pretrain(self, corpus: Corpus, tokenizer: Path, out: Path, run: Run) -> None:
         """Pack, build, train, save."""
-        from workbench import trainer as shared
-        from workbench.pretrained import load_tokenizer
+        from workbench.models.pretrained import load_tokenizer
+        from workbench.training import trainer as shared
         from workbench_pretrain_causal.packing import pack
 
         shared.set_up_torch(run)
@@ -121,8 +122,8 @@ class Causal(PretrainStage[CausalConfig]):
     def _trainer(self, model: PreTrainedModel, sequences: Any, run: Run) -> Any:
         from transformers import Trainer, TrainingArguments
 
-        from workbench.optimizers import build as build_optimizer
-        from workbench.trainer import Reporter, common_arguments
+        from workbench.training.optimizers import build as build_optimizer
+        from workbench.training.trainer import Reporter, common_arguments
 
         config = self.config
         arguments = TrainingArguments(

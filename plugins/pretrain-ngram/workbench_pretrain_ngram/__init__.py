@@ -53,7 +53,7 @@ class Ngram(PretrainStage[NgramStageConfig]):
         """
         from transformers.utils.logging import disable_progress_bar
 
-        from workbench.pretrained import load_tokenizer
+        from workbench.models.pretrained import load_tokenizer
         from workbench_pretrain_ngram import modeling, smoothing
         from workbench_pretrain_ngram.counting import count
 

@@ -8,10 +8,11 @@ from typing import Any
 
 from pydantic import Field
 
-from workbench import generation, hookimpl, scoring
+from workbench import hookimpl
 from workbench.errors import ArtifactError
-from workbench.generation import Sampling
 from workbench.kinds.report import ReportStage, Results
+from workbench.models import generation, scoring
+from workbench.models.generation import Sampling
 from workbench.plugin import Config, Plugin
 from workbench.run import Cell, Chart, Generation, Run
 from workbench_report_card import card, page

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from workbench.statistics import Interval
+from workbench.models.statistics import Interval
 from workbench_report_card import svg
 from workbench_report_card.results import Curve, Difference, Evaluated, Findings, Funnel, Measured
 from workbench_report_card.svg import Line, Whisker

@@ -15,7 +15,7 @@ from workbench.artifacts import evaluation, table
 from workbench.artifacts.model import TRAINING_LOG
 from workbench.kinds.report import Results
 from workbench.kinds.training import read_training_log
-from workbench.statistics import FEWEST_GROUPS, ClusteredMean, clustered_mean, paired_difference
+from workbench.models.statistics import FEWEST_GROUPS, ClusteredMean, clustered_mean, paired_difference
 
 DEDUP_COLUMNS = {"kept", "split", "reason"}
 

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from workbench import hookimpl, model_cost
+from workbench import hookimpl
 from workbench.artifacts import examples
 from workbench.errors import PluginError
 from workbench.estimate import Estimate
 from workbench.kinds.post_training import PostTrainingConfig
 from workbench.kinds.sft import SftStage
 from workbench.kinds.training import OptimizerConfig
+from workbench.models import cost as model_cost
 from workbench.plugin import Config
 from workbench.run import Run
 
@@ -82,8 +83,8 @@ class Trl(SftStage[TrlConfig]):
 
     def finetune(self, model: Path, conversations: Path, out: Path, run: Run) -> None:
         """Load, draw conversations, train, save."""
-        from workbench import trainer as shared
-        from workbench.pretrained import load_causal_model, load_tokenizer
+        from workbench.models.pretrained import load_causal_model, load_tokenizer
+        from workbench.training import trainer as shared
 
         shared.set_up_torch(run)
         tokenizer = load_tokenizer(model)
@@ -105,9 +106,9 @@ class Trl(SftStage[TrlConfig]):
     def _trainer(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, data: Dataset, run: Run) -> Any:
         from trl import SFTConfig, SFTTrainer
 
-        from workbench.labelled_head import LabelledSFTTrainer
-        from workbench.optimizers import build
-        from workbench.trainer import Reporter, post_training_arguments
+        from workbench.training.labelled_head import LabelledSFTTrainer
+        from workbench.training.optimizers import build
+        from workbench.training.trainer import Reporter, post_training_arguments
 
         config = self.config
         arguments = SFTConfig(

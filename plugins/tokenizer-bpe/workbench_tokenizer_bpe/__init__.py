@@ -9,8 +9,8 @@ from pydantic import Field
 
 from workbench import hookimpl
 from workbench.artifacts.corpus import Corpus
-from workbench.chat import ChatTokens, SpecialTokenWatch, write_tokenizer_config
 from workbench.kinds.tokenizer import TokenizerStage
+from workbench.models.chat import ChatTokens, SpecialTokenWatch, write_tokenizer_config
 from workbench.plugin import Plugin
 from workbench.run import Run
 

@@ -13,9 +13,7 @@ from workbench.kinds.tracker import Tracker
 from workbench.plugin import Config
 
 if TYPE_CHECKING:
-    from workbench.planning.calibration import PastRun
-    from workbench.promotion import Version
-    from workbench.records.record import Circumstances, Record
+    from workbench.answers import Circumstances, PastRun, Record, Version
     from workbench_tracker_mlflow.store import Store
 
 T = TypeVar("T")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from workbench import events, machine, redaction
+from workbench import events, redaction
+from workbench.artifacts import digests
 from workbench_tracker_mlflow import description, tags
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def stage_tags(event: events.StageStarted, session: Run | None) -> dict[str, str
         tags.PLUGIN: event.plugin,
         tags.FINGERPRINT: event.fingerprint,
         tags.CONDITION: _condition(event),
-        tags.MACHINE: machine.digest(event.machine),
+        tags.MACHINE: digests.of_record(event.machine),
         tags.COMMAND: redaction.text(event.command),
         tags.DIRECTORY: event.directory,
         tags.STARTED: repr(event.time),
@@ -79,4 +80,4 @@ def stage_tags(event: events.StageStarted, session: Run | None) -> dict[str, str
 
 def _condition(event: events.StageStarted) -> str:
     chosen = {key: value for key, value in event.lock.items() if key != "seed"}
-    return machine.digest([chosen, {artifact.flow: artifact.digest for artifact in event.inputs}])
+    return digests.of_record([chosen, {artifact.flow: artifact.digest for artifact in event.inputs}])

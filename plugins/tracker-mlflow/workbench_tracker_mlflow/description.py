@@ -9,7 +9,7 @@ import html
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from workbench.records.record import UNRECORDED
+from workbench.answers import UNRECORDED
 from workbench_tracker_mlflow import tags
 from workbench_tracker_mlflow.store import Store
 from workbench_tracker_mlflow.tables import shown

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from workbench.planning.calibration import MEMORY_METRIC, RUNS, STARTUP_METRIC, WORK_METRIC, PastRun
+from workbench.answers import MEMORY_METRIC, RUNS, STARTUP_METRIC, WORK_METRIC, PastRun
 from workbench_tracker_mlflow import tags
 
 if TYPE_CHECKING:

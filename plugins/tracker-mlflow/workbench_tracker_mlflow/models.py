@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from workbench import digests
+from workbench.artifacts import digests
 from workbench.events import Artifact
 from workbench_tracker_mlflow import tags
 from workbench_tracker_mlflow.store import Store

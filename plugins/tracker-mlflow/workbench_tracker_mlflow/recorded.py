@@ -11,9 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from workbench.answers import RESULTS_LOCK, RESULTS_TEXTS, Circumstances, Record, RecordedStage, kept_file
+from workbench.artifacts import dvc_lock
 from workbench.errors import WorkbenchError
-from workbench.project import dvc_lock
-from workbench.records.record import RESULTS_LOCK, RESULTS_TEXTS, Circumstances, Record, RecordedStage, kept_file
 from workbench_tracker_mlflow import description, tags
 from workbench_tracker_mlflow.store import Store
 

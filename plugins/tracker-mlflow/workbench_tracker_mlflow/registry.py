@@ -7,8 +7,8 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from workbench import machine
-from workbench.promotion import CHAMPION, Evaluated, Version
+from workbench.answers import CHAMPION, Evaluated, Version
+from workbench.artifacts import digests
 from workbench_tracker_mlflow import tags
 from workbench_tracker_mlflow.store import Store
 
@@ -60,4 +60,4 @@ def _evaluated(run: Run) -> Iterator[Evaluated]:
     for record in tags.read_json(known, tags.OUTPUTS, []):
         digest = known.get(tags.output_digest(record["path"]), "")
         if record["format"] == "evaluation" and digest:
-            yield Evaluated(known[tags.ENTRY].removeprefix("eval."), machine.digest([run.data.params, data]), digest)
+            yield Evaluated(known[tags.ENTRY].removeprefix("eval."), digests.of_record([run.data.params, data]), digest)

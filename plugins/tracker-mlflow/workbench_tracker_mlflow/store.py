@@ -6,13 +6,13 @@ import fcntl
 import json
 import logging
 import os
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from workbench import pandas_later
 from workbench_tracker_mlflow import outage, tags
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Store:
             os.environ.setdefault(name, value)
         self.uri = tracking_uri(workspace)
         outage.require_listening(self.uri)
-        with pandas_later.absent():  # MLflow imports it for data frames, which nobody hands it here
+        with _without("pandas"):  # MLflow imports it for data frames, which nobody hands it here
             from mlflow.tracking import MlflowClient
 
         logging.getLogger("alembic").setLevel(logging.WARNING)
@@ -208,3 +208,14 @@ def _alone(workspace: Path) -> Iterator[None]:
     with (folder / "mlflow.lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+@contextmanager
+def _without(package: str) -> Iterator[None]:
+    """Let an import of the package fail, unless it is imported already: ``None`` in ``sys.modules`` says that there is none."""
+    is_new = sys.modules.setdefault(package, None) is None  # type: ignore[arg-type]
+    try:
+        yield
+    finally:
+        if is_new:
+            del sys.modules[package]

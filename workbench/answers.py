@@ -1,0 +1,157 @@
+"""What trackers answer: past runs, records of a run, versions of a registered model.
+
+The hooks that ask are those of :class:`workbench.hookspecs.TrackerHooks`.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+WORK_METRIC = "system/cost_work."
+"""Prefix of the metric of a run that holds its amount of work; the unit follows."""
+MEMORY_METRIC = "system/cost_memory"
+SECONDS_METRIC = "system/cost_seconds"
+STARTUP_METRIC = "system/cost_startup_seconds"
+PREDICTED_METRIC = "system/cost_predicted_seconds"
+"""By the prefix MLflow shows these among the system metrics; any other would stand above the curves of the run."""
+RUNS = 10
+"""How many of the newest runs count."""
+CANDIDATE, CHAMPION = "candidate", "champion"
+"""Aliases of a registered model's versions."""
+UNRECORDED = "unrecorded"
+"""Stands for the run that is repeated where no store knows it."""
+RESULTS_LOCK = "results.lock"
+"""File of a session: dvc.lock as it stood at its end."""
+RESULTS_TEXTS = "results.json"
+"""File of a session: path → content of the small outputs that DVC leaves to git."""
+DIFF = "changes.diff"
+"""File of a session: the patch from its commit to the source that ran."""
+
+
+@dataclass(frozen=True)
+class PastRun:
+    """One finished run of a plugin, as a tracker knows it."""
+
+    seconds: float
+    work: float
+    """As its plugin's ``estimate`` gave it then; 0 where it gave none."""
+    unit: str
+    startup: float = 0
+    """Seconds before the first unit of work was done: imports, loading."""
+    memory: float = 0
+    """The memory that was estimated then, bytes; 0 where none was."""
+    peak_memory: float = 0
+    """The memory that was used at most, bytes."""
+
+
+@dataclass(frozen=True)
+class RecordedStage:
+    """One stage as it once ran."""
+
+    stage: str
+    """DVC's name of it."""
+    command: str
+    """``python -m workbench run ENTRY --FLOW PATH …``."""
+    lock: Mapping[str, Any]
+    """Its entry in plugins-lock.json."""
+    inputs: Mapping[str, str]
+    """Path → DVC hash."""
+    outputs: Mapping[str, str]
+    """Path → DVC hash, the metrics file included."""
+    run: str = ""
+    """The store's name of its run; empty where only the session's dvc.lock tells of it."""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def entry(self) -> str:
+        """Its key in params.yaml."""
+        words = shlex.split(self.command)
+        return words[words.index("run") + 1]
+
+    @property
+    def kind(self) -> str:
+        """The kind of its plugin."""
+        return str(self.lock["kind"])
+
+    @property
+    def words(self) -> list[str]:
+        """The command's words behind the entry: ``--FLOW PATH …``."""
+        words = shlex.split(self.command)
+        return words[words.index("run") + 2 :]
+
+    @property
+    def metrics_file(self) -> str:
+        """Path of its metrics; empty where it writes none."""
+        return next((path for flag, path in zip(self.words[::2], self.words[1::2], strict=True) if flag == "--metrics"), "")
+
+
+@dataclass(frozen=True)
+class Circumstances:
+    """What judging another result of a stage takes."""
+
+    machine: Mapping[str, Any] = field(default_factory=dict)
+    """Fingerprint of the machine that it ran on; empty where no run tells."""
+    noise: Mapping[str, float] = field(default_factory=dict)
+    """Metric → standard deviation over runs that differ in nothing but the seed; only where there are at least three."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """A run of the store and the session that it belongs to."""
+
+    name: str
+    """What the store shows for people."""
+    stages: Sequence[RecordedStage]
+    """The one stage of a stage's run; every stage of a session's, in the pipeline's order."""
+    is_one_run: bool
+    """Whether it is a stage's run, not a session's."""
+    commit: str
+    """Empty outside git."""
+    dirty: bool
+    session: str
+    """The store's name of the session's run; empty where it is not in the store."""
+    files: Path
+    """Folder with the session's files: params.yaml, dvc.yaml, environment.txt, …"""
+
+    def file(self, name: str) -> Path | None:
+        """One of the session's files, whichever suffix the store gave it for previews; None where it was not kept."""
+        return kept_file(self.files, name)
+
+
+def kept_file(folder: Path, name: str) -> Path | None:
+    """One of a session's files in the folder that a store was asked to fill; see :meth:`Record.file`."""
+    return next((path for path in (folder / name, folder / f"{name}.txt") if path.is_file()), None)
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """The result of an evaluation of a model."""
+
+    name: str
+    """Its key below ``eval`` in params.yaml."""
+    conditions: str
+    """Digest of what decides the result beside the model and code: plugin, configuration, seed and data."""
+    digest: str
+    """DVC's hash of it."""
+
+
+@dataclass(frozen=True)
+class Version:
+    """A version of the registered model, as a tracker's store has it."""
+
+    model: str
+    number: str
+    digest: str
+    """DVC's hash of the model."""
+    aliases: frozenset[str]
+    evaluations: Sequence[Evaluated]
+    """Newest first."""
+    crowned: float | None = None
+    """When it became champion, in seconds since the epoch; None where it never did, or was rolled back."""
+
+    def __str__(self) -> str:
+        return f"version {self.number} of {self.model} ({self.digest[:8]})"

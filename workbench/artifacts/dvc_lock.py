@@ -1,0 +1,47 @@
+"""dvc.lock: what DVC has recorded of the stages that ran."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from workbench.artifacts import yaml_1_2
+
+DECIDES_NO_OUTPUT = True
+
+FILE = Path("dvc.lock")
+
+
+def parse(text: str) -> dict[str, dict[str, Any]]:
+    """The stages that a dvc.lock tells of, by DVC's names."""
+    content = yaml_1_2.load(text) or {}
+    stages: dict[str, dict[str, Any]] = content.get("stages", {})
+    return stages
+
+
+def stages(root: Path) -> dict[str, dict[str, Any]]:
+    """The stages of a folder's dvc.lock; empty where there is no such file yet."""
+    file = root / FILE
+    return parse(file.read_text(encoding="utf-8")) if file.is_file() else {}
+
+
+def hashes(stage: Mapping[str, Any], key: Literal["deps", "outs"]) -> dict[str, str]:
+    """Path → DVC hash of a stage's inputs or outputs."""
+    return {item["path"]: item["md5"] for item in stage.get(key, ()) if "md5" in item}
+
+
+def entry(stage: Mapping[str, Any]) -> dict[str, Any]:
+    """What plugins-lock.json said of a stage when it ran."""
+    (found,) = stage["params"]["plugins-lock.json"].values()
+    return dict(found)
+
+
+def absent(root: Path) -> list[str]:
+    """Paths of the outputs that a folder's dvc.lock knows and that are not there."""
+    return [path for path in outputs(root) if not (root / path).exists()]
+
+
+def outputs(root: Path) -> dict[str, str]:
+    """Path → DVC hash of every output in a folder's dvc.lock."""
+    return {path: digest for stage in stages(root).values() for path, digest in hashes(stage, "outs").items()}

@@ -1,0 +1,1 @@
+"""The command line and the commands that are one module each."""

@@ -1,0 +1,302 @@
+"""The command line. Each command imports what it needs when it runs, so that help is instant."""
+
+from __future__ import annotations
+
+import gc
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    name="workbench",
+    help="Experiment workbench for research on language models.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode=None,  # plain help needs no rich, whose import would double its time
+)
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def run(context: typer.Context, entry: Annotated[str, typer.Argument(help="Key in params.yaml, such as curate.corpus.")]) -> None:
+    """Run one stage. dvc.yaml calls it; every further option names a path: --corpus data/split/train."""
+    from workbench.errors import PipelineError
+    from workbench.execution.runner import run_stage
+
+    words = context.args
+    if len(words) % 2 or not all(word.startswith("--") for word in words[::2]):
+        raise PipelineError(
+            f"options are not pairs of --FLOW PATH: {' '.join(words)}", f"stage {entry}", "give every option one path"
+        )
+    run_stage(entry, {word[2:].replace("-", "_"): path for word, path in zip(words[::2], words[1::2], strict=True)})
+
+
+@app.command()
+def resolve() -> None:
+    """Check params.yaml, compute.yaml, dvc.yaml and all plugins; write plugins-lock.json."""
+    from dataclasses import replace
+
+    from workbench.artifacts import dvc_lock
+    from workbench.lib.layout import main_root
+    from workbench.project.resolve import resolve as resolve_all
+    from workbench.tracking.session import current_session
+    from workbench.tracking.watcher import ensure_watcher, left_behind
+
+    content = resolve_all(Path.cwd())
+    for address, moved in content.get("moved", {}).items():
+        if moved["rerun"] == "warn":
+            named = ", ".join(moved["plugins"])
+            typer.echo(f"warning: {address}: the code of {named} has moved, and `rerun: warn` keeps the result", err=True)
+    root = main_root(Path.cwd())
+    for warning in left_behind(root):
+        typer.echo(f"earlier sessions: {warning}", err=True)
+    ensure_watcher(root, replace(current_session(Path.cwd()), absent=dvc_lock.absent(Path.cwd())))
+
+
+@app.command()
+def check() -> None:
+    """Check everything that `resolve` checks, and write nothing."""
+    from workbench.project.resolve import check as check_all
+
+    resolved, calls = check_all(Path.cwd())
+    typer.echo(f"{len(resolved)} entries of params.yaml and {len(calls)} stages of dvc.yaml are sound")
+
+
+@app.command()
+def plan(
+    targets: Annotated[list[str] | None, typer.Argument(help="Stages as DVC names them; none means all.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what `dvc repro` would run now, why, and what it will cost."""
+    from workbench.lib.layout import main_root
+    from workbench.planning import forecast, page
+    from workbench.planning.plan import make
+
+    plans = make(Path.cwd(), targets or [])
+    foretold = {plan.stage: (plan.record, plan.forecast) for plan in plans}
+    forecast.write(main_root(Path.cwd()), foretold)
+    typer.echo(json.dumps(page.records(plans), indent=1) if as_json else "\n".join(page.lines(plans)))
+
+
+@app.command()
+def why(
+    stage: Annotated[str, typer.Argument(help="A stage as DVC names it, such as eval@perplexity-base.")], as_json: AsJson = False
+) -> None:
+    """Say why a stage would or would not run, back to what changed."""
+    from workbench.errors import PipelineError
+    from workbench.planning import page
+    from workbench.planning.plan import make
+
+    plans = make(Path.cwd(), [stage], costs=False)
+    if stage not in (names := [plan.stage for plan in plans]):
+        raise PipelineError(f"{stage!r} is not one stage", "workbench why", f"name one of {', '.join(names)}")
+    typer.echo(json.dumps(page.record(plans, stage), indent=1) if as_json else "\n".join(page.explanation(plans, stage)))
+
+
+@app.command()
+def plugins(
+    as_json: AsJson = False, errors: Annotated[bool, typer.Option("--errors", help="Show the tracebacks of broken ones.")] = False
+) -> None:
+    """List the installed plugins."""
+    from workbench.catalog import listing
+    from workbench.hosting.host import registry
+
+    found = registry(Path.cwd())
+    rows = listing.rows(found)
+    typer.echo(json.dumps(rows, indent=1) if as_json else "\n".join(listing.lines(rows)))
+    for broken in found.broken if errors and not as_json else ():
+        typer.echo(f"\n{broken.distribution} {broken.version}\n{broken.traceback}")
+
+
+@app.command()
+def info(kind: str, name: str, as_json: AsJson = False) -> None:
+    """Describe one plugin: what it does, its configuration, an example that is valid as it stands."""
+    from workbench.catalog import listing
+    from workbench.hosting.host import registry
+
+    known = registry(Path.cwd())
+    facts = listing.describe(known, known.select(kind, name))
+    typer.echo(json.dumps(facts, indent=1, ensure_ascii=False) if as_json else "\n".join(listing.page(facts)))
+
+
+@app.command()
+def schema(
+    write: Annotated[
+        bool, typer.Option("--write", help="Write it to .workbench/params.schema.json, where editors look.")
+    ] = False,
+) -> None:
+    """Print the JSON Schema of params.yaml, made of the installed plugins."""
+    from workbench.catalog import schema as schemas
+    from workbench.hosting.host import registry
+
+    known = registry(Path.cwd())
+    typer.echo(f"wrote {schemas.write(Path.cwd(), known)}" if write else json.dumps(schemas.build(known), indent=1))
+
+
+@app.command()
+def new_plugin(
+    kind: str,
+    name: Annotated[str, typer.Argument(help="Lower-case words joined by hyphens; `use:` will name it.")],
+    into: Annotated[Path, typer.Option(help="Folder to write KIND-NAME into.")] = Path("plugins"),
+) -> None:
+    """Write a distribution for a new plugin that installs, passes its tests and runs as it is."""
+    from workbench.commands import scaffold
+
+    draft = scaffold.draft(kind, name)
+    folder = scaffold.write(draft, into)
+    typer.echo(f"wrote {folder}; next:\n\n" + "\n".join(f"  {line}" for line in scaffold.next_steps(draft, folder)))
+
+
+@app.command()
+def ui(
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port on the loopback interface.")] = 5000,
+) -> None:
+    """Open the MLflow UI on this project's store, bound to loopback."""
+    from workbench.commands import ui as server
+    from workbench.lib.layout import main_root
+
+    server.serve(main_root(Path.cwd()), port)
+
+
+@app.command()
+def sync(
+    again: Annotated[bool, typer.Option("--again", help="Send all anew: the store was lost, or it is another one.")] = False,
+) -> None:
+    """Bring what the trackers lack of the journals to them; safe to repeat."""
+    from workbench.errors import WorkbenchError
+    from workbench.lib.layout import main_root
+    from workbench.tracking import watcher
+
+    root = main_root(Path.cwd())
+    brought = watcher.replay(root) if again else watcher.sync(root)
+    typer.echo(f"brought {brought} sessions to the trackers")
+    if left := watcher.waiting(root):
+        raise WorkbenchError(
+            f"{len(left)} sessions are not in the trackers yet; their journals are whole",
+            f".workbench/journal/{left[0]}/watcher.log",
+            "see that the tracker's store can be reached, then run `workbench sync` again",
+        )
+
+
+@app.command()
+def verify(
+    as_json: AsJson = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Name what is damaged, and leave it where it is.")] = False,
+) -> None:
+    """Hash every output, cached object and input anew; move what is damaged to .workbench/quarantine.
+
+    A `dvc repro` afterwards restores it from the cache or makes it again. Exit code 1 says that something was damaged.
+    """
+    from workbench.verification import verify as verification
+
+    verdict = verification.verify(Path.cwd(), quarantine=not keep)
+    typer.echo(json.dumps(verdict.record(), indent=1) if as_json else "\n".join(verification.lines(verdict)))
+    if verdict.damaged:
+        raise typer.Exit(1)
+
+
+@app.command()
+def reproduce(
+    run: Annotated[str, typer.Argument(help="Id of a stage's run or of a session's, or its first characters.")],
+    pipeline: Annotated[bool, typer.Option("--pipeline", help="Repeat every stage of the run's pipeline, in order.")] = False,
+    fresh_env: Annotated[bool, typer.Option("--fresh-env", help="Make the recorded environment anew, and run in it.")] = False,
+    tolerance: Annotated[
+        float, typer.Option(min=0.0, help="On another machine: relative difference of a metric that still counts as equal.")
+    ] = 0.02,
+) -> None:
+    """Run a recorded stage or pipeline again and say whether it gives the same bytes.
+
+    Exit code 0: BIT-EXACT or WITHIN-TOLERANCE; 1: DIVERGED; 2: INPUTS-CHANGED; 3: CANNOT-RUN.
+    """
+    from workbench.lib.layout import main_root
+    from workbench.reproduction import reproduce as reproductions
+    from workbench.reproduction import verdict
+
+    options = reproductions.Options(pipeline, fresh_env, tolerance)
+    outcomes = reproductions.reproduce(main_root(Path.cwd()), run, options)
+    raise typer.Exit(verdict.worst(outcomes))
+
+
+@app.command()
+def compare(
+    before: Annotated[str, typer.Argument(help="A run's id, a git revision, a DVC experiment, or `workspace`.")] = "HEAD",
+    after: Annotated[str, typer.Argument(help="The same.")] = "workspace",
+    as_json: AsJson = False,
+    page: Annotated[Path | None, typer.Option("--html", help="Write it as an HTML page, too.")] = None,
+) -> None:
+    """Say what differs between two results, and whether one is better: with the paired 95 % interval over the same examples."""
+    from workbench.comparison import compare as comparisons
+    from workbench.comparison import page as pages
+    from workbench.lib.layout import main_root
+
+    gc.disable()  # it leaves little garbage, and ends soon
+    found = comparisons.compare(main_root(Path.cwd()), before, after)
+    typer.echo(json.dumps(pages.record(found), indent=1) if as_json else "\n".join(pages.lines(found)))
+    if page:
+        page.write_text(pages.as_html(found), encoding="utf-8")
+        typer.echo(f"wrote {page}", err=True)
+
+
+@app.command()
+def promote(
+    version: Annotated[
+        str, typer.Argument(help="Of the registered model; the one with alias `candidate` if none is named.")
+    ] = "",
+    on: Annotated[str, typer.Option(help="The evaluation that decides, by its name in params.yaml.")] = "",
+    rollback: Annotated[bool, typer.Option("--rollback", help="Go back to the champion before.")] = False,
+) -> None:
+    """Make a model the champion, if an evaluation shows with 95 % confidence that it is better and none that it is worse."""
+    from workbench.commands import promotion
+    from workbench.lib.layout import main_root
+
+    root = main_root(Path.cwd())
+    if rollback:
+        typer.echo(promotion.roll_back(root))
+        return
+    found = promotion.contest(root, version, on)
+    typer.echo("\n".join(promotion.lines(found)))
+    typer.echo(promotion.promote(root, found))
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """Look at git, DVC, locks, store, disks, packages and machine; say what is wrong and how to mend it.
+
+    Exit code 1 says that something fails; a warning is no failure.
+    """
+    from workbench.commands.doctor import checkup
+
+    checks = checkup.examine(Path.cwd())
+    typer.echo(json.dumps(checkup.records(checks), indent=1) if as_json else "\n".join(checkup.lines(checks)))
+    if any(check.status == "fail" for check in checks):
+        raise typer.Exit(1)
+
+
+@app.command()
+def claim(write: Annotated[bool, typer.Option("--write", help="Record this machine as the maker of dvc.lock.")] = False) -> None:
+    """Compare dvc.lock with the committed one, stage by stage."""
+    from workbench.commands import claim as claims
+
+    if write:
+        claims.write(Path.cwd())
+        typer.echo(f"wrote {claims.CLAIM_FILE}")
+        return
+    for line in claims.lines(Path.cwd()):
+        typer.echo(line)
+
+
+def main() -> None:
+    """Run the command line; errors that are the user's to mend are printed without a traceback."""
+    from workbench.errors import WorkbenchError
+    from workbench.lib import garbage
+
+    garbage.collect_all_less_often()
+    try:
+        app()
+    except WorkbenchError as error:
+        typer.echo("\n".join([f"error: {error}", *getattr(error, "__notes__", ())]), err=True)
+        sys.exit(1)

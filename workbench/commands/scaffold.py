@@ -1,0 +1,142 @@
+"""A new plugin's distribution, written from templates: it installs, passes its conformance tests and runs as it is."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import shlex
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from string import Template
+
+import yaml
+
+from workbench.errors import PluginError
+from workbench.hosting.contract import CORE_DISTRIBUTION, KINDS, RELEASES
+from workbench.hosting.host import PLUGIN_FOLDER, registry
+from workbench.lib.commit import move_into_place, remove, write_text
+
+TEMPLATES = Path(__file__).with_name("templates")
+NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+LONGEST_NAME = 40
+REQUIREMENTS = (f"{CORE_DISTRIBUTION}{RELEASES}", "pydantic>=2.11,<3")
+"""What every plugin depends on; a kind adds its own."""
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A distribution to be written."""
+
+    kind: str
+    name: str
+
+    @property
+    def folder(self) -> str:
+        """Name of its folder."""
+        return f"{self.kind}-{self.name}"
+
+    @property
+    def distribution(self) -> str:
+        """Name under which pip knows it, and key of its entry point."""
+        return f"workbench-{self.folder}"
+
+    @property
+    def package(self) -> str:
+        """Import name of its package."""
+        return self.distribution.replace("-", "_")
+
+    @property
+    def plugin(self) -> str:
+        """Name of its class; the kind in it keeps it apart from what the module imports."""
+        return "".join(word.capitalize() for word in [*self.name.split("-"), self.kind])
+
+    @property
+    def params_file(self) -> str:
+        """The file that selects plugins of the kind."""
+        return "compute.yaml" if self.kind == "tracker" else "params.yaml"
+
+    def block(self) -> str:
+        """The lines that select it in that file."""
+        return self._fill(f"{self.kind}/params.txt").rstrip()
+
+    def files(self) -> dict[str, str]:
+        """Path within the folder → content."""
+        needed = sorted({*REQUIREMENTS, *_read(f"{self.kind}/requirements.txt").split()})
+        about = self._fill(f"{self.kind}/about.txt").strip()
+        return {
+            "pyproject.toml": self._fill("pyproject.toml.txt", requirements="\n".join(f'  "{line}",' for line in needed)),
+            "README.md": self._fill(
+                "README.md.txt", about=about, file=self.params_file, block=textwrap.indent(self.block(), "    ")
+            ),
+            f"{self.package}/__init__.py": self._fill(f"{self.kind}/plugin.txt"),
+            f"tests/test_{self.name.replace('-', '_')}.py": self._fill(f"{self.kind}/test.txt"),
+        }
+
+    def _fill(self, template: str, **more: str) -> str:
+        known = {"kind": self.kind, "name": self.name, "distribution": self.distribution, "package": self.package}
+        return Template(_read(template)).substitute(known, plugin=self.plugin, **more)
+
+
+def draft(kind: str, name: str) -> Draft:
+    """A distribution for a new plugin of that kind and name.
+
+    Raises:
+        PluginError: the kind is unknown, the name cannot be one, or a plugin has it already.
+    """
+    if kind not in KINDS:
+        close = difflib.get_close_matches(kind, KINDS, 1)
+        fix = f"did you mean {close[0]!r}?" if close else f"the kinds are {', '.join(KINDS)}"
+        raise PluginError(f"there is no kind {kind!r}", "workbench new-plugin KIND NAME", fix)
+    if not NAME.fullmatch(name) or len(name) > LONGEST_NAME or yaml.safe_load(name) != name:
+        raise PluginError(
+            f"{name!r} cannot be a plugin's name",
+            "workbench new-plugin KIND NAME",
+            f"use lower-case letters, digits and single hyphens, a letter first, {LONGEST_NAME} characters at most, "
+            "and no word that YAML reads as something else, such as `no`",
+        )
+    taken = [entry for entry in registry(Path.cwd()).installed if entry.key == (kind, name)]
+    if taken:
+        raise PluginError(
+            f"the {kind} {name!r} is there already", f"{taken[0].distribution} {taken[0].version}", "choose another name"
+        )
+    return Draft(kind, name)
+
+
+def write(new: Draft, into: Path = PLUGIN_FOLDER) -> Path:
+    """Write the distribution below ``into``, whole or not at all; returns its folder.
+
+    Raises:
+        PluginError: the folder exists, or cannot be written.
+    """
+    target = into / new.folder
+    if target.exists() or target.is_symlink():
+        raise PluginError("there is something already", str(target), "choose another name, or remove it first")
+    scratch = into / f".{new.folder}.{os.getpid()}"
+    try:
+        into.mkdir(parents=True, exist_ok=True)
+        for name, content in new.files().items():
+            write_text(scratch / name, content)
+        move_into_place(scratch, target)
+    except OSError as error:
+        if into.is_dir():
+            remove(scratch)
+        raise PluginError(f"nothing can be written: {error.strerror}", str(into), "name another folder with --into") from error
+    return target
+
+
+def next_steps(new: Draft, folder: Path) -> Sequence[str]:
+    """What to do with the folder, line by line."""
+    quoted = shlex.quote(str(folder))
+    return [
+        f"pip install -e {quoted}",
+        f"pytest {quoted}",
+        f"in {new.params_file}:",
+        *textwrap.indent(new.block(), "  ").splitlines(),
+    ]
+
+
+def _read(template: str) -> str:
+    return (TEMPLATES / template).read_text(encoding="utf-8")

@@ -1,0 +1,129 @@
+"""What a file means: a hash of what Python executes of it, and the modules that it imports.
+
+A comment, a docstring, another layout, a type that only a checker reads: none of them changes what runs, so none counts.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from workbench.errors import PluginError
+
+CORE = "workbench"
+PRIVATE = f"{CORE}.lib"
+"""What never decides an output; neither its code nor the lines that import it count."""
+FAMILY = f"{CORE}_"
+"""Begins the names of packages that count by their code wherever a plugin imports them."""
+MARK = "DECIDES_NO_OUTPUT"
+"""A module of the core that sets it to True does not count: what errors say, what a run will cost."""
+_READ_NO_ANNOTATIONS = frozenset(
+    {
+        *("abstractmethod", "cache", "cached_property", "classmethod", "contextmanager", "hookimpl"),
+        *("lru_cache", "override", "property", "setter", "staticmethod"),
+    }
+)
+"""Decorators that leave annotations alone. Any other may read them, as functools.singledispatch and pydantic's do."""
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What a file means."""
+
+    digest: str
+    """Hash of what Python executes, or of the bytes of anything else."""
+    imports: tuple[str, ...] = ()
+    """Modules that it imports anywhere but under ``if TYPE_CHECKING``; ``from a import b`` gives a and, in the core, a.b."""
+    counts: bool = True
+    """False for a module with :data:`MARK`."""
+
+
+@cache
+def read(file: Path) -> Meaning:
+    """The meaning of one file.
+
+    Raises:
+        PluginError: it is Python, and its syntax is wrong.
+    """
+    content = file.read_bytes()
+    if file.suffix != ".py":
+        return Meaning(hashlib.sha256(content).hexdigest())
+    try:
+        tree = ast.parse(content)
+    except SyntaxError as error:
+        raise PluginError(f"syntax error: {error.msg}", f"{file}, line {error.lineno}", "mend the file") from error
+    counts = not any(_is_mark(statement) for statement in tree.body)
+    _strip(tree, in_class=False)
+    imports = {name for node in ast.walk(tree) for name in _imported(node)}
+    return Meaning(hashlib.sha256(ast.dump(_Public().visit(tree)).encode()).hexdigest(), tuple(sorted(imports)), counts)
+
+
+def is_private(module: str) -> bool:
+    """Whether a module belongs to what never decides an output."""
+    return f"{module}.".startswith(f"{PRIVATE}.")
+
+
+def _strip(node: ast.AST, *, in_class: bool) -> None:
+    """Drop docstrings, what stands under ``if TYPE_CHECKING``, and annotations outside class bodies."""
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not _may_be_read(node):
+        node.returns = None
+        for argument in ast.walk(node.args):
+            if isinstance(argument, ast.arg):
+                argument.annotation = None
+    elif isinstance(node, ast.AnnAssign) and not in_class:  # a class may be pydantic's or a dataclass, which read them
+        node.annotation = ast.Constant(None)
+    in_class = isinstance(node, ast.ClassDef)
+    for name in ("body", "orelse", "finalbody", "handlers", "cases"):
+        if isinstance(statements := getattr(node, name, None), list):
+            kept = [statement for statement in statements if not (_is_text(statement) or _is_for_checkers(statement))]
+            setattr(node, name, kept or [ast.Pass()] if name == "body" else kept)
+            for statement in kept:
+                _strip(statement, in_class=in_class)
+
+
+def _is_text(node: ast.AST) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+
+
+def _is_for_checkers(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and not node.orelse and _name_of(node.test) == "TYPE_CHECKING"
+
+
+def _may_be_read(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    return any(_name_of(decorator) not in _READ_NO_ANNOTATIONS for decorator in node.decorator_list)
+
+
+def _name_of(node: ast.expr) -> str:
+    """The last part of a dotted name, called or not."""
+    node = node.func if isinstance(node, ast.Call) else node
+    return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
+
+
+def _is_mark(node: ast.stmt) -> bool:
+    return (
+        isinstance(node, ast.Assign)
+        and _name_of(node.targets[0]) == MARK
+        and isinstance(node.value, ast.Constant)
+        and node.value.value is True
+    )
+
+
+def _imported(node: ast.AST) -> Iterator[str]:
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+        yield node.module
+        if node.module.split(".")[0] == CORE:
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+class _Public(ast.NodeTransformer):
+    """Drops the imports of private modules, so that those can move."""
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.stmt:
+        """Leave an empty statement in place of ``from workbench.lib import commit``."""
+        return ast.Pass() if node.module and not node.level and is_private(node.module) else node

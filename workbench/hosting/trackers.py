@@ -1,0 +1,103 @@
+"""The trackers that compute.yaml names, and how to ask them; any of them may not know the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import pluggy
+
+from workbench.answers import Circumstances
+from workbench.errors import PluginError, WorkbenchError
+from workbench.hookspecs import TrackerHooks
+from workbench.hosting import host
+from workbench.hosting.host import registry
+from workbench.lib import compute
+
+if TYPE_CHECKING:
+    from workbench.answers import Record
+    from workbench.hosting.host import Registry
+    from workbench.kinds.tracker import Tracker
+
+
+def configured(root: Path) -> list[Tracker[Any]]:
+    """An instance of each, with its default configuration, not opened.
+
+    Raises:
+        PluginError: a tracker is not installed.
+        ComputeError: compute.yaml cannot be read.
+    """
+    try:  # loading every plugin to find one would cost each command and each watcher a third of a second
+        named = [host.named_after("tracker", name) for name in compute.load_config(root).trackers]
+        return _selected(root, registry(root, frozenset().union(*named)))
+    except PluginError:
+        return _selected(root, registry(root))  # another may have it, or the error names all there are
+
+
+def require_one_of_each(root: Path) -> None:
+    """Refuse a tracker that no distribution offers, or more than one, whatever they are called.
+
+    Raises:
+        PluginError: there is such a tracker in compute.yaml.
+    """
+    _selected(root, registry(root))
+
+
+def _selected(root: Path, known: Registry) -> list[Tracker[Any]]:
+    names = compute.load_config(root).trackers
+    selected = [known.select("tracker", name, "compute.yaml, key trackers").plugin for name in names]
+    return [cast("Tracker[Any]", plugin(plugin.Config())) for plugin in selected]
+
+
+def hooks_of(tracker: Tracker[Any]) -> Any:
+    """The tracker's implementations of :class:`~workbench.hookspecs.TrackerHooks`, to be called by name."""
+    manager = pluggy.PluginManager("workbench")
+    manager.add_hookspecs(TrackerHooks)
+    manager.register(tracker)
+    manager.check_pending()
+    return manager.hook
+
+
+@contextmanager
+def asked() -> Iterator[None]:
+    """Put into words that a store does not answer a command, other than the watcher, which waits for it.
+
+    Raises:
+        WorkbenchError: in place of ConnectionError.
+    """
+    try:
+        yield
+    except ConnectionError as error:
+        fix = "start it, or say where it is, as MLFLOW_TRACKING_URI=… does for MLflow; `workbench doctor` tries it"
+        raise WorkbenchError(str(error), "compute.yaml, key trackers", fix) from error
+
+
+def circumstances(root: Path, run: str) -> Circumstances:
+    """On which machine a stage's run took place, and what chance does to it, by the first tracker that knows the run."""
+    answers = (hooks_of(tracker).circumstances(workspace=root, run=run) for tracker in configured(root))
+    with asked():
+        return next((found for found in answers if found is not None), Circumstances())
+
+
+def recorded(root: Path, run: str, into: Path) -> Record | None:
+    """What the first tracker that knows a run holds of it; None where none does.
+
+    Args:
+        root: the main workspace.
+        run: a store's name of a run, or its first characters.
+        into: a folder for the session's files; it must not exist yet.
+
+    Raises:
+        WorkbenchError: a tracker's store cannot be reached, or it is a session that recorded no result, since it is still at
+            work or was no `dvc repro`.
+    """
+    into.mkdir(parents=True)
+    answers = (hooks_of(tracker).recorded(workspace=root, run=run, into=into) for tracker in configured(root))
+    with asked():
+        found = next((found for found in answers if found is not None), None)
+    if found is not None and not found.stages:
+        what = f"the session {run[:8]} recorded no result: it is at work, or no dvc.lock was written in it"
+        raise WorkbenchError(what, found.name, "give the run of one of its stages")
+    return found

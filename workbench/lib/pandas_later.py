@@ -1,0 +1,73 @@
+"""Keeps pandas from being imported by libraries before anybody needs it, which takes some .5 to .7 s of processor time.
+
+To make an array of a list, pyarrow asks whether the list is a Series, and imports pandas to know. It asks once. So its first
+question is answered as if there were no pandas, and pyarrow is told when there is.
+"""
+
+from __future__ import annotations
+
+import importlib.abc
+import importlib.util
+import sys
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
+PANDAS = "pandas"
+
+
+def put_off() -> None:
+    """Let pyarrow do without pandas until something in this process imports pandas."""
+    if PANDAS in sys.modules:
+        return
+    import pyarrow as pa
+
+    absent = _Absent()  # None in sys.modules would not do: pyarrow's compiled import takes it for the module
+    sys.meta_path.insert(0, absent)
+    pa.array([])
+    sys.meta_path.remove(absent)
+    sys.meta_path.insert(0, _Announced())
+
+
+class _Absent(importlib.abc.MetaPathFinder):
+    """Lets an import of pandas fail."""
+
+    def find_spec(self, fullname: str, path: object = None, target: object = None) -> None:
+        """Find nothing but pandas' absence."""
+        if fullname == PANDAS:
+            raise ModuleNotFoundError("not imported yet", name=fullname)
+
+
+class _Announced(importlib.abc.MetaPathFinder):
+    """Tells pyarrow of pandas when it has been imported; many only look whether it is there."""
+
+    def find_spec(self, fullname: str, path: object = None, target: object = None) -> ModuleSpec | None:
+        """Find pandas as the other finders do, with a loader that speaks to pyarrow at its end."""
+        if fullname != PANDAS:
+            return None
+        sys.meta_path.remove(self)
+        try:
+            spec = importlib.util.find_spec(PANDAS)
+        finally:
+            sys.meta_path.insert(0, self)
+        if spec is None or spec.loader is None:
+            return None
+        spec.loader = _Loader(spec.loader, self)
+        return spec
+
+
+class _Loader(importlib.abc.Loader):
+    def __init__(self, loader: importlib.abc.Loader, finder: _Announced) -> None:
+        self._loader, self._finder = loader, finder
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        return self._loader.create_module(spec)
+
+    def exec_module(self, module: ModuleType) -> None:
+        import pyarrow as pa
+
+        module.__loader__ = self._loader  # from here on all is as if it had been found without us
+        if module.__spec__ is not None:
+            module.__spec__.loader = self._loader
+        sys.meta_path.remove(self._finder)
+        self._loader.exec_module(module)
+        pa.array([]).to_pandas()  # which is how pyarrow comes to know

@@ -1,0 +1,80 @@
+"""Texts that a causal language model writes, for evaluations and reports."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from workbench.errors import ParamsError
+from workbench.models.scoring import CausalModel
+
+if TYPE_CHECKING:
+    from transformers import GenerationConfig
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the next token is chosen."""
+
+    max_tokens: int
+    """Tokens written at most."""
+    temperature: float = 1.0
+    """0 takes the likeliest token."""
+    seed: int = 0
+    """Fixes the draws; without effect at temperature 0."""
+    batch_size: int = 50
+    """Prompts that are run together; it changes which draws a prompt gets."""
+
+
+def generate(model: CausalModel, prompts: Sequence[tuple[int, ...]], sampling: Sampling) -> list[tuple[int, ...]]:
+    """Continue each prompt up to the end-of-sequence token, which is left out; results are in the prompts' order.
+
+    Prompts of one length run together, so none is padded. A prompt that leaves no room in the window loses tokens on the left.
+
+    Raises:
+        ParamsError: the window has no room for a prompt.
+    """
+    import torch
+
+    room = model.window - sampling.max_tokens
+    if room < 1:
+        what = f"{sampling.max_tokens} tokens are to be written, and the model's window has {model.window}"
+        raise ParamsError(what, "the stage's entry in params.yaml", f"write fewer than {model.window} tokens a text")
+    by_length: dict[int, list[int]] = defaultdict(list)
+    for index, prompt in enumerate(prompts):
+        by_length[min(len(prompt), room)].append(index)
+    written: dict[int, tuple[int, ...]] = {}
+    with torch.random.fork_rng(), torch.inference_mode():
+        torch.manual_seed(sampling.seed)
+        for length in sorted(by_length):
+            indices = by_length[length]
+            for start in range(0, len(indices), sampling.batch_size):
+                batch = indices[start : start + sampling.batch_size]
+                outputs = _continue(model, [prompts[index][-length:] for index in batch], sampling)
+                written.update(zip(batch, outputs, strict=True))
+    return [written[index] for index in range(len(prompts))]
+
+
+def _continue(model: CausalModel, prompts: Sequence[tuple[int, ...]], sampling: Sampling) -> list[tuple[int, ...]]:
+    import torch
+
+    inputs = torch.tensor(prompts, device=model.model.device)  # (B, T)
+    outputs = model.model.generate(
+        input_ids=inputs, attention_mask=torch.ones_like(inputs), generation_config=_settings(model, sampling)
+    )
+    return [_until_end(row, model.tokenizer.eos_token_id) for row in outputs[:, inputs.shape[1] :].tolist()]
+
+
+def _settings(model: CausalModel, sampling: Sampling) -> GenerationConfig:
+    from transformers import GenerationConfig
+
+    end = model.tokenizer.eos_token_id
+    pad = end if model.tokenizer.pad_token_id is None else model.tokenizer.pad_token_id
+    drawn = {"do_sample": True, "temperature": sampling.temperature, "top_k": 0, "top_p": 1.0} if sampling.temperature else {}
+    return GenerationConfig(max_new_tokens=sampling.max_tokens, eos_token_id=end, pad_token_id=pad, **drawn)
+
+
+def _until_end(tokens: list[int], end: int | None) -> tuple[int, ...]:
+    return tuple(tokens[: tokens.index(end)]) if end in tokens else tuple(tokens)

@@ -1,0 +1,52 @@
+"""What training on a model's own answers needs beside the trainer: prompts in a fixed order that leave room for answers."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from workbench.errors import ParamsError
+from workbench.models.scoring import CausalModel
+
+Row = Mapping[str, Any]
+
+
+def draw(rows: Sequence[Row], number: int, seed: int) -> list[Row]:
+    """That many rows, in seeded order: all of them once, then all again in another order, and so on.
+
+    One list for the whole training, since TRL's ``RepeatSampler`` (1.16) forgets the order of later epochs when it resumes.
+
+    Raises:
+        ValueError: there is no row to draw.
+    """
+    if not rows:
+        raise ValueError("there is no row to draw")
+    drawing = random.Random(seed)
+    drawn: list[Row] = []
+    while len(drawn) < number:
+        drawn += drawing.sample(rows, len(rows))
+    return drawn[:number]
+
+
+def encode_prompts(model: CausalModel, rows: Sequence[Row], max_tokens: int, stage: str) -> list[tuple[int, ...]]:
+    """Token ids of each row's ``prompt``, up to where the answer begins.
+
+    Raises:
+        ParamsError: a prompt leaves no room for an answer of ``max_tokens`` in the model's window.
+    """
+    prompts = model.encode([model.render(row["prompt"], add_generation_prompt=True) for row in rows])
+    longest = max(map(len, prompts), default=0)
+    if longest + max_tokens > model.window:
+        raise ParamsError(
+            f"a prompt has {longest} tokens and an answer up to {max_tokens}; the model's window has {model.window}",
+            f"params.yaml, stage {stage}",
+            f"lower max_tokens to {model.window - longest}" if longest < model.window else "drop the long prompts from the data",
+        )
+    return prompts
+
+
+def decode(model: CausalModel, answers: Sequence[tuple[int, ...]]) -> list[str]:
+    """The texts of generated answers."""
+    texts: list[str] = model.tokenizer.batch_decode([list(answer) for answer in answers], skip_special_tokens=True)
+    return texts
