@@ -23,9 +23,9 @@ IMPORTS = {
     "pretrain": "from transformers import AutoModelForCausalLM, LlamaForCausalLM, Trainer",
     "sft": "from transformers import LlamaForCausalLM; from trl import SFTTrainer; import datasets",
     "align": "from transformers import LlamaForCausalLM; from trl import DPOTrainer; import datasets",
-    "eval@perplexity": "from transformers import AutoModelForCausalLM, LlamaForCausalLM; import scipy.stats, zstandard",
-    "eval@multiple-choice": "from transformers import LlamaForCausalLM; import lm_eval; from lm_eval.tasks import TaskManager",
-    "eval@preference": "from transformers import AutoModelForCausalLM, LlamaForCausalLM",
+    "eval-perplexity": "from transformers import AutoModelForCausalLM, LlamaForCausalLM; import scipy.stats, zstandard",
+    "eval-multiple-choice": "from transformers import LlamaForCausalLM; import lm_eval; from lm_eval.tasks import TaskManager",
+    "eval-preference": "from transformers import AutoModelForCausalLM, LlamaForCausalLM",
     "report": "from transformers import AutoModelForCausalLM, LlamaForCausalLM; import jinja2, scipy.stats",
     "": "import pyarrow, numpy, pydantic, yaml",
 }

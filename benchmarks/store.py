@@ -38,8 +38,8 @@ STAGES = {
     "pretrain": "pretrain",
     "sft": "sft",
     "align": "align",
-    "eval@perplexity-base": "eval",
-    "eval@perplexity-aligned": "eval",
+    "eval-perplexity@base": "eval",
+    "eval-perplexity@aligned": "eval",
 }
 RUNS, REPEATS = 2_000, 5
 WRITERS, POINTS, BATCH = 6, 50_000, 500

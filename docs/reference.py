@@ -17,10 +17,9 @@ from workbench.artifacts.benchmark import Question
 from workbench.artifacts.corpus import Corpus, Document
 from workbench.artifacts.evaluation import Evaluation
 from workbench.artifacts.examples import Conversation, Preference, Problem
+from workbench.builtin import workbench_kinds
 from workbench.estimate import Estimate
-from workbench.hosting.contract import KINDS
 from workbench.kinds.dedup import Clusters
-from workbench.kinds.eval import HeldOut
 from workbench.kinds.report import Results
 from workbench.kinds.rows import RowSource
 from workbench.kinds.stage import Stage
@@ -43,7 +42,6 @@ HANDED = (
     Problem,
     Question,
     Clusters,
-    HeldOut,
     Evaluation,
     Results,
     Estimate,
@@ -66,7 +64,7 @@ def _kinds() -> Iterator[str]:
     yield "A plugin that is a stage of the pipeline has, besides:"
     yield from _members(Stage)
     yield "## Kinds"
-    for kind in KINDS:
+    for kind in (base.kind for base in workbench_kinds()):
         base = _base(kind)
         yield f"### {kind}"
         yield f"`{base.__module__}.{base.__qualname__}`: {_text(base)}"

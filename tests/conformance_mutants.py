@@ -405,13 +405,14 @@ class Lengths(EvalStage[NoConfig]):
 
     name = "lengths"
     Config = NoConfig
+    inputs: ClassVar = {"model": "model", "heldout": "corpus"}
     columns: ClassVar = {"characters": "int64"}
 
     def evaluate(self, model, data, run):
-        corpora.validate(data.corpus)
+        corpora.validate(data["heldout"])
         rows = [
             {"id": row["id"], "group": row["source"], "score": float(len(row["text"])), "characters": len(row["text"])}
-            for row in Corpus(data.corpus).rows()
+            for row in Corpus(data["heldout"]).rows()
         ]
         return Evaluation({"length": self.mean(rows)}, "length", higher_is_better=True, examples=rows)
 

@@ -133,7 +133,7 @@ class Count(EvalStage[CountConfig]):
 
     name = "count"
     Config = CountConfig
-    optional = frozenset({"train", "benchmark", "preferences"})
+    inputs = {"model": "model", "heldout": "corpus"}
 
     def evaluate(self, model, data, run):
         """Not called: the whole stage is light."""

@@ -20,7 +20,10 @@ import workspace
 import yaml
 from workspace import Workspace
 
-from workbench.hosting.contract import CORE_DISTRIBUTION, KINDS, RELEASES
+from workbench.builtin import workbench_kinds
+from workbench.hosting.contract import CORE_DISTRIBUTION, RELEASES
+
+KINDS = [base.kind for base in workbench_kinds()]
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 QUICK = ("source",)

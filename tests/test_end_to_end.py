@@ -31,7 +31,7 @@ STAGES = [
     "pretrain",
     "sft",
     "align",
-    *(f"eval@{task}-{model}" for task in TASKS for model in MODELS),
+    *(f"eval-{task}@{model}" for task in TASKS for model in MODELS),
     "report",
 ]
 
@@ -280,7 +280,7 @@ def test_text_of_ones_own_with_a_diff_of_params_only(tmp_path: Path) -> None:
         tokenize__with__vocab_size=300,
     )
     done = made.repro("eval")
-    assert "eval@perplexity-base" in workspace.ran(done)
+    assert "eval-perplexity@base" in workspace.ran(done)
     assert not {"sft", "align", "report"} & set(workspace.ran(done))
     values = json.loads((made.root / "data/metrics/eval-perplexity-base.json").read_text())
     assert 0 < values["bits_per_byte"] < 20

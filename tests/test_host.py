@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from plugin_project import CORE, FILTER, install
 
 from workbench import __version__, kinds
+from workbench.builtin import workbench_kinds
 from workbench.errors import PluginError
 from workbench.hosting import contract
 from workbench.hosting.host import Broken, Registry, registry
@@ -136,7 +137,7 @@ UNLOADABLE = {
     "hook with arguments": (SHORT.replace("workbench_plugins()", "workbench_plugins(kinds)"), "'kinds'"),
     "hook that fails": (SHORT.replace("return [Short]", "return [Shorter]"), "Shorter"),
     "hook returns None": (SHORT.replace("return [Short]", "pass"), "returns NoneType"),
-    "hook returns the class": (SHORT.replace("return [Short]", "return Short"), "not a list of classes"),
+    "hook returns the class": (SHORT.replace("return [Short]", "return Short"), "not a list"),
     "hook yields": (SHORT.replace("return [Short]", "yield Short"), "returns generator"),
     "heavy": ("import demo_heavy\n", "imports demo_heavy"),
     "heavy in a try": ("try:\n    import demo_heavy\nexcept ImportError:\n    pass\n" + SHORT, "imports demo_heavy"),
@@ -356,7 +357,7 @@ def test_the_kinds_are_those_of_the_package() -> None:
 
     modules = [importlib.import_module(f"workbench.kinds.{item.name}") for item in pkgutil.iter_modules(kinds.__path__)]
     classes = [value for module in modules for value in vars(module).values() if isinstance(value, type)]
-    assert {vars(found)["kind"] for found in classes if "kind" in vars(found)} == set(contract.KINDS)
+    assert {vars(found)["kind"] for found in classes if "kind" in vars(found)} == {base.kind for base in workbench_kinds()}
 
 
 def test_two_of_one_name_name_both_when_selected(site: Path, tmp_path: Path) -> None:
@@ -409,7 +410,7 @@ def test_an_unknown_name_that_a_plugin_folder_offers_gives_the_pip_line(tmp_path
 
 
 def test_the_plugins_of_the_repository_are_known_from_any_folder(project: Path, tmp_path: Path) -> None:
-    empty = Registry((), (), tmp_path)
+    empty = Registry((), (), root=tmp_path)
     for kind, name, folder in (("tokenizer", "unigram", "tokenizer-unigram"), ("source", "pydocs-benchmark", "source-pydocs")):
         with pytest.raises(PluginError) as caught:
             empty.select(kind, name)
@@ -422,7 +423,7 @@ def test_a_plugin_that_was_uninstalled_is_known_from_the_last_lock(tmp_path: Pat
         '{"installed": {"dedup stranger": {"distribution": "a-strangers-dedup", "version": "1.2"}}}'
     )
     with pytest.raises(PluginError) as caught:
-        Registry((), (), tmp_path).select("dedup", "stranger")
+        Registry((), (), root=tmp_path).select("dedup", "stranger")
     assert caught.value.fix == "pip install a-strangers-dedup==1.2"
 
 

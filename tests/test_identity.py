@@ -37,13 +37,7 @@ def measure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Measure
 
 def forget() -> None:
     registry.cache_clear()
-    for cached in (
-        identity.code_digest,
-        identity._module_file,
-        meaning.read,
-        identity._shared_packages,
-        identity.installed_version,
-    ):
+    for cached in (identity.code_digest, identity._module_file, identity.installed_version, meaning.read):
         cached.cache_clear()
     sys.modules.pop("demo_one", None)
 

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from workbench.artifacts.formats import FORMATS
+from workbench.artifacts.formats import BUILT_IN
 from workbench.errors import ArtifactError
-from workbench.execution import intake
 from workbench.testing.samples import BY_FORMAT
 from workbench.testing.spoiled import spoil
 
@@ -18,16 +17,16 @@ READABLE = {"a single row"}
 @pytest.mark.parametrize("format_name", BY_FORMAT)
 def test_whole_inputs_pass_and_spoiled_ones_are_refused(format_name: str, tmp_path: Path) -> None:
     BY_FORMAT[format_name](tmp_path / "sample")
-    FORMATS[format_name].validate(tmp_path / "sample")
-    intake.require(format_name, tmp_path / "sample")
+    BUILT_IN[format_name].validate(tmp_path / "sample")
+    BUILT_IN[format_name].require(tmp_path / "sample")
     spoilt = dict(spoil(format_name, tmp_path / "sample", tmp_path / "spoilt"))
     assert spoilt
     for what, path in spoilt.items():
         if what in READABLE:
-            intake.require(format_name, path)
+            BUILT_IN[format_name].require(path)
             continue
         with pytest.raises(ArtifactError) as caught:
-            intake.require(format_name, path)
+            BUILT_IN[format_name].require(path)
         assert what.split()[-1] in str(caught.value) or "no " in str(caught.value)
         assert caught.value.fix
 
@@ -36,8 +35,8 @@ def test_a_missing_column_is_named(tmp_path: Path) -> None:
     BY_FORMAT["corpus"](tmp_path / "sample")
     spoilt = dict(spoil("corpus", tmp_path / "sample", tmp_path / "spoilt"))
     with pytest.raises(ArtifactError, match="column 'text' is missing"):
-        intake.require("corpus", spoilt["no column text"])
+        BUILT_IN["corpus"].require(spoilt["no column text"])
 
 
 def test_formats_without_a_table_or_model_are_not_looked_into(tmp_path: Path) -> None:
-    intake.require("folder", tmp_path)
+    BUILT_IN["folder"].require(tmp_path)

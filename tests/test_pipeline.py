@@ -15,7 +15,7 @@ def content(project: Path) -> dict[str, object]:
 
 @pytest.fixture(scope="module")
 def resolved(project: Path, content: dict[str, object]) -> list[Resolved]:
-    return [resolve_entry(entry, registry(project)) for entry in params.entries(content)]
+    return [resolve_entry(entry, registry(project)) for entry in params.entries(content, registry(project).sections)]
 
 
 def edited(project: Path, tmp_path: Path, old: str, new: str) -> Path:
@@ -30,7 +30,7 @@ def test_the_default_pipeline_is_sound(project: Path, content: dict[str, object]
     pipeline.check(project, calls, resolved)
     addresses = [call.address for call in calls]
     assert addresses[:2] == ["curate@corpus", "curate@instructions"]
-    assert "eval@perplexity-base" in addresses
+    assert "eval-perplexity@base" in addresses
     assert addresses[-1] == "report"
 
 

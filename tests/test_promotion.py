@@ -87,7 +87,6 @@ class Count(EvalStage[CountConfig]):
 
     name = "count"
     Config = CountConfig
-    optional = frozenset({"train", "benchmark", "preferences"})
 
     def evaluate(self, model, data, run):
         """Not called: the whole stage is light."""

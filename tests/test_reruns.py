@@ -74,7 +74,7 @@ def _layout(made: Workspace) -> None:
 
 
 def _core_that_decides_nothing(made: Workspace) -> None:
-    made.replace("workbench/cli.py", '[f"error: {error}",', '[f"error! {error}",')
+    made.replace("workbench/commands/cli.py", '[f"error: {error}",', '[f"error! {error}",')
 
 
 def _default_left_out(made: Workspace) -> None:

@@ -23,10 +23,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from workspace import Workspace
 
+from workbench.builtin import workbench_kinds
 from workbench.commands import scaffold
 from workbench.errors import PluginError
-from workbench.hosting.contract import KINDS
 from workbench.testing import __all__ as conformance_classes
+
+KINDS = [base.kind for base in workbench_kinds()]
 
 NAMES = st.from_regex(scaffold.NAME, fullmatch=True).filter(lambda name: len(name) <= 40 and yaml.safe_load(name) == name)
 QUICK = ("filter", "dedup")

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from workbench import events
     from workbench.answers import Circumstances, PastRun, Record, Version
+    from workbench.artifacts.formats import Format
     from workbench.plugin import Plugin
 
 hookspec = pluggy.HookspecMarker("workbench")
@@ -26,6 +27,45 @@ def workbench_plugins() -> list[type[Plugin[Any]]]:  # type: ignore[empty-body]
         @hookimpl
         def workbench_plugins():
             return [MinHash]
+    """
+
+
+@hookspec
+def workbench_kinds() -> list[type[Plugin[Any]]]:  # type: ignore[empty-body]
+    """Return the base classes of the kinds that a distribution adds.
+
+    A kind of stage says in its base class which section of params.yaml holds its entries, and what flows in and out::
+
+        class TranslateStage(Stage[C]):
+            \"\"\"Translates a corpus.\"\"\"
+
+            kind = "translate"
+            section = "translate"
+            inputs = {"corpus": "corpus"}
+            outputs = {"out": "translations"}
+
+            @abstractmethod
+            def translate(self, text: str) -> str: ...
+
+            def execute(self, inputs, outputs, run): ...
+
+        @hookimpl
+        def workbench_kinds():
+            return [TranslateStage]
+
+    The module is named by the same entry point as that of :func:`workbench_plugins`, and may implement both.
+    """
+
+
+@hookspec
+def workbench_formats() -> list[Format]:  # type: ignore[empty-body]
+    """Return the artifact formats that a distribution adds: each with a name and a function that validates it.
+
+    ::
+
+        @hookimpl
+        def workbench_formats():
+            return [Format("translations", validate, count=number_of_rows, preview=first_rows)]
     """
 
 

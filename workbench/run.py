@@ -95,7 +95,7 @@ class Run:
     """
 
     stage: str
-    """The stage's address in dvc.yaml, such as ``eval@perplexity-base``."""
+    """The stage's address in dvc.yaml, such as ``eval-perplexity@base``."""
     seed: int
     """The seed of every random choice in the stage."""
     compute: Compute

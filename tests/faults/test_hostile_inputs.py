@@ -27,8 +27,8 @@ from workspace import Workspace
 
 from workbench.artifacts import benchmark
 from workbench.artifacts.benchmark import Question
+from workbench.artifacts.formats import BUILT_IN
 from workbench.errors import ArtifactError, ParamsError
-from workbench.execution import intake
 from workbench.models import scoring
 from workbench.testing.samples import BY_FORMAT
 
@@ -153,10 +153,10 @@ MODELS: dict[str, Callable[[Path], None]] = {
 @pytest.mark.parametrize("what", MODELS)
 def test_a_model_that_brings_code(tmp_path: Path, what: str) -> None:
     BY_FORMAT["model"](tmp_path / "model")
-    intake.require("model", tmp_path / "model")
+    BUILT_IN["model"].require(tmp_path / "model")
     MODELS[what](tmp_path / "model")
     with pytest.raises(ArtifactError, match=what) as caught:
-        intake.require("model", tmp_path / "model")
+        BUILT_IN["model"].require(tmp_path / "model")
     assert caught.value.where == str(tmp_path / "model")
     assert caught.value.fix
 
@@ -229,7 +229,7 @@ def _say(folder: Path, **values: Any) -> None:
 def test_a_task_that_loads_code_or_other_files(folder: Path, what: str) -> None:
     file = folder / benchmark.TASK_FILE
     file.write_text(f"{file.read_text()}\n{TASKS[what]}\n")
-    for read in (lambda: intake.require("benchmark", folder), lambda: benchmark.validate(folder)):
+    for read in (lambda: BUILT_IN["benchmark"].require(folder), lambda: benchmark.validate(folder)):
         with pytest.raises(ArtifactError) as caught:
             read()
         assert caught.value.where == str(file)

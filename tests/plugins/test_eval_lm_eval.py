@@ -97,8 +97,7 @@ def test_a_neutral_question_takes_the_place_of_nothing(model: CausalModel) -> No
 
 def run_stage(tmp_path: Path, model: Path, folder: Path, config: LmEvalConfig) -> tuple[dict[str, float], list[dict[str, Any]]]:
     run, _ = make_run(tmp_path, seed=3)
-    absent = tmp_path / "absent"
-    inputs = {"model": model, "heldout": absent, "train": absent, "benchmark": folder, "preferences": absent}
+    inputs = {"model": model, "benchmark": folder}
     LmEval(config).execute(inputs, {"out": tmp_path / "out"}, run)
     evaluation.validate(tmp_path / "out")
     return evaluation.read_record(tmp_path / "out")["metrics"], evaluation.read_examples(tmp_path / "out")

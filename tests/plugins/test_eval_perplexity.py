@@ -30,7 +30,6 @@ def evaluate(
     write_corpus(tmp_path / "train", documents(20))
     run, recorder = make_run(tmp_path)
     inputs = {"model": model, "heldout": tmp_path / "heldout", "train": tmp_path / "train"}
-    inputs |= {"benchmark": tmp_path / "absent", "preferences": tmp_path / "absent"}
     Perplexity(config).execute(inputs, {"out": tmp_path / "out"}, run)
     evaluation.validate(tmp_path / "out")
     return evaluation.read_record(tmp_path / "out")["metrics"], recorder

@@ -37,8 +37,7 @@ def run_stage(tmp_path: Path, model: Path, config: PreferenceConfig, preferences
     training = Preference(user("x"), assistant("y"), assistant("z"))
     examples.write(tmp_path / "preferences", [training, *preferences], Preference.schema)
     run, _ = make_run(tmp_path)
-    absent = tmp_path / "absent"
-    inputs = {"model": model, "heldout": absent, "train": absent, "benchmark": absent, "preferences": tmp_path / "preferences"}
+    inputs = {"model": model, "preferences": tmp_path / "preferences"}
     PreferenceAccuracy(config).execute(inputs, {"out": tmp_path / "out"}, run)
     evaluation.validate(tmp_path / "out")
     rows = evaluation.read_examples(tmp_path / "out")

@@ -108,7 +108,7 @@ def test_bad_configs(settings: dict[str, object]) -> None:
 def test_the_artifact_is_valid(tmp_path: Path) -> None:
     run, _ = make_run(tmp_path)
     Arithmetic(ArithmeticConfig()).execute({}, {"out": tmp_path / "out", "decisions": tmp_path / "decisions"}, run)
-    formats.FORMATS["problems"].validate(tmp_path / "out")
+    formats.BUILT_IN["problems"].validate(tmp_path / "out")
     rows = list(examples.read(tmp_path / "out", "train"))
     assert len(rows) == 4_000
     assert rows[0]["prompt"][0]["content"].startswith("What is ")

@@ -27,7 +27,7 @@ def test_it_holds_the_rows_of_every_source(tmp_path: Path) -> None:
     run, _ = make_run(tmp_path)
     mixture = Mixture(MixtureConfig(answer="It is {answer}."), {"sources": [chat(tmp_path), Arithmetic(PROBLEMS)]})
     mixture.execute({}, {"out": tmp_path / "out", "decisions": tmp_path / "decisions"}, run)
-    formats.FORMATS["conversations"].validate(tmp_path / "out")
+    formats.BUILT_IN["conversations"].validate(tmp_path / "out")
     problems = list(Arithmetic(PROBLEMS).records(run))
     for split in examples.SPLITS:
         rows = {row["messages"][0]["content"]: row["messages"][-1]["content"] for row in examples.read(tmp_path / "out", split)}

@@ -129,7 +129,7 @@ def execute(source: Source, tmp_path: Path, label: str, seed: int = 0) -> tuple[
     root.mkdir()
     run, _ = make_run(root, seed)
     source.execute({}, {"out": root / "out", "decisions": root / "decisions"}, run)
-    formats.FORMATS[source.produces].validate(root / "out")
+    formats.BUILT_IN[source.produces].validate(root / "out")
     return root / "out", dict(run.summary)
 
 

@@ -30,7 +30,7 @@ ALIGN = Step(
     "align", "align", "dpo", outputs={"out": "data/models/aligned"}, steps=1500, metrics={"accuracy": 0.75, "broken": math.nan}
 )
 EVAL = Step(
-    "eval@perplexity-aligned",
+    "eval-perplexity@aligned",
     "eval",
     "perplexity",
     outputs={"out": "data/eval/p"},
@@ -39,8 +39,8 @@ EVAL = Step(
 )
 MANY = {f"{'one_of_many_' * 12}{number}.accuracy": number / 60 for number in range(60)}
 """More than one tag holds."""
-CHOICE = replace(EVAL, name="eval@choice-aligned", outputs={"out": "data/eval/c"}, metrics={"accuracy": 0.5} | MANY)
-STAGES = ["pretrain", "align", "eval@perplexity-aligned", "eval@choice-aligned"]
+CHOICE = replace(EVAL, name="eval-choice@aligned", outputs={"out": "data/eval/c"}, metrics={"accuracy": 0.5} | MANY)
+STAGES = ["pretrain", "align", "eval-perplexity@aligned", "eval-choice@aligned"]
 
 
 @dataclass
@@ -115,7 +115,7 @@ def test_a_parent_for_each_session_that_did_something(workspace: Workspace, stor
     assert watcher.pending(workspace.root) == []
     assert len(list((workspace.root / ".workbench/journal").glob("[!.]*"))) == 3  # nothing is left of the last one
     last = parents[-1]
-    assert store.run("eval@perplexity-aligned").data.tags["mlflow.parentRunId"] == last.info.run_id
+    assert store.run("eval-perplexity@aligned").data.tags["mlflow.parentRunId"] == last.info.run_id
     assert last.data.metrics["eval/perplexity-aligned/bits_per_byte"] == 1.5
 
 
@@ -136,7 +136,7 @@ def test_a_session_tells_its_evaluations_in_the_order_of_the_pipeline(store: Rea
 
 
 def test_results_that_are_longer_than_a_tag_are_whole(store: Reader) -> None:
-    run = store.run("eval@choice-aligned")
+    run = store.run("eval-choice@aligned")
     assert all(len(value) <= tags.LONGEST for value in run.data.tags.values())
     assert description.results_of(run) == {"accuracy": 0.5} | MANY
 
@@ -183,7 +183,7 @@ def test_a_stage_run_holds_params_metrics_and_lineage(store: Reader) -> None:
     assert (dataset.dataset.name, dataset.dataset.digest) == ("data/models/base", digest)
     assert f"/runs/{maker.info.run_id})" in run.data.tags["mlflow.note.content"]
     assert f"/runs/{run.info.run_id})" in store.run("pretrain").data.tags["mlflow.note.content"]
-    assert "system/process_memory_megabytes" in store.run("eval@perplexity-aligned").data.metrics
+    assert "system/process_memory_megabytes" in store.run("eval-perplexity@aligned").data.metrics
 
 
 def test_artifacts_are_of_kinds_that_the_ui_previews(store: Reader) -> None:
@@ -209,7 +209,7 @@ def test_hostile_text_is_inert(store: Reader) -> None:
 
 
 def test_a_killed_run_is_continued_under_its_own_id(store: Reader) -> None:
-    (run,) = store.runs(stage="eval@perplexity-aligned")
+    (run,) = store.runs(stage="eval-perplexity@aligned")
     assert run.data.tags["workbench.run"] == "r-first"
     assert run.info.status == "FINISHED"
     assert "workbench.error" not in run.data.tags
@@ -218,7 +218,7 @@ def test_a_killed_run_is_continued_under_its_own_id(store: Reader) -> None:
 
 
 def test_generations_are_traces_of_the_run(store: Reader) -> None:
-    run = store.run("eval@perplexity-aligned")
+    run = store.run("eval-perplexity@aligned")
     traces = store.client.search_traces(
         locations=[store.experiment], filter_string=f"metadata.`mlflow.sourceRun` = '{run.info.run_id}'"
     )

@@ -21,7 +21,7 @@ PROGRAMS = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 """Where Debian puts them."""
 EXPERIMENT = "workbench-default"
 BASE = Step("pretrain", "pretrain", "causal", outputs={"out": "data/models/base"}, metrics={"loss": 0.2}, steps=300)
-EVAL = Step("eval@perplexity-base", "eval", "perplexity", outputs={"out": "data/evals/base"}, metrics={"bits_per_byte": 1.5})
+EVAL = Step("eval-perplexity@base", "eval", "perplexity", outputs={"out": "data/evals/base"}, metrics={"bits_per_byte": 1.5})
 
 
 @pytest.fixture

@@ -35,7 +35,7 @@ from workbench.tracking import watcher
 
 PRETRAIN = Step("pretrain", "pretrain", "causal", outputs={"out": "data/models/base"}, steps=1500, metrics={"loss": 2.0})
 EVAL = Step(
-    "eval@perplexity-base",
+    "eval-perplexity@base",
     "eval",
     "perplexity",
     inputs=("data/models/base",),
@@ -61,7 +61,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, project: Path) -> Path:
 def told(tmp_path_factory: pytest.TempPathFactory, project: Path, site: Path) -> fake_dvc.Workspace:
     """Three sessions: one whose evaluation is killed, one that continues it, one whose stage fails."""
     root = tmp_path_factory.mktemp("a space and ñ") / "w"
-    made = fake_dvc.Workspace.create(root, ["pretrain", "eval@perplexity-base", "sft"], (project, site), ["tensorboard"])
+    made = fake_dvc.Workspace.create(root, ["pretrain", "eval-perplexity@base", "sft"], (project, site), ["tensorboard"])
     assert made.repro(PRETRAIN, replace(EVAL, ends="killed", run="r-first", seconds=0.9)) == 1
     assert made.repro(replace(EVAL, run="r-second")) == 0
     assert made.repro(SFT) == 1
@@ -125,7 +125,7 @@ def test_hostile_text_is_inert(told: fake_dvc.Workspace) -> None:
 
 
 def test_a_killed_run_is_continued_in_its_folder(told: fake_dvc.Workspace) -> None:
-    (folder,) = folders(told.root, "eval@perplexity-base")
+    (folder,) = folders(told.root, "eval-perplexity@base")
     assert folder.name.endswith("-r-first")
     run = read(folder)
     assert [step for step, _ in points(run, "loss")] == [0, 1, 2, 3, 4]  # told twice
@@ -162,7 +162,7 @@ def test_a_lost_store_is_filled_again(told: fake_dvc.Workspace, tmp_path: Path) 
         assert sync(told) == "brought 0 sessions to the trackers\n"
         assert not (told.root / FOLDER).exists()
         assert sync(told, "--again") == "brought 3 sessions to the trackers\n"
-        for stage in ("pretrain", "eval@perplexity-base", "sft"):
+        for stage in ("pretrain", "eval-perplexity@base", "sft"):
             (new,), (old,) = folders(told.root, stage), sorted((tmp_path / "lost" / stage).iterdir())
             assert read(new).Tags() == read(old).Tags()
             assert hparams(read(new)) == hparams(read(old))

@@ -41,7 +41,7 @@ from workbench.tracking import watcher
 
 PRETRAIN = Step("pretrain", "pretrain", "causal", outputs={"out": "data/models/base"}, steps=1500, metrics={"loss": 2.0})
 EVAL = Step(
-    "eval@perplexity-base",
+    "eval-perplexity@base",
     "eval",
     "perplexity",
     inputs=("data/models/base",),
@@ -158,7 +158,7 @@ def told(tmp_path_factory: pytest.TempPathFactory, project: Path) -> Told:
     site, home, scratch = (tmp_path_factory.mktemp(name) for name in ("site", "home", "scratch"))
     plugin_project.install_folder(site, project / "plugins/tracker-wandb")
     root = tmp_path_factory.mktemp("a space and ñ") / "w"
-    stages = ["pretrain", "eval@perplexity-base", "sft"]
+    stages = ["pretrain", "eval-perplexity@base", "sft"]
     made = fake_dvc.Workspace.create(root, stages, (project, site), ["wandb"])
     environment = {"HOME": str(home), "TMPDIR": str(scratch), "WANDB_API_KEY": KEY}
     assert made.repro(PRETRAIN, replace(EVAL, ends="killed", run="r-first", seconds=0.9), environment=environment) == 1
@@ -237,8 +237,8 @@ def test_a_killed_run_is_continued_with_its_id(told: Told) -> None:
     assert log.kinds.count("exit") == 1  # what stands after it would not be uploaded
     assert log.kinds[-1] == "exit"
     assert [session.summary["status"] for session in sessions] == ["KILLED", "FINISHED", "FAILED"]
-    assert sessions[0].summary["stages/eval@perplexity-base"]["status"] == "KILLED"
-    assert sessions[1].summary["stages/eval@perplexity-base"]["run"] == "r-first"
+    assert sessions[0].summary["stages/eval-perplexity@base"]["status"] == "KILLED"
+    assert sessions[1].summary["stages/eval-perplexity@base"]["run"] == "r-first"
 
 
 def test_a_failed_stage_says_why_without_secrets(told: Told) -> None:

@@ -15,7 +15,7 @@ from workbench.kinds.stage import Stage
 from workbench.lib.compute import COMPUTE_FILE
 from workbench.plugin import Config, Plugin
 from workbench.project import params, plugin_lock
-from workbench.project.params import PARAMS_FILE, SECTIONS
+from workbench.project.params import PARAMS_FILE
 
 _LISTS = {"filter": ("filters", "under a source such as curate.corpus"), "reward": ("rewards", "under align")}
 _DATA_FLOW = "data"
@@ -33,8 +33,9 @@ def of_plugin(registry: Registry, plugin: type[Plugin[Any]]) -> dict[str, str]:
     if issubclass(plugin, Stage) and _DATA_FLOW in plugin.inputs:
         chosen = {"use": plugin.name, _DATA_FLOW: _data_path(registry, plugin.inputs[_DATA_FLOW]), "with": chosen["with"]}
     chosen["seed"] = 0
-    name, section = next((name, section) for name, section in SECTIONS.items() if section.kind == plugin.kind)
-    return {"file": str(PARAMS_FILE), "place": "", "example": _yaml({name: {plugin.name: chosen} if section.nested else chosen})}
+    assert issubclass(plugin, Stage)
+    entry = {plugin.name: chosen} if plugin.nested else chosen
+    return {"file": str(PARAMS_FILE), "place": "", "example": _yaml({plugin.section: entry})}
 
 
 def of_config(config: type[Config]) -> dict[str, Any]:
@@ -98,7 +99,7 @@ def _number(shown: Schema, *, whole: bool) -> float:
 def _data_path(registry: Registry, format_: str) -> str:
     """Where the workspace's params.yaml makes data of that format."""
     try:
-        for entry in params.entries(params.load(registry.root)):
+        for entry in params.entries(params.load(registry.root), registry.sections):
             if entry.kind == "source" and getattr(plugin_lock.resolve_entry(entry, registry).stage, "produces", "") == format_:
                 return f"data/curated/{entry.address.partition('.')[2]}"
     except WorkbenchError:

@@ -6,7 +6,7 @@ import inspect
 import json
 import shutil
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from importlib import metadata
 from itertools import groupby
 from pathlib import Path
@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 
 import yaml
 
-from workbench.hosting.contract import KINDS, declared
+from workbench.hosting.contract import declared
 from workbench.hosting.host import Broken, Installed, Registry
 from workbench.plugin import Plugin
 
@@ -31,8 +31,10 @@ def rows(registry: Registry) -> list[dict[str, Any]]:
 
     Keys: kind, name, distribution, version, source, path, import_seconds, health (``ok`` or what is wrong), where, fix.
     """
-    listed = [_row(registry, entry) for entry in registry.installed] + [_broken_row(broken) for broken in registry.broken]
-    return sorted(listed, key=lambda row: (_rank(row["kind"]), row["name"] or "", row["distribution"]))
+    listed = [_row(registry, entry) for entry in registry.installed]
+    listed += [_broken_row(broken, registry.kinds) for broken in registry.broken]
+    ranks = {kind: rank for rank, kind in enumerate(registry.kinds)}
+    return sorted(listed, key=lambda row: (ranks.get(row["kind"], len(ranks)), row["name"] or "", row["distribution"]))
 
 
 def lines(listed: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -95,10 +97,6 @@ def _written(plugin: type[Plugin[Any]], format_: str) -> str:
     return format_ if format_ != "*" else produces if isinstance(produces, str) else "as configured"
 
 
-def _rank(kind: str | None) -> int:
-    return KINDS.index(kind) if kind in KINDS else len(KINDS)
-
-
 def _row(registry: Registry, entry: Installed) -> dict[str, Any]:
     owners = [f"{other.distribution} {other.version}" for other in registry.installed if other.key == entry.key]
     is_only = len(owners) == 1
@@ -117,8 +115,8 @@ def _row(registry: Registry, entry: Installed) -> dict[str, Any]:
     }
 
 
-def _broken_row(broken: Broken) -> dict[str, Any]:
-    known = broken.kind in KINDS and broken.name
+def _broken_row(broken: Broken, kinds: Container[str]) -> dict[str, Any]:
+    known = broken.kind in kinds and broken.name
     return {
         "kind": broken.kind if known else None,
         "name": broken.name if known else None,

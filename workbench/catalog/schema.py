@@ -16,7 +16,7 @@ from workbench.hosting.host import Registry
 from workbench.kinds.stage import Stage
 from workbench.lib.commit import write_text
 from workbench.plugin import Plugin
-from workbench.project.params import SECTIONS, Rerun
+from workbench.project.params import Rerun
 
 SCHEMA_FILE = Path(".workbench/params.schema.json")
 SEED_LIMIT = 2**32 - 1
@@ -61,14 +61,15 @@ def build(registry: Registry) -> Schema:
     for installed in sorted(registry.installed, key=lambda installed: installed.key):
         offered.setdefault(installed.plugin.kind, []).append(installed.plugin)
     configs, definitions = of_configs([plugin.Config for plugins in offered.values() for plugin in plugins])
-    stages = {section.kind for section in SECTIONS.values()}
+    sections = registry.sections
+    stages = {base.kind for base in sections.values()}
     parts = {part for kind in stages for plugin in offered.get(kind, ()) for part in _parts(plugin).values()}
     for kind in sorted(stages):
         definitions[kind] = _stage(offered.get(kind, []), configs)
     for kind in sorted(parts):
         definitions[_PART.format(kind)] = _entry(offered.get(kind, []), configs)
     properties: Schema = {"models": {"description": _MODELS, "type": "array", "items": {"type": "string"}}}
-    for name, section in SECTIONS.items():
+    for name, section in sections.items():
         entry = _ref(section.kind)
         several = _several(section.kind, entry)
         properties[name] = several if section.nested else {"if": _HAS_ENTRIES, "then": several, "else": entry}

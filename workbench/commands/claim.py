@@ -124,7 +124,8 @@ def _committed_stages(root: Path) -> dict[str, Any]:
 
 def _machine_dependent(root: Path) -> dict[str, bool]:
     content = params.load(root)
-    resolved = {entry.address: resolve_entry(entry, registry(root)).stage for entry in params.entries(content)}
+    known = registry(root)
+    resolved = {entry.address: resolve_entry(entry, known).stage for entry in params.entries(content, known.sections)}
     return {call.address: resolved[call.entry].machine_dependent for call in pipeline.load(root, content)}
 
 

@@ -84,7 +84,7 @@ def plan(
 
 @app.command()
 def why(
-    stage: Annotated[str, typer.Argument(help="A stage as DVC names it, such as eval@perplexity-base.")], as_json: AsJson = False
+    stage: Annotated[str, typer.Argument(help="A stage as DVC names it, such as eval-perplexity@base.")], as_json: AsJson = False
 ) -> None:
     """Say why a stage would or would not run, back to what changed."""
     from workbench.errors import PipelineError

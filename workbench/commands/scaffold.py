@@ -15,7 +15,7 @@ from string import Template
 import yaml
 
 from workbench.errors import PluginError
-from workbench.hosting.contract import CORE_DISTRIBUTION, KINDS, RELEASES
+from workbench.hosting.contract import CORE_DISTRIBUTION, RELEASES
 from workbench.hosting.host import PLUGIN_FOLDER, registry
 from workbench.lib.commit import move_into_place, remove, write_text
 
@@ -86,10 +86,11 @@ def draft(kind: str, name: str) -> Draft:
     Raises:
         PluginError: the kind is unknown, the name cannot be one, or a plugin has it already.
     """
-    if kind not in KINDS:
-        close = difflib.get_close_matches(kind, KINDS, 1)
-        fix = f"did you mean {close[0]!r}?" if close else f"the kinds are {', '.join(KINDS)}"
-        raise PluginError(f"there is no kind {kind!r}", "workbench new-plugin KIND NAME", fix)
+    kinds = sorted(folder.name for folder in TEMPLATES.iterdir() if folder.is_dir())
+    if kind not in kinds:
+        close = difflib.get_close_matches(kind, kinds, 1)
+        fix = f"did you mean {close[0]!r}?" if close else f"the kinds with one are {', '.join(kinds)}"
+        raise PluginError(f"there is no kind {kind!r} with a template", "workbench new-plugin KIND NAME", fix)
     if not NAME.fullmatch(name) or len(name) > LONGEST_NAME or yaml.safe_load(name) != name:
         raise PluginError(
             f"{name!r} cannot be a plugin's name",

@@ -19,9 +19,9 @@ from typing import Any
 from workbench import events
 from workbench.answers import SECONDS_METRIC, STARTUP_METRIC
 from workbench.artifacts import digests, dvc_lock
-from workbench.artifacts.formats import FORMATS, rows_and_columns
+from workbench.artifacts.formats import FOLDER, Format
 from workbench.errors import ArtifactError, PipelineError, PluginError, WorkbenchError
-from workbench.execution import failure, guard, intake, output_locks, strays, untouched
+from workbench.execution import failure, guard, output_locks, strays, untouched
 from workbench.execution.pulse import Pulse
 from workbench.hosting import environment
 from workbench.hosting.host import Registry, registry
@@ -85,6 +85,8 @@ class Plan:
     """Its entry in plugins-lock.json, with ``moved`` where the code that runs is not the code of the entry."""
     inputs: Mapping[str, Path]
     outputs: Mapping[str, Path]
+    formats: Mapping[str, Format]
+    """Of the outputs, by flow."""
     metrics: Path | None
     compute: Compute
     machine: Mapping[str, object]
@@ -108,26 +110,28 @@ def _prepare(root: Path, main: Path, stage: str, address: str, flows: Mapping[st
     """All that has to be right before the run begins, in the environment that the stage's plugins need."""
     chosen = compute.choose(config, own_environment=environment.is_inside(main / environment.FOLDER))
     compute.prepare_process(chosen)
-    resolved, locked = _restore(root, address)
+    resolved, locked, formats = _restore(root, address)
     environment.enter(root, resolved.used, stage)
     pandas_later.put_off()
-    return _plan(root, stage, resolved, locked, flows, chosen)
+    return _plan(root, stage, resolved, locked, formats, flows, chosen)
 
 
-def _restore(root: Path, address: str) -> tuple[Resolved, Locked]:
+def _restore(root: Path, address: str) -> tuple[Resolved, Locked, Mapping[str, Format]]:
     """Build the stage from its lock entry, and refuse code that is no longer what was locked, or not what is pinned."""
     locked = plugin_lock.read_entry(root, address)
     try:
-        resolved = _resolve(address, locked.record, registry(root, locked.distributions))
+        known = registry(root, locked.distributions)
+        resolved = _resolve(address, locked.record, known)
     except PluginError:
-        resolved = _resolve(address, locked.record, registry(root))  # another may have it now, or the error names all there are
+        known = registry(root)  # another may have it now, or the error names all there are
+        resolved = _resolve(address, locked.record, known)
     if resolved.locked()["plugins"] != locked.plugins:
         raise PluginError("its code has changed since the pipeline was resolved", f"stage {address}", "run `dvc repro` again")
     if locked.rerun == "pin":
         what = f"it has to run, and the code of {', '.join(locked.moved)} is no longer the code that it is pinned to"
         fix = f"install that version again, or set {address}.rerun to `rerun` in params.yaml"
         raise PluginError(what, f"stage {address}", fix)
-    return resolved, locked
+    return resolved, locked, known.formats
 
 
 def _resolve(address: str, record: Mapping[str, Any], known: Registry) -> Resolved:
@@ -142,7 +146,15 @@ def _resolve(address: str, record: Mapping[str, Any], known: Registry) -> Resolv
     return plugin_lock.resolve_entry(entry, known)
 
 
-def _plan(root: Path, name: str, resolved: Resolved, locked: Locked, flows: Mapping[str, str], chosen: Compute) -> Plan:
+def _plan(
+    root: Path,
+    name: str,
+    resolved: Resolved,
+    locked: Locked,
+    formats: Mapping[str, Format],
+    flows: Mapping[str, str],
+    chosen: Compute,
+) -> Plan:
     stage = resolved.stage
     record = {**locked.record, "moved": locked.moved} if locked.moved else locked.record
     unknown = set(flows) - {*stage.inputs, *stage.outputs, "metrics"}
@@ -155,24 +167,27 @@ def _plan(root: Path, name: str, resolved: Resolved, locked: Locked, flows: Mapp
     metrics = Path(flows["metrics"]) if "metrics" in flows else None
     pipeline.require_inside(root, [*outputs.values(), *([metrics] if metrics else [])], f"stage {resolved.entry.address}")
     recorded = dvc_lock.stages(root)
-    artifacts = [_input(root, name, flow, stage.inputs[flow], path, recorded) for flow, path in inputs.items()]
+    artifacts = [_input(root, name, flow, formats[stage.inputs[flow]], path, recorded) for flow, path in inputs.items()]
     here = machine.fingerprint(chosen)
     identity: list[object] = [record, {artifact.flow: artifact.digest for artifact in artifacts}]
     identity.append(here if stage.machine_dependent else None)
     if (repeated := reproduction())[0]:
         identity.append(repeated)  # it goes on from nothing that another run has left
-    return Plan(name, resolved, locked, record, inputs, outputs, metrics, chosen, here, artifacts, digests.of_record(identity))
+    written = {flow: formats[stage.produced(flow)] for flow in outputs}
+    return Plan(
+        name, resolved, locked, record, inputs, outputs, written, metrics, chosen, here, artifacts, digests.of_record(identity)
+    )
 
 
-def _input(root: Path, stage: str, flow: str, format_name: str, path: Path, recorded: Stages) -> events.Artifact:
+def _input(root: Path, stage: str, flow: str, format_: Format, path: Path, recorded: Stages) -> events.Artifact:
     """An input as it is now: every byte of it is hashed, and it is refused where DVC would record another hash for it."""
     if not path.exists():
         raise ArtifactError(f"input --{flow} is missing", str(path), "run `dvc repro`, or `dvc pull` if another machine made it")
     files = digests.listing(path)
     require_unaltered(root, stage, path, files, recorded)
-    intake.require(format_name, path)
-    rows, columns = rows_and_columns(path, format_name)
-    return events.Artifact(flow, path.as_posix(), format_name, digests.combined(files), rows, digests.size_of(path), columns)
+    format_.require(path)
+    size, columns = digests.size_of(path), format_.columns(path)
+    return events.Artifact(flow, path.as_posix(), format_.name, digests.combined(files), format_.rows(path), size, columns)
 
 
 def _execute(root: Path, plan: Plan, session: Session, console: Console, pulse: Pulse) -> None:
@@ -231,12 +246,12 @@ def _readable(root: Path, plan: Plan, scratch: Path) -> dict[str, Path]:
     DVC leaves the outputs of stages that are no longer in dvc.yaml where they are; no result may depend on them.
     """
     formats = plan.resolved.stage.inputs
-    if "folder" not in formats.values():
+    if FOLDER not in formats.values():
         return dict(plan.inputs)
     outs = [Path(out) for call in pipeline.load(root, params.load(root)) for out in call.outs]
     readable = dict(plan.inputs)
     for flow, folder in plan.inputs.items():
-        if formats[flow] == "folder":
+        if formats[flow] == FOLDER:
             readable[flow] = view = scratch / "inputs" / flow
             view.mkdir(parents=True)
             for out in outs:
@@ -290,26 +305,22 @@ def _validate(plan: Plan, written: Mapping[str, Path]) -> None:
     for flow, path in written.items():
         if not path.exists():
             raise PluginError(f"it wrote no {flow}", f"stage {plan.name}", f"mend the {plan.resolved.entry.kind} plugin")
-        format_name = _format(plan, flow)
         try:
-            FORMATS[format_name].validate(path)
+            plan.formats[flow].validate(path)
         except ArtifactError as error:
             where = error.where.replace(str(path), str(plan.outputs[flow]))
             raise ArtifactError(error.what, f"output of stage {plan.name}: {where}", error.fix) from error
-
-
-def _format(plan: Plan, flow: str) -> str:
-    declared = plan.resolved.stage.outputs[flow]
-    return str(getattr(plan.resolved.stage, "produces", declared)) if declared == "*" else declared
 
 
 def _commit(plan: Plan, written: Mapping[str, Path], run: Run, metrics: Path, journal: Journal) -> None:
     """Whatever may fail comes first, so that all outputs are renamed into place or none."""
     artifacts = []
     for flow, path in plan.outputs.items():
-        rows, columns = rows_and_columns(written[flow], _format(plan, flow))
-        size = digests.size_of(written[flow])
-        artifacts.append(events.Artifact(flow, path.as_posix(), _format(plan, flow), "", rows, size, columns))
+        format_, made = plan.formats[flow], written[flow]
+        size, columns = digests.size_of(made), format_.columns(made)
+        artifacts.append(events.Artifact(flow, path.as_posix(), format_.name, "", format_.rows(made), size, columns))
+        if format_.preview is not None:
+            run.table(f"{flow}-preview", f"The first rows of {path.as_posix()}", format_.preview(made))
     metrics.write_text(json.dumps(run.summary, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     for flow, path in plan.outputs.items():
         move_into_place(written[flow], path)

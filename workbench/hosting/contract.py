@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, get_args
 
 import pluggy
@@ -19,11 +19,9 @@ CORE_DISTRIBUTION = "pionero-workbench"
 CONTRACT_VERSION = 1
 RELEASES = ">=0.1,<0.2"
 """The releases of the core that speak this contract. A plugin written for it requires exactly these of the core."""
-KINDS = ("source", "filter", "dedup", "tokenizer", "pretrain", "sft", "align", "reward", "eval", "report", "tracker")
 ENVIRONMENTS = ("shared", "own")
 NAME = re.compile(r"[A-Za-z0-9]+([._-][A-Za-z0-9]+)*")
 _CORE_NAME = re.compile(r"pionero[-_.]+workbench(?![\w.-])", re.IGNORECASE)
-_KINDS_PACKAGE = "workbench.kinds."
 
 
 def declared(requirements: Sequence[str]) -> str:
@@ -59,16 +57,23 @@ def require_contract(releases: str, where: str) -> None:
         raise PluginError(what, where, "install a release of the plugin for this contract, or the workbench that it asks for")
 
 
-def require_class(plugin: object) -> None:
+Kinds = Mapping[str, type[Plugin[Any]]]
+"""Kind → its base class."""
+
+
+def require_class(plugin: object, kinds: Kinds | None = None) -> None:
     """Refuse a class that does not keep the contract.
+
+    Args:
+        plugin: what a distribution offers as a plugin.
+        kinds: those that there are; None where not all are known, as in a stage's process.
 
     Raises:
         PluginError: says what is wrong, in which file and line, and how to mend it.
     """
     if not (isinstance(plugin, type) and issubclass(plugin, Plugin)):
-        fix = f"return classes that subclass a kind of workbench.kinds: {', '.join(KINDS)}"
-        raise PluginError(f"{plugin!r} is no plugin class", place(plugin), fix)
-    _require_kind(plugin)
+        raise PluginError(f"{plugin!r} is no plugin class", place(plugin), f"return classes that subclass a kind{_list(kinds)}")
+    _require_kind(plugin, kinds)
     _require_name(plugin)
     if not vars(plugin).get("__doc__"):
         raise PluginError(f"class {plugin.__qualname__} has no docstring", place(plugin), "say what it does under the class line")
@@ -80,6 +85,11 @@ def require_class(plugin: object) -> None:
         raise PluginError(what, place(plugin, "environment"), fix)
     _require_config(plugin)
     _require_hooks(plugin)
+
+
+def base_of(plugin: type[Plugin[Any]]) -> type[Plugin[Any]] | None:
+    """The base class of a plugin's kind: the topmost class that sets ``kind``; None where none does."""
+    return next((base for base in reversed(plugin.__mro__) if issubclass(base, Plugin) and "kind" in vars(base)), None)
 
 
 def models_of(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
@@ -121,16 +131,25 @@ def _clauses(requirement: str) -> list[str]:
     return [clause for clause in specifiers.split(",") if clause]
 
 
-def _require_kind(plugin: type[Plugin[Any]]) -> None:
-    base = next((base for base in plugin.__mro__ if base.__module__.startswith(_KINDS_PACKAGE) and "kind" in vars(base)), None)
+def _require_kind(plugin: type[Plugin[Any]], kinds: Kinds | None) -> None:
+    base = base_of(plugin)
     if base is None:
         what = f"class {plugin.__qualname__} is of no kind: it subclasses {plugin.__base__.__name__}"  # type: ignore[union-attr]
-        raise PluginError(what, place(plugin), f"subclass the base class of a kind: {', '.join(KINDS)}")
-    if plugin.__module__.startswith(_KINDS_PACKAGE):
-        raise PluginError(f"{plugin.__qualname__} is the base class of a kind", plugin.__module__, "return a subclass of it")
+        raise PluginError(what, place(plugin), f"subclass the base class of a kind{_list(kinds)}")
+    if base is plugin:
+        fix = "return a subclass of it; `workbench_kinds` offers the kind itself"
+        raise PluginError(f"{plugin.__qualname__} is the base class of a kind", place(plugin), fix)
     if plugin.kind != vars(base)["kind"]:
         what = f"kind is {plugin.kind!r}, and the base class {base.__name__} makes it {vars(base)['kind']!r}"
         raise PluginError(what, place(plugin, "kind"), f"remove `kind` from class {plugin.__qualname__}")
+    if kinds is not None and kinds.get(plugin.kind) is not base:
+        what = f"class {plugin.__qualname__} is of the kind {plugin.kind!r} of {base.__module__}, which no distribution offers"
+        fix = f"return {base.__name__} from the hook `workbench_kinds` of its distribution"
+        raise PluginError(what, place(plugin), fix)
+
+
+def _list(kinds: Kinds | None) -> str:
+    return f": {', '.join(kinds)}" if kinds else ""
 
 
 def _require_name(plugin: type[Plugin[Any]]) -> None:

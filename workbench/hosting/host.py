@@ -11,16 +11,18 @@ import difflib
 import re
 import sys
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from workbench.artifacts.formats import Format
 from workbench.errors import PluginError
-from workbench.hosting import contract, loader, missing
+from workbench.hosting import contract, extension, loader, missing
 from workbench.hosting.naming import canonical
+from workbench.kinds.stage import Stage
 from workbench.plugin import Plugin
 
 PLUGIN_FOLDER = missing.PLUGIN_FOLDER
@@ -60,11 +62,11 @@ class Broken:
     name: str = ""
     """Kind and name, empty where the whole distribution could not be loaded."""
 
-    def offers(self, kind: str, name: str) -> bool:
+    def offers(self, kind: str, name: str, kinds: Container[str]) -> bool:
         """Whether it is that plugin, as far as one can tell of what could not be loaded."""
         if not self.name:
             return _is_named_after(self.distribution, kind, name)
-        return self.name == name and (self.kind == kind or self.kind not in contract.KINDS)
+        return self.name == name and (self.kind == kind or self.kind not in kinds)
 
 
 @dataclass(frozen=True)
@@ -73,8 +75,25 @@ class Registry:
 
     installed: tuple[Installed, ...]
     broken: tuple[Broken, ...]
+    kinds: Mapping[str, type[Plugin[Any]]] = field(default_factory=dict)
+    """Kind → its base class; the core's come first."""
+    formats: Mapping[str, Format] = field(default_factory=dict)
+    owners: Mapping[str, str] = field(default_factory=dict)
+    """``kind NAME`` or ``format NAME`` → the distribution that brings it."""
     root: Path = Path()
     """The workspace."""
+
+    @property
+    def sections(self) -> dict[str, type[Stage[Any]]]:
+        """Section of params.yaml → the kind of its stages."""
+        return {base.section: base for base in self.kinds.values() if issubclass(base, Stage)}
+
+    def brought_for(self, plugin: type[Plugin[Any]]) -> tuple[str, ...]:
+        """The distributions that bring a plugin's kind and the formats that it reads and writes."""
+        names = [f"kind {plugin.kind}"]
+        if issubclass(plugin, Stage):
+            names += [f"format {name}" for name in sorted(extension.format_names(plugin))]
+        return tuple(sorted({self.owners[name] for name in names if name in self.owners}))
 
     def names(self, kind: str) -> list[str]:
         """The names of a kind's plugins."""
@@ -94,13 +113,13 @@ class Registry:
             fix = f"uninstall one of them, for example `pip uninstall {found[-1].distribution}`"
             raise PluginError(f"two distributions offer the {kind} {name!r}: {owners}", where, fix)
         for broken in self.broken:
-            if broken.offers(kind, name):
+            if broken.offers(kind, name, self.kinds):
                 raise _broken_error(broken, kind, name, where)
         raise PluginError(*self._unknown(kind, name, where))
 
     def _unknown(self, kind: str, name: str, where: str) -> tuple[str, str, str]:
-        if kind not in contract.KINDS:
-            return f"there is no kind {kind!r}; the kinds are {', '.join(contract.KINDS)}", where, _closest(kind, contract.KINDS)
+        if kind not in self.kinds:
+            return f"there is no kind {kind!r}; the kinds are {', '.join(self.kinds)}", where, _closest(kind, self.kinds)
         choices = self.names(kind)
         what = f"no {kind} {name!r} is installed; there is {', '.join(choices) or 'none of that kind'}"
         fix = missing.pip_line(self.root, kind, name) or _closest(name, choices)
@@ -112,32 +131,69 @@ class Registry:
 
 @cache
 def registry(root: Path, distributions: frozenset[str] | None = None) -> Registry:
-    """Load the plugins of these distributions, by default of all that are installed.
+    """Load what these distributions offer, by default all that are installed.
 
     A workspace's own ``plugins/*`` win over editable installs from another copy of it.
     """
     _prefer_workspace(root)
-    installed: list[Installed] = []
+    loaded: list[_Loaded] = []
     broken: list[Broken] = []
     for distribution in _offering(distributions):
         name = version = "?"
         try:
             name, version, requirements = loader.read_metadata(distribution)
-            contract.require_contract(contract.declared(requirements), f"{name} {version}")
-            module, classes, seconds = loader.load(distribution, name)
+            if canonical(name) != contract.CORE_DISTRIBUTION:
+                contract.require_contract(contract.declared(requirements), f"{name} {version}")
+            loaded.append(_Loaded(name, version, loader.load(distribution, name)))
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # noqa: BLE001 - a stranger's module may even exit; it is kept and shown
             broken.append(_broken(name, version, error))
-            continue
-        package = module.__name__.partition(".")[0]
-        defects = _defects(classes)
-        for position, plugin in enumerate(classes):
-            if position in defects:
-                broken.append(_broken(name, version, defects[position], plugin))
+    loaded.sort(key=lambda item: canonical(item.name) != contract.CORE_DISTRIBUTION)
+    formats: dict[str, Format] = {}
+    kinds: dict[str, type[Plugin[Any]]] = {}
+    owners: dict[str, str] = {}
+    for item in loaded:
+        for format_ in item.sound(item.offer.formats, lambda found: extension.require_format(found, formats), broken):
+            formats[format_.name] = format_
+            owners[f"format {format_.name}"] = item.name
+    for item in loaded:
+        for base in item.sound(item.offer.kinds, lambda found: extension.require_kind(found, kinds, formats), broken):
+            kinds[base.kind] = base
+            owners[f"kind {base.kind}"] = item.name
+    whole = distributions is None
+    installed = [entry for item in loaded for entry in item.plugins(kinds if whole else None, formats, broken)]
+    broken.sort(key=lambda item: (item.distribution, item.name))
+    return Registry(tuple(installed), tuple(broken), kinds, formats, owners, root)
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """A distribution whose module was imported."""
+
+    name: str
+    version: str
+    offer: loader.Offer
+
+    def sound(self, offered: Sequence[Any], require: Callable[[Any], None], broken: list[Broken]) -> Iterator[Any]:
+        """What of an offer keeps the rules; the rest goes to ``broken``."""
+        for found in offered:
+            try:
+                require(found)
+            except Exception as error:  # noqa: BLE001 - whatever a stranger's class may raise
+                broken.append(_broken(self.name, self.version, error))
             else:
-                installed.append(Installed(plugin, name, version, package, seconds))
-    return Registry(tuple(installed), tuple(sorted(broken, key=lambda item: (item.distribution, item.name))), root)
+                yield found
+
+    def plugins(self, kinds: contract.Kinds | None, formats: Container[str], broken: list[Broken]) -> Iterator[Installed]:
+        """Its plugins; those that break the contract go to ``broken``. ``kinds`` is None where not all are known."""
+        package = self.offer.module.__name__.partition(".")[0]
+        defects = _defects(self.offer.plugins, kinds, formats)
+        for position, plugin in enumerate(self.offer.plugins):
+            if position in defects:
+                broken.append(_broken(self.name, self.version, defects[position], plugin))
+            else:
+                yield Installed(plugin, self.name, self.version, package, self.offer.seconds)
 
 
 def named_after(kind: str, name: str) -> frozenset[str]:
@@ -169,12 +225,14 @@ def _canonical(distribution: metadata.Distribution) -> str:
     return str(distribution.locate_file(""))
 
 
-def _defects(classes: Sequence[Any]) -> dict[int, BaseException]:
+def _defects(classes: Sequence[Any], kinds: contract.Kinds | None, formats: Container[str]) -> dict[int, BaseException]:
     """What is wrong with classes, by their position."""
     found: dict[int, BaseException] = {}
     for position, plugin in enumerate(classes):
         try:
-            contract.require_class(plugin)
+            contract.require_class(plugin, kinds)
+            if kinds is not None:
+                extension.require_formats(plugin, formats)
         except Exception as error:  # noqa: BLE001 - a metaclass of a stranger may raise anything
             found[position] = error
     keys = {position: (plugin.kind, plugin.name) for position, plugin in enumerate(classes) if position not in found}

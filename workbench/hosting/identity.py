@@ -23,6 +23,7 @@ from workbench.hosting.contract import CORE_DISTRIBUTION
 from workbench.hosting.host import Installed
 from workbench.hosting.meaning import CORE, FAMILY
 from workbench.hosting.naming import canonical
+from workbench.plugin import Plugin
 
 DISTRIBUTIONS = {"yaml": "PyYAML"}
 """Distributions of the core's imports that have another name; asking importlib.metadata would read every installed file list."""
@@ -38,7 +39,7 @@ def identity(entry: Installed, version: Callable[[str], str] | None = None) -> s
     """
     parts = [
         code_digest(entry.module),
-        *(code_digest(package) for package in _shared_packages(entry.module)),
+        *(code_digest(package) for package in _shared_packages(entry)),
         core_digest(entry),
         *(f"{name}=={number}" for name, number in dependencies(entry, version).items()),
     ]
@@ -95,7 +96,7 @@ def require_installed(entry: Installed) -> None:
 def core_dependencies(entry: Installed) -> list[str]:
     """The distributions that the core modules of a plugin import, and the packages that it shares code with."""
     files = [_module_file(module) for module in _core_modules(entry)]
-    files += [file for package in _shared_packages(entry.module) for file in _code(package)]
+    files += [file for package in _shared_packages(entry) for file in _code(package)]
     return [DISTRIBUTIONS.get(module, module) for module in _third_party(files)]
 
 
@@ -137,7 +138,9 @@ def _name(requirement: str) -> str:
 
 def _core_modules(entry: Installed) -> list[str]:
     kinds = {base.__module__ for base in entry.plugin.__mro__ if base.__module__.startswith(f"{CORE}.")}
-    own = {name for package in _packages(entry.module) for file in _code(package) for name in _core_imports(file)}
+    own = {
+        name for package in [entry.module, *_shared_packages(entry)] for file in _code(package) for name in _core_imports(file)
+    }
     pending, found = sorted(kinds | own), set[str]()
     while pending:
         module = pending.pop()
@@ -147,17 +150,17 @@ def _core_modules(entry: Installed) -> list[str]:
     return sorted(found)
 
 
-def _packages(module: str) -> list[str]:
-    return [module, *_shared_packages(module)]
+def _shared_packages(entry: Installed) -> list[str]:
+    """The packages of other distributions whose code is the plugin's too.
 
-
-@cache
-def _shared_packages(module: str) -> list[str]:
-    """The packages named ``workbench_…`` of other distributions that a plugin's package imports, directly or not."""
-    pending, found = [module], set[str]()
+    Those are the packages of its base classes, and what is named ``workbench_…`` among what it and they import.
+    """
+    own = entry.module.split(".")[0]
+    bases = {base.__module__.split(".")[0] for base in entry.plugin.__mro__ if issubclass(base, Plugin)} - {CORE, own}
+    pending, found = [entry.module, *sorted(bases)], bases
     while pending:
         imported = {name.split(".")[0] for file in _code(pending.pop()) for name in meaning.read(file).imports}
-        new = {name for name in imported if name.startswith(FAMILY) and find_spec(name)} - found - {module}
+        new = {name for name in imported if name.startswith(FAMILY) and find_spec(name)} - found - {own}
         found |= new
         pending += sorted(new)
     return sorted(found)

@@ -7,7 +7,8 @@ import importlib.abc
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from importlib import import_module, metadata
 from types import ModuleType
 from typing import Any
@@ -17,10 +18,9 @@ import pluggy
 from workbench import hookspecs
 from workbench.errors import PluginError
 from workbench.hosting import contract
-from workbench.plugin import Plugin
 
 GROUP = "workbench"
-HOOK = "workbench_plugins"
+HOOKS = ("workbench_plugins", "workbench_kinds", "workbench_formats")
 FORBIDDEN = frozenset({"torch", "transformers", "mlflow"})
 """Packages that no plugin may import before it runs: with torch loaded no stage could set its threads and start."""
 
@@ -42,8 +42,22 @@ def read_metadata(distribution: metadata.Distribution) -> tuple[str, str, list[s
     return name, version, read.get_all("Requires-Dist") or []
 
 
-def load(distribution: metadata.Distribution, name: str) -> tuple[ModuleType, list[type[Plugin[Any]]], float]:
-    """Import the module of its entry point, which takes so many seconds, and ask its hook for the classes.
+@dataclass(frozen=True)
+class Offer:
+    """What one distribution offers."""
+
+    module: ModuleType
+    seconds: float
+    """What importing the module took."""
+    kinds: Sequence[Any] = ()
+    """Base classes of kinds, unchecked."""
+    formats: Sequence[Any] = ()
+    plugins: Sequence[Any] = ()
+    """Plugin classes, unchecked."""
+
+
+def load(distribution: metadata.Distribution, name: str) -> Offer:
+    """Import the module of its entry point, and ask its hooks.
 
     Raises:
         PluginError: the distribution does not keep to the way in which plugins are offered.
@@ -55,11 +69,16 @@ def load(distribution: metadata.Distribution, name: str) -> tuple[ModuleType, li
     with _nothing_heavy(), contextlib.redirect_stdout(sys.stderr):
         module = import_module(point.module)
         seconds = time.perf_counter() - started
-        classes = _hook(module)()
-    if not isinstance(classes, list):
-        fix = f"return a list of classes from `{HOOK}`"
-        raise PluginError(f"its hook returns {type(classes).__name__}, not a list of classes", _place_of_hook(module), fix)
-    return module, classes, seconds
+        answers = {hook: _list_of(hook, function) for hook, function in _hooks(module).items()}
+    return Offer(module, seconds, **{hook.removeprefix(f"{GROUP}_"): answer for hook, answer in answers.items()})
+
+
+def _list_of(hook: str, function: Callable[[], object]) -> list[Any]:
+    found = function()
+    if not isinstance(found, list):
+        what = f"its hook `{hook}` returns {type(found).__name__}, not a list"
+        raise PluginError(what, contract.place(function), f"return a list from `{hook}`")
+    return found
 
 
 def _entry_point(distribution: metadata.Distribution, name: str) -> metadata.EntryPoint:
@@ -79,8 +98,8 @@ def _entry_point(distribution: metadata.Distribution, name: str) -> metadata.Ent
     return point
 
 
-def _hook(module: ModuleType) -> Callable[[], object]:
-    """The module's implementation of the hook."""
+def _hooks(module: ModuleType) -> dict[str, Callable[[], object]]:
+    """The module's implementations of the hooks, by their names; there is at least one."""
     manager = pluggy.PluginManager(GROUP)
     manager.add_hookspecs(hookspecs)
     try:
@@ -89,20 +108,14 @@ def _hook(module: ModuleType) -> Callable[[], object]:
     except pluggy.PluginValidationError as error:
         marked = [name for name in vars(module) if manager.parse_hookimpl_opts(module, name)]
         problem = [line for line in str(error).splitlines() if line][-1]
-        raise PluginError(
-            problem, contract.place(getattr(module, marked[0])), f"the hook is `{HOOK}`, without arguments"
-        ) from error
-    implementations = manager.hook.workbench_plugins.get_hookimpls()
-    if not implementations:
-        raise PluginError(
-            "it implements no hook", _place_of_hook(module), f"mark the function `{HOOK}` with @hookimpl of workbench"
-        )
-    return implementations[0].function
-
-
-def _place_of_hook(module: ModuleType) -> str:
-    function = getattr(module, HOOK, None)
-    return contract.place(function) if callable(function) else str(module.__file__ or module.__name__)
+        fix = f"the hooks are {', '.join(f'`{hook}`' for hook in HOOKS)}, without arguments"
+        raise PluginError(problem, contract.place(getattr(module, marked[0])), fix) from error
+    found = {hook: getattr(manager.hook, hook).get_hookimpls() for hook in HOOKS}
+    if not any(found.values()):
+        function = getattr(module, HOOKS[0], None)
+        where = contract.place(function) if callable(function) else str(module.__file__ or module.__name__)
+        raise PluginError("it implements no hook", where, f"mark the function `{HOOKS[0]}` with @hookimpl of workbench")
+    return {hook: implementations[0].function for hook, implementations in found.items() if implementations}
 
 
 @contextlib.contextmanager

@@ -17,6 +17,7 @@ class AlignStage(Stage[C]):
     """Trains a fine-tuned model on preferences or problems; a subclass says which it reads in ``inputs["data"]``."""
 
     kind: ClassVar[str] = "align"
+    section: ClassVar[str] = "align"
     inputs: ClassVar[Mapping[str, str]] = {"model": "model", "data": "preferences"}
     outputs: ClassVar[Mapping[str, str]] = {"out": "model"}
     machine_dependent: ClassVar[bool] = True

@@ -88,6 +88,7 @@ class DedupStage(Stage[D]):
     """Splits a corpus without near-copies across the split; the base class decides, writes and explains."""
 
     kind: ClassVar[str] = "dedup"
+    section: ClassVar[str] = "dedup"
     inputs: ClassVar[Mapping[str, str]] = {"corpus": "corpus", "benchmark": "benchmark"}
     outputs: ClassVar[Mapping[str, str]] = {"train": "corpus", "heldout": "corpus", "decisions": "decisions"}
     optional: ClassVar[frozenset[str]] = frozenset({"benchmark"})

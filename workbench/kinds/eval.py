@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
@@ -18,43 +17,32 @@ from workbench.run import Cell, Run
 EXAMPLES_SHOWN = 200
 
 
-@dataclass(frozen=True)
-class HeldOut:
-    """All that an evaluation may look at beside the model; every evaluation gets the same."""
-
-    corpus: Path
-    """Held-out documents, a corpus."""
-    train: Path
-    """The documents trained on, a corpus, for baselines."""
-    benchmark: Path
-    """A task folder of the LM Evaluation Harness."""
-    preferences: Path
-    """Preferences; evaluations read the split ``heldout``."""
-
-
 class EvalStage(Stage[C]):
     """Scores one model example by example."""
 
     kind: ClassVar[str] = "eval"
-    inputs: ClassVar[Mapping[str, str]] = {
-        "model": "model",
-        "heldout": "corpus",
-        "train": "corpus",
-        "benchmark": "benchmark",
-        "preferences": "preferences",
-    }
+    section: ClassVar[str] = "eval"
+    nested: ClassVar[bool] = True
+    inputs: ClassVar[Mapping[str, str]] = {"model": "model"}
+    """The model and, in a subclass, what it looks at beside it: another flow is another dependency of its stages in dvc.yaml."""
     outputs: ClassVar[Mapping[str, str]] = {"out": "evaluation"}
     machine_dependent: ClassVar[bool] = True
     columns: ClassVar[Columns] = {}
     """Columns of the examples after ``id``, ``group`` and ``score``; see :data:`~workbench.artifacts.table.Columns`."""
 
     @abstractmethod
-    def evaluate(self, model: Path, data: HeldOut, run: Run) -> Evaluation:
-        """Return the model's metrics and one scored row per example."""
+    def evaluate(self, model: Path, data: Mapping[str, Path], run: Run) -> Evaluation:
+        """Return the model's metrics and one scored row per example.
+
+        Args:
+            model: a model directory.
+            data: every other input, by flow; optional ones only where dvc.yaml names them.
+            run: the handle of this execution.
+        """
 
     def execute(self, inputs: Mapping[str, Path], outputs: Mapping[str, Path], run: Run) -> None:
         """Evaluate, write metrics and examples, show a sample of the examples."""
-        data = HeldOut(inputs["heldout"], inputs["train"], inputs["benchmark"], inputs["preferences"])
+        data = {flow: path for flow, path in inputs.items() if flow != "model"}
         result = self.evaluate(inputs["model"], data, run)
         evaluation.write(outputs["out"], result, self.columns)
         for name, value in result.metrics.items():

@@ -18,6 +18,7 @@ class PretrainStage(Stage[C]):
     """Trains a model from scratch on a corpus, with a tokenizer."""
 
     kind: ClassVar[str] = "pretrain"
+    section: ClassVar[str] = "pretrain"
     inputs: ClassVar[Mapping[str, str]] = {"corpus": "corpus", "tokenizer": "tokenizer"}
     outputs: ClassVar[Mapping[str, str]] = {"out": "model"}
     machine_dependent: ClassVar[bool] = True

@@ -31,6 +31,7 @@ class ReportStage(Stage[C]):
     """Writes a folder of documents. They hold no time, host or run id."""
 
     kind: ClassVar[str] = "report"
+    section: ClassVar[str] = "report"
     inputs: ClassVar[Mapping[str, str]] = {
         "models": "folder",
         "evals": "folder",

@@ -17,6 +17,7 @@ class SftStage(Stage[C]):
     """Fine-tunes a model on the assistant's turns."""
 
     kind: ClassVar[str] = "sft"
+    section: ClassVar[str] = "sft"
     inputs: ClassVar[Mapping[str, str]] = {"model": "model", "data": "conversations"}
     outputs: ClassVar[Mapping[str, str]] = {"out": "model"}
     machine_dependent: ClassVar[bool] = True

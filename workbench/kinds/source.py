@@ -38,6 +38,8 @@ class Source(Stage[C]):
     """Yields records of one format; the base class filters documents, and writes, counts and explains them."""
 
     kind: ClassVar[str] = "source"
+    section: ClassVar[str] = "curate"
+    nested: ClassVar[bool] = True
     inputs: ClassVar[Mapping[str, str]] = {}
     outputs: ClassVar[Mapping[str, str]] = {"out": "*", "decisions": "decisions"}
     parts: ClassVar[Mapping[str, str]] = {"filters": "filter"}

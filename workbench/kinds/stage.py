@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+from workbench.artifacts.formats import OWN
 from workbench.estimate import Estimate, size_of
 from workbench.plugin import C, Plugin
 from workbench.run import Run
@@ -15,6 +16,10 @@ from workbench.run import Run
 class Stage(Plugin[C], ABC):
     """A plugin that turns input artifacts into output artifacts. Subclassed by kinds, not by plugins."""
 
+    section: ClassVar[str]
+    """The section of params.yaml whose entries are stages of the kind."""
+    nested: ClassVar[bool] = False
+    """Whether the section always holds one entry per key (``curate``, ``eval``); any other is an entry, or holds several."""
     inputs: ClassVar[Mapping[str, str]]
     """Flow name (the option on the command line) → artifact format that it reads."""
     outputs: ClassVar[Mapping[str, str]]
@@ -29,6 +34,11 @@ class Stage(Plugin[C], ABC):
     def __init__(self, config: C, parts: Mapping[str, Sequence[Plugin[Any]]] | None = None) -> None:
         super().__init__(config)
         self.members = parts or {}
+
+    def produced(self, flow: str) -> str:
+        """The format of an output; where the kind leaves it open, what the plugin says it ``produces``."""
+        declared = self.outputs[flow]
+        return str(getattr(self, "produces", declared)) if declared == OWN else declared
 
     def estimate(self, inputs: Mapping[str, Path]) -> Estimate:
         """What a run on these inputs will cost, quickly and without importing anything heavy; inputs may not exist yet."""

@@ -25,6 +25,7 @@ class TokenizerStage(Stage[C]):
     """Writes a Hugging Face tokenizer directory; the base class checks it and measures its fertility."""
 
     kind: ClassVar[str] = "tokenizer"
+    section: ClassVar[str] = "tokenize"
     inputs: ClassVar[Mapping[str, str]] = {"corpus": "corpus"}
     outputs: ClassVar[Mapping[str, str]] = {"out": "tokenizer"}
     lossless: ClassVar[bool] = True

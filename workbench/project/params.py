@@ -12,33 +12,17 @@ import yaml
 
 from workbench.artifacts import yaml_1_2
 from workbench.errors import ParamsError
+from workbench.kinds.stage import Stage
 
 PARAMS_FILE = Path("params.yaml")
 
 
-@dataclass(frozen=True)
-class Section:
-    """A section of params.yaml: stages of one kind."""
-
-    kind: str
-    nested: bool
-    """Whether the section always holds one entry per key (``curate``, ``eval``); any other is an entry, or holds several."""
-
-
-SECTIONS: Mapping[str, Section] = {
-    "curate": Section("source", nested=True),
-    "dedup": Section("dedup", nested=False),
-    "tokenize": Section("tokenizer", nested=False),
-    "pretrain": Section("pretrain", nested=False),
-    "sft": Section("sft", nested=False),
-    "align": Section("align", nested=False),
-    "eval": Section("eval", nested=True),
-    "report": Section("report", nested=False),
-}
 Rerun = Literal["rerun", "warn", "pin"]
 """What a stage does when the code of its plugins moves: rerun; keep its result and say so; keep it and run with no other code."""
 VARIABLES = ("models",)
 """Top-level keys that only dvc.yaml reads."""
+Sections = Mapping[str, type[Stage[Any]]]
+"""Section → the kind of its stages; :attr:`workbench.hosting.host.Registry.sections` tells them."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +53,7 @@ def load(root: Path) -> dict[str, Any]:
     """Read params.yaml below ``root``.
 
     Raises:
-        ParamsError: the file is missing, is not YAML, or a top-level key is unknown.
+        ParamsError: the file is missing, is not YAML, or holds no sections.
     """
     file = root / PARAMS_FILE
     if not file.is_file():
@@ -81,23 +65,23 @@ def load(root: Path) -> dict[str, Any]:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ParamsError(f"not YAML: {error}", str(PARAMS_FILE), "mend the file") from error
     if not isinstance(content, dict):
-        raise ParamsError("it holds no sections", str(PARAMS_FILE), f"write sections: {', '.join(SECTIONS)}")
-    for key in content:
-        require_known(key, [*SECTIONS, *VARIABLES], str(PARAMS_FILE))
+        raise ParamsError("it holds no sections", str(PARAMS_FILE), "write sections such as `pretrain: {use: causal}`")
     return content
 
 
-def entries(params: Mapping[str, Any]) -> list[Entry]:
+def entries(params: Mapping[str, Any], sections: Sections) -> list[Entry]:
     """The entries of all sections, in the order of the file.
 
     Raises:
-        ParamsError: an entry has no ``use:`` or a key or value of the wrong type.
+        ParamsError: a top-level key is unknown; an entry has no ``use:`` or a key or value of the wrong type.
     """
     found = []
+    for name in params:
+        require_known(name, [*sections, *VARIABLES], str(PARAMS_FILE))
     for name, content in params.items():
-        if name not in SECTIONS:
+        if name in VARIABLES:
             continue
-        section = SECTIONS[name]
+        section = sections[name]
         for address, value in _addresses(name, content) if section.nested or _is_chain(content) else [(name, content)]:
             found.append(_entry(address, section.kind, value))
     return found

@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from workbench.artifacts import yaml_1_2
+from workbench.artifacts.formats import FOLDER
 from workbench.errors import PipelineError
 from workbench.kinds.stage import Stage
 from workbench.lib.layout import LOCK_FILE
@@ -29,7 +30,7 @@ class StageCall:
     """One stage of dvc.yaml whose command is ``python -m workbench run ENTRY --FLOW PATH …``."""
 
     address: str
-    """DVC's name of it, such as ``eval@perplexity-base``."""
+    """DVC's name of it, such as ``eval-perplexity@base``."""
     entry: str
     flows: Mapping[str, str]
     """Every option of the command: flow → path."""
@@ -130,15 +131,15 @@ def _check_lists(call: StageCall, stage: Stage[Any]) -> None:
 
 def _check_formats(calls: Sequence[StageCall], stages: Mapping[str, Stage[Any]]) -> None:
     made = {
-        call.flows[flow]: (getattr(stages[call.entry], "produces", format_) if format_ == "*" else format_, call)
+        call.flows[flow]: (stages[call.entry].produced(flow), call)
         for call in calls
-        for flow, format_ in stages[call.entry].outputs.items()
+        for flow in stages[call.entry].outputs
         if flow in call.flows
     }
     for call in calls:
         for flow, wanted in stages[call.entry].inputs.items():
             path = call.flows.get(flow)
-            if wanted == "folder" or path not in made:
+            if wanted == FOLDER or path not in made:
                 continue
             format_, maker = made[path]
             if format_ != wanted:

@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from workbench.artifacts import dvc_lock
 from workbench.errors import ParamsError, PluginError
 from workbench.hosting import environment
+from workbench.hosting.contract import CORE_DISTRIBUTION
 from workbench.hosting.host import Installed, Registry
 from workbench.hosting.identity import code_digest, core_digest, dependencies, identity
 from workbench.kinds.stage import Stage
@@ -38,6 +39,8 @@ class Resolved:
     stage: Stage[Any]
     used: tuple[Installed, ...]
     """The stage's plugin and the plugins it is composed with."""
+    beside: tuple[str, ...] = ()
+    """The distributions that bring its kind and the formats that it reads and writes."""
 
     def locked(self) -> dict[str, Any]:
         """The compared record."""
@@ -71,6 +74,7 @@ class Resolved:
             f"{entry.plugin.kind} {entry.plugin.name}": {
                 "distribution": entry.distribution,
                 "version": entry.version,
+                "beside": [name for name in self.beside if name not in (entry.distribution, CORE_DISTRIBUTION)],
                 "code": code_digest(entry.module)[:32],
                 "core": core_digest(entry)[:32],
                 "dependencies": dependencies(entry, self._version),
@@ -106,7 +110,7 @@ def resolve_entry(entry: Entry, registry: Registry) -> Resolved:
     selected = registry.select(entry.kind, entry.choice.use, f"{PARAMS_FILE}, key {entry.address}.use")
     cls = selected.plugin
     if not issubclass(cls, Stage):
-        raise PluginError(f"{cls.__name__} is no stage", selected.distribution, "subclass a kind of workbench.kinds")
+        raise PluginError(f"{cls.__name__} is no stage", selected.distribution, "subclass a kind of stage")
     for key in entry.others:
         require_known(key, ["use", "with", "seed", "rerun", *cls.parts, *cls.inputs], f"{PARAMS_FILE}, key {entry.address}")
     used = [selected]
@@ -117,7 +121,7 @@ def resolve_entry(entry: Entry, registry: Registry) -> Resolved:
         members[key] = [part.plugin(configure(part.plugin, chosen)) for part, chosen in zip(parts, choices, strict=True)]
         used += [part for part in parts if part not in used]
     stage = cls(configure(cls, entry.choice), {key: value for key, value in members.items() if value})
-    return Resolved(entry, stage, tuple(used))
+    return Resolved(entry, stage, tuple(used), registry.brought_for(cls))
 
 
 def configure(plugin: type[Plugin[Any]], chosen: Choice) -> Any:
@@ -169,7 +173,7 @@ class Locked:
     moved: dict[str, str]
     """The plugins whose code has moved, with their identities now."""
     distributions: frozenset[str]
-    """Those that its plugins came with."""
+    """Those that its plugins, their kinds and formats came with."""
 
     @property
     def plugins(self) -> dict[str, str]:
@@ -194,8 +198,9 @@ def read_entry(root: Path, address: str) -> Locked:
             raise ParamsError(f"no stage {address!r}", str(LOCK_FILE), fix)
         record = record[part]
     moved = content.get("moved", {}).get(address, {"rerun": "rerun", "plugins": {}})
-    installed = [entry["distribution"] for name, entry in content["installed"].items() if name in record["plugins"]]
-    return Locked(dict(record), moved["rerun"], moved["plugins"], frozenset(installed))
+    installed = [entry for name, entry in content["installed"].items() if name in record["plugins"]]
+    distributions = {CORE_DISTRIBUTION, *(name for entry in installed for name in (entry["distribution"], *entry["beside"]))}
+    return Locked(dict(record), moved["rerun"], moved["plugins"], frozenset(distributions))
 
 
 def _results(root: Path) -> dict[str, dict[str, Any]]:

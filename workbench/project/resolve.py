@@ -26,7 +26,7 @@ def check(root: Path) -> tuple[list[Resolved], list[StageCall]]:
     compute.choose(config)
     trackers.require_one_of_each(root)
     content = params.load(root)
-    resolved = [plugin_lock.resolve_entry(entry, registry(root)) for entry in params.entries(content)]
+    resolved = [plugin_lock.resolve_entry(entry, registry(root)) for entry in params.entries(content, registry(root).sections)]
     addresses = [item.entry.address for item in resolved]
     for key in config.time_limit_minutes:
         known = [*addresses, *dict.fromkeys(address.split(".")[0] for address in addresses)]

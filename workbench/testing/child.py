@@ -21,9 +21,10 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from workbench.artifacts.formats import FORMATS
+from workbench.artifacts import formats
+from workbench.artifacts.formats import Format
 from workbench.errors import PluginError, WorkbenchError
-from workbench.execution import intake
+from workbench.hosting.host import registry
 from workbench.kinds.stage import Stage
 from workbench.lib import compute, garbage, pandas_later
 from workbench.run import Cell, Chart, Compute, Generation, Run, Value
@@ -123,7 +124,8 @@ def _attempt(
         if watch and _external_inputs(stage):
             watch.allow(paths_in(attempt.config))
         for flow, path in attempt.inputs.items():
-            intake.require(stage.inputs.get(flow, ""), path)  # as the runner does
+            if flow in stage.inputs:
+                _format(stage.inputs[flow]).require(path)  # as the runner does
         with _watching(watch, attempt):
             stage.execute(attempt.inputs, outputs, run)
         outcome.cpu_seconds = _cpu_seconds() - began
@@ -181,10 +183,19 @@ def paths_in(config: object) -> list[str]:
 
 def _validate(stage: Stage[Any], outputs: Mapping[str, Path]) -> None:
     """As the runner does before it commits."""
-    for flow, declared in stage.outputs.items():
+    for flow in stage.outputs:
         if not outputs[flow].exists():
             raise PluginError(f"it wrote no {flow}", f"plugin {stage.name!r}", f"write to the path that is given for {flow!r}")
-        FORMATS[str(getattr(stage, "produces", declared)) if declared == "*" else declared].validate(outputs[flow])
+        _format(stage.produced(flow)).validate(outputs[flow])
+
+
+def _format(name: str) -> Format:
+    """One of the workbench's own, or else, for which all distributions are loaded, one that another brings.
+
+    The kit's own probes have a format that nobody brings; it takes anything.
+    """
+    known = formats.BUILT_IN if name in formats.BUILT_IN else registry(Path.cwd()).formats
+    return known.get(name, Format(name, lambda _: None))
 
 
 def _write_metrics(file: Path, run: Run) -> None:

@@ -32,7 +32,7 @@ def write_session(workspace: Path) -> None:
     folder = folder_of(workspace, SESSION)
     (workspace / "params.yaml").write_text("pretrain: {use: sample}\n", encoding="utf-8")
     files = {"params.yaml": str(workspace / "params.yaml")}
-    stages = ["curate@corpus", "pretrain", "eval@choice-base", "sft"]
+    stages = ["curate@corpus", "pretrain", "eval-choice@base", "sft"]
     started = events.SessionStarted(
         SESSION, BEGAN, str(workspace), "", dirty=False, command="dvc repro", stages=stages, files=files
     )
@@ -91,7 +91,7 @@ def _pretrain(workspace: Path) -> None:
 
 
 def _evaluate(workspace: Path) -> None:
-    journal = _start(workspace, RUNS[1], "eval@choice-base", "eval", BEGAN + 10)
+    journal = _start(workspace, RUNS[1], "eval-choice@base", "eval", BEGAN + 10)
     journal.generation(Generation("Say <hi>", "hi", 1, 0.25, 1.0))
     journal.generation(Generation("Say ho", "ho", 1, 0.25))
     journal.metrics({"accuracy": 0.5}, None)

@@ -19,7 +19,7 @@ from workbench.artifacts.evaluation import Evaluation
 from workbench.artifacts.table import Columns
 from workbench.errors import ArtifactError, ParamsError
 from workbench.estimate import Estimate, size_of
-from workbench.kinds.eval import EvalStage, HeldOut
+from workbench.kinds.eval import EvalStage
 from workbench.models import cost as model_cost
 from workbench.models import scoring
 from workbench.plugin import Config, Plugin
@@ -59,6 +59,8 @@ class LmEval(EvalStage[LmEvalConfig]):
 
     name = "lm-eval"
     Config = LmEvalConfig
+    inputs: ClassVar[Mapping[str, str]] = {"model": "model", "benchmark": "benchmark"}
+    optional: ClassVar[frozenset[str]] = frozenset({"benchmark"})
     columns: ClassVar[Columns] = {
         "task": "string",
         "question": "string",
@@ -72,13 +74,13 @@ class LmEval(EvalStage[LmEvalConfig]):
     def estimate(self, inputs: Mapping[str, Path]) -> Estimate:
         """Every choice read after its question and alone; tasks of the harness's own are taken to be like the benchmark."""
         asked = self.config.questions * QUESTION_TOKENS
-        whole = TOKENS_PER_BYTE * size_of({"benchmark": inputs["benchmark"]})
+        whole = TOKENS_PER_BYTE * size_of({flow: path for flow, path in inputs.items() if flow == "benchmark"})
         return model_cost.of_reading(inputs["model"], asked or whole, self.config.batch_tokens)
 
-    def evaluate(self, model: Path, data: HeldOut, run: Run) -> Evaluation:
+    def evaluate(self, model: Path, data: Mapping[str, Path], run: Run) -> Evaluation:
         """Let the harness ask, then turn its samples into scored examples."""
         with sandboxed_templates():
-            tasks = self._load_tasks(data.benchmark, run)
+            tasks = self._load_tasks(data.get("benchmark"), run)
             results = self._ask(model, tasks, run)
         examples = [
             _example(task, sample, self.config.metric)
@@ -89,7 +91,7 @@ class LmEval(EvalStage[LmEvalConfig]):
         _show_positions(examples, run)
         return Evaluation(metrics, self.config.metric, _higher_is_better(tasks, self.config.metric), examples)
 
-    def _load_tasks(self, folder: Path, run: Run) -> dict[str, Any]:
+    def _load_tasks(self, folder: Path | None, run: Run) -> dict[str, Any]:
         """The harness's task objects by name.
 
         Raises:
@@ -116,8 +118,11 @@ class LmEval(EvalStage[LmEvalConfig]):
             task.set_fewshot_seed(seed=run.seed)
         return tasks
 
-    def _benchmark(self, folder: Path, run: Run) -> dict[str, Any]:
+    def _benchmark(self, folder: Path | None, run: Run) -> dict[str, Any]:
         """The pipeline's own. Worked examples are questions of it; told so, the harness leaves out the one that it asks."""
+        if folder is None:
+            fix = "give the stage --benchmark PATH in dvc.yaml, or name `tasks`"
+            raise ParamsError("no task is named, and the stage has no benchmark", _TASKS, fix)
         spec = benchmark_spec(folder, run.scratch)
         shown = {"fewshot_split": spec.get("test_split")} if self.config.num_fewshot else {}
         return shown | spec

@@ -17,7 +17,7 @@ from workbench.artifacts.corpus import Corpus
 from workbench.artifacts.evaluation import Evaluation
 from workbench.artifacts.table import Columns
 from workbench.estimate import Estimate
-from workbench.kinds.eval import EvalStage, HeldOut
+from workbench.kinds.eval import EvalStage
 from workbench.models import cost as model_cost
 from workbench.models import generation, scoring
 from workbench.models.generation import Sampling
@@ -83,6 +83,7 @@ class Perplexity(EvalStage[PerplexityConfig]):
 
     name = "perplexity"
     Config = PerplexityConfig
+    inputs: ClassVar[Mapping[str, str]] = {"model": "model", "heldout": "corpus", "train": "corpus"}
     columns: ClassVar[Columns] = {
         "bytes": "int64",
         "tokens": "int64",
@@ -100,11 +101,11 @@ class Perplexity(EvalStage[PerplexityConfig]):
         tokens = config.documents * DOCUMENT_TOKENS + config.samples * config.sample_tokens
         return model_cost.of_reading(inputs["model"], tokens, config.batch_tokens)
 
-    def evaluate(self, model: Path, data: HeldOut, run: Run) -> Evaluation:
+    def evaluate(self, model: Path, data: Mapping[str, Path], run: Run) -> Evaluation:
         """Score the documents, compare with the baselines, sample."""
         causal = scoring.load(model, run.compute.device)
-        scored = self._score(causal, first_by_id(Corpus(data.corpus), self.config.documents), run)
-        examples = self._examples(causal, scored, first_by_id(Corpus(data.train), self.config.baseline_documents))
+        scored = self._score(causal, first_by_id(Corpus(data["heldout"]), self.config.documents), run)
+        examples = self._examples(causal, scored, first_by_id(Corpus(data["train"]), self.config.baseline_documents))
         metrics = self._metrics(scored, examples)
         _draw(examples, run)
         if self.config.samples:

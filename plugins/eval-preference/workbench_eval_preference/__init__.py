@@ -15,7 +15,7 @@ from workbench.artifacts.evaluation import Evaluation
 from workbench.artifacts.table import Columns
 from workbench.errors import ArtifactError
 from workbench.estimate import Estimate, size_of
-from workbench.kinds.eval import EvalStage, HeldOut
+from workbench.kinds.eval import EvalStage
 from workbench.models import cost as model_cost
 from workbench.models import scoring
 from workbench.models.scoring import CausalModel, Request
@@ -48,6 +48,7 @@ class PreferenceAccuracy(EvalStage[PreferenceConfig]):
 
     name = "preference"
     Config = PreferenceConfig
+    inputs: ClassVar[Mapping[str, str]] = {"model": "model", "preferences": "preferences"}
     columns: ClassVar[Columns] = {
         "prompt": "string",
         "chosen": "string",
@@ -61,9 +62,9 @@ class PreferenceAccuracy(EvalStage[PreferenceConfig]):
         tokens = self.config.rows * ROW_TOKENS or TOKENS_PER_BYTE * size_of(heldout)
         return model_cost.of_reading(inputs["model"], tokens, self.config.batch_tokens)
 
-    def evaluate(self, model: Path, data: HeldOut, run: Run) -> Evaluation:
+    def evaluate(self, model: Path, data: Mapping[str, Path], run: Run) -> Evaluation:
         """Score both answers of every preference."""
-        rows = self._read(data.preferences)
+        rows = self._read(data["preferences"])
         causal = scoring.load(model, run.compute.device)
         chosen, rejected = self._values(causal, rows, run)
         results = [_example(row, first - second) for row, first, second in zip(rows, chosen, rejected, strict=True)]

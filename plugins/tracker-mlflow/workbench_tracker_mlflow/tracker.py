@@ -333,7 +333,7 @@ class MlflowTracker(MlflowAnswers):
         if results:
             order = tags.in_order(results, session.data.tags)
             firsts = {stage: description.key_results(results[stage], number=1) for stage in order}
-            texts = [f"{stage.removeprefix('eval@')} {first}" for stage, first in firsts.items() if first]
+            texts = [f"{stage.removeprefix('eval-')} {first}" for stage, first in firsts.items() if first]
             self.store.set_tags(session.info.run_id, {tags.KEY_RESULTS: "; ".join(texts)[:500]})
         for stage, found in results.items():
             values = {f"{stage.replace('@', '/')}/{name}": value for name, value in found.items()}
