@@ -10,6 +10,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -87,8 +88,8 @@ def trl_step(trainer_name: str, labelled: bool, folder: Path) -> float:
     """Seconds of one step of TRL's trainer, with its own head or the labelled one."""
     import trl
     from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback
+    from workbench_trl.labelled_head import labelled_head
 
-    from workbench.training import labelled_head
     from workbench.training.trainer import in_memory
 
     tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -97,7 +98,6 @@ def trl_step(trainer_name: str, labelled: bool, folder: Path) -> float:
     other = [{"role": "assistant", "content": "Least-squares solution of a linear matrix equation, by another routine."}]
     sft = trainer_name == "SFT"
     row = {"messages": question + answer} if sft else {"prompt": question, "chosen": answer, "rejected": other}
-    module, prefix = (labelled_head, "Labelled") if labelled else (trl, "")
     arguments = getattr(trl, f"{trainer_name}Config")(
         output_dir=tempfile.mkdtemp(),
         max_steps=STEPS,
@@ -110,16 +110,17 @@ def trl_step(trainer_name: str, labelled: bool, folder: Path) -> float:
         activation_checkpointing=False,
         **({"assistant_only_loss": True} if sft else {"precompute_ref_log_probs": True}),
     )
-    trainer = getattr(module, f"{prefix}{trainer_name}Trainer")(
-        model=AutoModelForCausalLM.from_pretrained(folder),
-        args=arguments,
-        train_dataset=in_memory([row] * 64, list(row)),
-        processing_class=tokenizer,
-    )
-    trainer.remove_callback(PrinterCallback)
-    begin = time.perf_counter()
-    trainer.train()
-    return (time.perf_counter() - begin) / STEPS
+    with labelled_head() if labelled else nullcontext():
+        trainer = getattr(trl, f"{trainer_name}Trainer")(
+            model=AutoModelForCausalLM.from_pretrained(folder),
+            args=arguments,
+            train_dataset=in_memory([row] * 64, list(row)),
+            processing_class=tokenizer,
+        )
+        trainer.remove_callback(PrinterCallback)
+        begin = time.perf_counter()
+        trainer.train()
+        return (time.perf_counter() - begin) / STEPS
 
 
 def compare(name: str, first: Callable[[], float], second: Callable[[], float]) -> None:

@@ -16,7 +16,7 @@ from plugin_project import CORE, FILTER, install
 from workbench import __version__, kinds
 from workbench.builtin import workbench_kinds
 from workbench.errors import PluginError
-from workbench.hosting import contract
+from workbench.hosting import contract, missing
 from workbench.hosting.host import Broken, Registry, registry
 from workbench.hosting.identity import CORE_DISTRIBUTION
 
@@ -407,6 +407,19 @@ def test_an_unknown_name_that_a_plugin_folder_offers_gives_the_pip_line(tmp_path
     with pytest.raises(PluginError) as caught:
         registry(tmp_path).select("filter", "common")
     assert "pip" not in caught.value.fix
+
+
+def test_the_pip_line_has_the_libraries_that_are_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for folder, needs in (("align-rare", '"demo-library>=1", "pluggy", "elsewhere"'), ("library", "")):
+        package = tmp_path / "plugins" / folder / f"demo_{folder}"
+        package.mkdir(parents=True)
+        project = f'[project]\nname = "demo-{folder}"\ndependencies = [{needs}]\n'
+        (package.parent / "pyproject.toml").write_text(project)
+        (package / "__init__.py").write_text('class Rare:\n    name = "rare"\n')
+    monkeypatch.chdir(tmp_path)
+    assert missing.pip_line(tmp_path, "align", "rare") == "pip install -e plugins/library -e plugins/align-rare"
+    wanted = ["Demo_Library>=1", "elsewhere>=2"]
+    assert missing.pip_install(tmp_path, wanted) == "pip install -e plugins/library 'elsewhere>=2'"
 
 
 def test_the_plugins_of_the_repository_are_known_from_any_folder(project: Path, tmp_path: Path) -> None:

@@ -1,13 +1,16 @@
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 from plugin_project import FILTER, install
 
+from workbench.errors import PluginError
 from workbench.hosting import identity, meaning
-from workbench.hosting.host import registry
+from workbench.hosting.host import Installed, registry
 
 SOURCE = FILTER.format(name="short")
 Measure = Callable[..., str]
@@ -126,3 +129,71 @@ def test_every_dependency_of_the_default_plugins_has_a_version(project: Path) ->
     versions = [identity.dependencies(entry) for entry in registry(project).installed]
     assert versions
     assert not [name for found in versions for name, version in found.items() if version == "absent"]
+
+
+ON_TRL = {("align", "dpo"), ("align", "grpo"), ("align", "kto"), ("align", "rlhf"), ("sft", "trl")}
+
+
+@pytest.fixture
+def entries(project: Path) -> dict[tuple[str, str], Installed]:
+    """All plugins, those on TRL's trainers that are not installed by default too: the tests have them on the search path."""
+    known = {entry.key: entry for entry in registry(project).installed}
+    for folder in ("align-grpo", "align-kto", "align-rlhf"):
+        module = import_module(f"workbench_{folder.replace('-', '_')}")
+        (plugin,) = module.workbench_plugins()
+        known[plugin.kind, plugin.name] = Installed(plugin, f"pionero-workbench-{folder}", "0.1.0", module.__name__)
+    return known
+
+
+@pytest.fixture
+def library(entries: object, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A copy of the library of TRL's, found before the one of this repository."""
+    copy = tmp_path / "trl"
+    shutil.copytree(project / "plugins" / "trl", copy, ignore=shutil.ignore_patterns("__pycache__"))
+    with monkeypatch.context() as patch:
+        for name in [name for name in sys.modules if name.split(".")[0] == "workbench_trl"]:
+            patch.delitem(sys.modules, name)
+        patch.syspath_prepend(copy)
+        forget()
+        yield copy
+    forget()
+
+
+def test_an_edit_in_a_library_changes_the_plugins_that_share_its_code_and_no_other(
+    entries: dict[tuple[str, str], Installed], library: Path
+) -> None:
+    before = {key: identity.identity(entry) for key, entry in entries.items()}
+    assert before.keys() > ON_TRL
+    edited = library / "workbench_trl" / "trainer.py"
+    edited.write_text(edited.read_text().replace('"max_length": config.max_length', '"max_length": config.max_length + 1'))
+    forget()
+    assert {key for key, entry in entries.items() if identity.identity(entry) != before[key]} == ON_TRL
+
+
+def test_what_a_library_requires_counts_by_its_version_and_itself_by_its_code(
+    entries: dict[tuple[str, str], Installed], library: Path
+) -> None:
+    for key in ON_TRL:
+        found = identity.dependencies(entries[key])
+        assert {"accelerate", "datasets", "torch", "transformers", "trl"} <= found.keys()
+        assert not [name for name in found if name.startswith("pionero-workbench")]
+        assert identity.libraries(entries[key]) == {"pionero-workbench-trl": "workbench_trl"}
+    assert "accelerate" not in identity.dependencies(entries["filter", "c4"])
+    before = {key: identity.identity(entry) for key, entry in entries.items()}
+    written = library / "pyproject.toml"
+    written.write_text(written.read_text().replace('"accelerate', '"dill>=0.3",\n  "accelerate'))
+    forget()
+    assert {key for key, entry in entries.items() if identity.identity(entry) != before[key]} == ON_TRL
+
+
+def test_a_missing_library_is_named_with_the_folder_that_has_it(
+    entries: dict[tuple[str, str], Installed], project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry, missing = entries["align", "kto"], "pionero-workbench-trl"
+    identity.require_installed(entry, project)
+    true_version = identity.installed_version
+    monkeypatch.setattr(identity, "installed_version", lambda name: "absent" if name == missing else true_version(name))
+    monkeypatch.chdir(project)
+    with pytest.raises(PluginError, match=r"align 'kto' requires pionero-workbench-trl>=0\.1,<0\.2, which is not") as caught:
+        identity.require_installed(entry, project)
+    assert caught.value.fix == "pip install -e plugins/trl"

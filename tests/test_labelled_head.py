@@ -52,8 +52,7 @@ def steps(
 @pytest.mark.parametrize("kind", ["sft", "dpo"])
 def test_losses_metrics_and_weights_equal_trl_step_by_step(kind: str, tmp_path: Path, tiny_folder: Path) -> None:
     from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
-
-    from workbench.training.labelled_head import LabelledDPOTrainer, LabelledSFTTrainer
+    from workbench_trl.labelled_head import labelled_head
 
     def turn(role: str, text: str) -> dict[str, str]:
         return {"role": role, "content": text}
@@ -62,7 +61,7 @@ def test_losses_metrics_and_weights_equal_trl_step_by_step(kind: str, tmp_path: 
         rows: list[dict[str, Any]] = [{"messages": [turn("user", q), turn("assistant", a)]} for q, a in QUESTIONS]
         arguments = (SFTConfig, rows, tiny_folder, tmp_path)
         settings: dict[str, Any] = {"assistant_only_loss": True}
-        classes = SFTTrainer, LabelledSFTTrainer
+        trainer_class: Any = SFTTrainer
     else:
         rows = [
             {"prompt": [turn("user", q)], "chosen": [turn("assistant", a)], "rejected": [turn("assistant", a[::-1])]}
@@ -70,9 +69,10 @@ def test_losses_metrics_and_weights_equal_trl_step_by_step(kind: str, tmp_path: 
         ]
         arguments = (DPOConfig, rows, tiny_folder, tmp_path)
         settings = {"precompute_ref_log_probs": True}
-        classes = DPOTrainer, LabelledDPOTrainer
-    stock, stock_model = steps(classes[0], *arguments, **settings)
-    ours, our_model = steps(classes[1], *arguments, **settings)
+        trainer_class = DPOTrainer
+    stock, stock_model = steps(trainer_class, *arguments, **settings)
+    with labelled_head():
+        ours, our_model = steps(trainer_class, *arguments, **settings)
     assert len(ours) == len(stock) == 4
     for mine, theirs in zip(ours, stock, strict=True):
         assert mine.keys() == theirs.keys()
@@ -83,7 +83,7 @@ def test_losses_metrics_and_weights_equal_trl_step_by_step(kind: str, tmp_path: 
 
 
 def test_the_gradient_is_that_of_log_softmax() -> None:
-    from workbench.training.labelled_head import LabelLogProb
+    from workbench_trl.labelled_head import LabelLogProb
 
     torch.manual_seed(0)
     hidden = torch.randn(5, 4, dtype=torch.float64, requires_grad=True)
@@ -97,7 +97,7 @@ def test_the_gradient_is_that_of_log_softmax() -> None:
 @pytest.mark.parametrize("states", [torch.float32, torch.bfloat16])
 def test_under_autocast_it_agrees_with_float32(states: torch.dtype) -> None:
     """On a processor that multiplies in bfloat16, training runs under autocast, and its backward pass outside of it."""
-    from workbench.training.labelled_head import LabelLogProb
+    from workbench_trl.labelled_head import LabelLogProb
 
     torch.manual_seed(0)
     hidden = torch.randn(5, 16).to(states).requires_grad_()

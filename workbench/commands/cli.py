@@ -155,7 +155,7 @@ def new_plugin(
 def ui(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port on the loopback interface.")] = 5000,
 ) -> None:
-    """Open the MLflow UI on this project's store, bound to loopback."""
+    """Open the tracker's UI on this project's store, bound to loopback."""
     from workbench.commands import ui as server
     from workbench.lib.layout import main_root
 

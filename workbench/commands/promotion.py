@@ -162,16 +162,15 @@ def _champion(versions: Sequence[Version]) -> Version | None:
 
 def _registry(main: Path) -> tuple[Any, list[Version]]:
     """The hooks of the first tracker that has a registry, and what is in it."""
-    for hooks in map(trackers.hooks_of, trackers.configured(main)):
-        with trackers.asked():
+    for tracker in trackers.configured(main):
+        hooks = trackers.hooks_of(tracker)
+        with trackers.asked(tracker):
             found: list[Version] | None = hooks.model_versions(workspace=main)
         if found is not None:
             return hooks, found
-    raise WorkbenchError(
-        "no tracker with a registry has a store yet",
-        "compute.yaml, key trackers",
-        "put `mlflow` into trackers, then run `dvc repro`",
-    )
+    choices = " or ".join(f"`{name}`" for name in trackers.that_answer(main, "model_versions"))
+    fix = f"put {choices or 'one that has a registry'} into trackers, then run `dvc repro`"
+    raise WorkbenchError("no tracker with a registry has a store yet", "compute.yaml, key trackers", fix)
 
 
 def _move(main: Path, to: Version, reason: str, rolled_back: Version | None) -> None:

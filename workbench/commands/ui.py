@@ -13,7 +13,6 @@ import typer
 
 from workbench.errors import ComputeError, PluginError
 from workbench.hosting import trackers
-from workbench.lib import compute
 from workbench.tracking import watcher
 
 LOOPBACK = "127.0.0.1"
@@ -31,7 +30,7 @@ def serve(root: Path, port: int) -> None:
     """
     watcher.sync(root)
     for tracker in trackers.configured(root):
-        with trackers.asked():
+        with trackers.asked(tracker):
             command = tracker.ui_command(root, port)
             address = tracker.ui_address(root, port)
         if command:
@@ -42,10 +41,8 @@ def serve(root: Path, port: int) -> None:
         if address:
             typer.echo(address)
             return
-    names = compute.load_config(root).trackers
-    raise PluginError(
-        f"none of the trackers {', '.join(names)} has a user interface", "compute.yaml, key trackers", "name one that has"
-    )
+    what = f"none of the trackers {', '.join(trackers.names(root))} has a user interface"
+    raise PluginError(what, "compute.yaml, key trackers", "name one that has")
 
 
 def _require_free(port: int) -> None:

@@ -13,7 +13,6 @@ from workbench.answers import RecordedStage
 from workbench.artifacts import dvc_lock
 from workbench.errors import WorkbenchError
 from workbench.hosting import trackers
-from workbench.lib import compute
 from workbench.lib.layout import LOCK_FILE
 from workbench.planning import causes
 from workbench.project.dvc import open_repo
@@ -116,8 +115,8 @@ def _of_run(main: Path, word: str, into: Path) -> Side:
         stages = {stage.stage: stage for stage in found.stages}
         name = f"{found.name} ({word[:8]})"
         return Side(name, stages, found.is_one_run, _parts(lock), provenance.read_pins(pins).releases)
-    names = compute.load_config(main).trackers
-    what = f"{word!r} is no revision of git, no experiment of DVC, and no run of {', '.join(names) or 'any tracker'}"
+    asked = ", ".join(trackers.names(main)) or "any tracker"
+    what = f"{word!r} is no revision of git, no experiment of DVC, and no run of {asked}"
     fix = "`git log`, `dvc exp show` and `workbench ui` list them; the files as they are now are `workspace`"
     raise WorkbenchError(what, "workbench compare", fix)
 

@@ -163,8 +163,8 @@ def is_inside(folder: Path) -> bool:
 
 
 def _own_requirements(entry: Installed) -> list[str]:
-    lines = _holding(identity.requirements(entry))
-    return [str(line) for line in lines if canonical(line.name) != canonical(CORE_DISTRIBUTION)]
+    linked = {canonical(name) for name in (CORE_DISTRIBUTION, *identity.libraries(entry))}
+    return [str(line) for line in _holding(identity.requirements(entry)) if canonical(line.name) not in linked]
 
 
 def _core_requirements(names: Sequence[str]) -> list[str]:
@@ -197,8 +197,10 @@ def _key(pins: Mapping[str, str]) -> str:
 
 
 def _offer(folder: Path, environment: Environment) -> Path:
-    """A folder for the search path, with links to the plugins and the core: the very code that was hashed."""
-    modules = {CORE_DISTRIBUTION: meaning.CORE, **{entry.distribution: entry.module for entry in environment.used}}
+    """A folder for the search path, with links to the plugins, their libraries and the core: the very code that was hashed."""
+    modules = {CORE_DISTRIBUTION: meaning.CORE}
+    for entry in environment.used:
+        modules |= {entry.distribution: entry.module, **identity.libraries(entry)}
     links: dict[str, str] = {}
     texts: dict[str, str] = {}
     for distribution, module in modules.items():

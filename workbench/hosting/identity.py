@@ -8,7 +8,6 @@ the same way: the modules that the plugin and its kind import, but for those tha
 from __future__ import annotations
 
 import hashlib
-import re
 import sys
 import tomllib
 from collections.abc import Callable, Iterable
@@ -18,11 +17,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from workbench.errors import PluginError
-from workbench.hosting import meaning
+from workbench.hosting import meaning, missing
 from workbench.hosting.contract import CORE_DISTRIBUTION
 from workbench.hosting.host import Installed
 from workbench.hosting.meaning import CORE, FAMILY
-from workbench.hosting.naming import canonical
+from workbench.hosting.naming import canonical, name_in
 from workbench.plugin import Plugin
 
 DISTRIBUTIONS = {"yaml": "PyYAML"}
@@ -47,50 +46,59 @@ def identity(entry: Installed, version: Callable[[str], str] | None = None) -> s
 
 
 def dependencies(entry: Installed, version: Callable[[str], str] | None = None) -> dict[str, str]:
-    """Versions of the plugin's direct dependencies, and of the core's third-party imports, without local labels."""
+    """Versions of the direct dependencies of the plugin and its libraries, and of the core's third-party imports.
+
+    They are without local labels. The core and the libraries themselves count by their code.
+    """
     look_up = version or installed_version
     names = [*core_dependencies(entry), *required(entry)]
     spellings = {canonical(name): name for name in reversed(names)}
-    spellings.pop(CORE_DISTRIBUTION, None)
+    for name in (CORE_DISTRIBUTION, *libraries(entry)):
+        spellings.pop(canonical(name), None)
     return {name: look_up(name) for name in sorted(spellings.values())}
 
 
 def requirements(entry: Installed) -> list[str]:
-    """What the plugin's distribution requires, without its extras, as lines of PEP 508.
-
-    The project that the code lies in says it, where there is one: an editable install noted it once, and may be older.
+    """What the plugin's distribution and its libraries require, without extras, as lines of PEP 508, each once.
 
     Raises:
-        PluginError: the project's pyproject.toml cannot be read.
+        PluginError: a project's pyproject.toml cannot be read.
     """
-    folder = package(entry.module).parent
-    for file in (folder / "pyproject.toml", folder.parent / "pyproject.toml"):
-        if not file.is_file():
-            continue
-        try:
-            project = tomllib.loads(file.read_text(encoding="utf-8")).get("project", {})
-        except ValueError as error:
-            raise PluginError(f"no TOML: {error}", str(file), "mend the file") from error
-        if canonical(project.get("name", "")) == canonical(entry.distribution) and "dependencies" in project:
-            return list(project["dependencies"])
-    return [line for line in metadata.requires(entry.distribution) or [] if "extra ==" not in line]
+    owners = {entry.distribution: entry.module, **libraries(entry)}
+    return list(dict.fromkeys(line for name, module in owners.items() for line in _requirements(name, module)))
+
+
+def libraries(entry: Installed) -> dict[str, str]:
+    """Distribution → package of those that a plugin requires and shares code with, directly or through one another.
+
+    A package is of the distribution that has its name at the end, as ``pionero-workbench-trl`` has that of ``workbench_trl``.
+    """
+    found: dict[str, str] = {}
+    shared = _shared_packages(entry.module)
+    pending = [(entry.distribution, entry.module)] if shared else []
+    while pending:
+        names = [name_in(line) for line in _requirements(*pending.pop())]
+        new = {name: module for name in names for module in shared if canonical(name).endswith(canonical(module))}
+        pending += [(name, module) for name, module in new.items() if name not in found]
+        found |= new
+    return found
 
 
 def required(entry: Installed) -> list[str]:
     """The names of what :func:`requirements` lists."""
-    return [_name(line) for line in requirements(entry)]
+    return [name_in(line) for line in requirements(entry)]
 
 
-def require_installed(entry: Installed) -> None:
-    """Refuse a plugin that lacks a package which it requires whatever the interpreter.
+def require_installed(entry: Installed, root: Path) -> None:
+    """Refuse a plugin of the workspace ``root`` that lacks a package which it requires whatever the interpreter.
 
     Raises:
         PluginError: names what is missing, and what installs it.
     """
-    lines = [line for line in requirements(entry) if ";" not in line and canonical(_name(line)) != CORE_DISTRIBUTION]
-    if missing := [line for line in lines if installed_version(_name(line)) == "absent"]:
-        what = f"{entry.plugin.kind} {entry.plugin.name!r} requires {', '.join(missing)}, which is not installed"
-        raise PluginError(what, entry.distribution, "pip install " + " ".join(f"'{line}'" for line in missing))
+    lines = [line for line in requirements(entry) if ";" not in line and canonical(name_in(line)) != CORE_DISTRIBUTION]
+    if lacking := [line for line in lines if installed_version(name_in(line)) == "absent"]:
+        what = f"{entry.plugin.kind} {entry.plugin.name!r} requires {', '.join(lacking)}, which is not installed"
+        raise PluginError(what, entry.distribution, missing.pip_install(root, lacking))
 
 
 def core_dependencies(entry: Installed) -> list[str]:
@@ -132,8 +140,26 @@ def core_digest(entry: Installed) -> str:
     return digest.hexdigest()
 
 
-def _name(requirement: str) -> str:
-    return re.split(r"[ ;<>=!~\[(@]", requirement, maxsplit=1)[0]
+def _requirements(distribution: str, module: str) -> list[str]:
+    """The project that the code lies in says it, where there is one: an editable install noted it once, and may be older."""
+    folder = package(module).parent
+    for file in (folder / "pyproject.toml", folder.parent / "pyproject.toml"):
+        if not file.is_file():
+            continue
+        try:
+            project = tomllib.loads(file.read_text(encoding="utf-8")).get("project", {})
+        except ValueError as error:
+            raise PluginError(f"no TOML: {error}", str(file), "mend the file") from error
+        if canonical(project.get("name", "")) == canonical(distribution) and "dependencies" in project:
+            return list(project["dependencies"])
+    return [line for line in _noted(distribution) if "extra ==" not in line]
+
+
+def _noted(distribution: str) -> list[str]:
+    try:
+        return metadata.requires(distribution) or []
+    except metadata.PackageNotFoundError:  # a library that is only on the search path
+        return []
 
 
 def _core_modules(entry: Installed) -> list[str]:

@@ -1,17 +1,22 @@
-"""Where a plugin that is not installed can be had: the workspace's folders, the core's own, or what the last resolve knew."""
+"""Where what is not installed can be had: the workspace's folders, the core's own, or what the last resolve knew."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
-from collections.abc import Iterator
+import tomllib
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from importlib import metadata
 from pathlib import Path
+from typing import Any
 
+from workbench.hosting.naming import canonical, name_in
 from workbench.lib.layout import LOCK_FILE
 
 PLUGIN_FOLDER = Path("plugins")
-"""Below a workspace: one distribution per folder, named ``KIND-NAME``."""
+"""Below a workspace: one distribution per folder, a plugin's named ``KIND-NAME``."""
 
 
 def pip_line(root: Path, kind: str, name: str) -> str:
@@ -24,9 +29,45 @@ def pip_line(root: Path, kind: str, name: str) -> str:
     """
     for folder in _folders(root):
         if folder.name == f"{kind}-{name}" or (folder.name.startswith(f"{kind}-") and _offers(folder, name)):
-            return f"pip install -e {_shown(folder)}"
+            return " ".join(["pip install", *_lacking(folder, root), f"-e {_shown(folder)}"])
     former = _former(root, kind, name)
     return f"pip install {former}" if former else ""
+
+
+def pip_install(root: Path, lines: Sequence[str]) -> str:
+    """The command that installs requirements, each from its folder where the workspace or the core's checkout has one.
+
+    Args:
+        root: the workspace.
+        lines: the requirements, as of PEP 508.
+    """
+    folders = {canonical(str(_project(folder).get("name", ""))): folder for folder in _folders(root)}
+    found = [folders.get(canonical(name_in(line))) for line in lines]
+    return " ".join(["pip install", *(f"-e {_shown(at)}" if at else f"'{line}'" for line, at in zip(lines, found, strict=True))])
+
+
+def _lacking(folder: Path, root: Path) -> list[str]:
+    """Options that install what a folder's project requires of other folders and is not installed."""
+    needed = {canonical(name_in(line)) for line in _project(folder).get("dependencies", ())}
+    return [
+        f"-e {_shown(other)}"
+        for other in _folders(root)
+        if canonical(str(_project(other).get("name", ""))) in needed and not _is_installed(str(_project(other)["name"]))
+    ]
+
+
+def _project(folder: Path) -> dict[str, Any]:
+    """The table ``project`` of its pyproject.toml; empty where it cannot be read."""
+    with suppress(OSError, ValueError):
+        found = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8")).get("project", {})
+        return found if isinstance(found, dict) else {}
+    return {}
+
+
+def _is_installed(distribution: str) -> bool:
+    with suppress(metadata.PackageNotFoundError):
+        return bool(metadata.version(distribution))
+    return False
 
 
 def _folders(root: Path) -> Iterator[Path]:

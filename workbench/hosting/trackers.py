@@ -1,11 +1,11 @@
-"""The trackers that compute.yaml names, and how to ask them; any of them may not know the answer."""
+"""The trackers that compute.yaml names, or those on by default, and how to ask them; any of them may not know the answer."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import pluggy
 
@@ -18,37 +18,76 @@ from workbench.lib import compute
 
 if TYPE_CHECKING:
     from workbench.answers import Record
-    from workbench.hosting.host import Registry
+    from workbench.hosting.host import Installed, Registry
     from workbench.kinds.tracker import Tracker
+
+T = TypeVar("T")
+_WHERE = "compute.yaml, key trackers"
 
 
 def configured(root: Path) -> list[Tracker[Any]]:
     """An instance of each, with its default configuration, not opened.
 
     Raises:
-        PluginError: a tracker is not installed.
+        PluginError: a tracker is not installed, or compute.yaml names none and none is on by default.
         ComputeError: compute.yaml cannot be read.
     """
     try:  # loading every plugin to find one would cost each command and each watcher a third of a second
-        named = [host.named_after("tracker", name) for name in compute.load_config(root).trackers]
+        if (names := compute.load_config(root).trackers) is None:
+            return _selected(root, registry(root))
+        named = [host.named_after("tracker", name) for name in names]
         return _selected(root, registry(root, frozenset().union(*named)))
     except PluginError:
         return _selected(root, registry(root))  # another may have it, or the error names all there are
+
+
+def names(root: Path) -> tuple[str, ...]:
+    """What compute.yaml names, or else what is installed here and on by default: nothing in a plugin's own environment.
+
+    Raises:
+        ComputeError: compute.yaml cannot be read.
+    """
+    named = compute.load_config(root).trackers
+    return _on_by_default(registry(root)) if named is None else named
+
+
+def that_answer(root: Path, hook: str) -> list[str]:
+    """The names of the installed trackers that implement a hook."""
+    return sorted(entry.plugin.name for entry in registry(root).installed if _is_tracker(entry) and hasattr(entry.plugin, hook))
 
 
 def require_one_of_each(root: Path) -> None:
     """Refuse a tracker that no distribution offers, or more than one, whatever they are called.
 
     Raises:
-        PluginError: there is such a tracker in compute.yaml.
+        PluginError: there is such a tracker in compute.yaml, or it names none and none is on by default.
     """
     _selected(root, registry(root))
 
 
 def _selected(root: Path, known: Registry) -> list[Tracker[Any]]:
-    names = compute.load_config(root).trackers
-    selected = [known.select("tracker", name, "compute.yaml, key trackers").plugin for name in names]
+    named = compute.load_config(root).trackers
+    wanted = _require_default(known) if named is None else named
+    selected = [known.select("tracker", name, _WHERE).plugin for name in wanted]
     return [cast("Tracker[Any]", plugin(plugin.Config())) for plugin in selected]
+
+
+def _is_tracker(entry: Installed) -> bool:
+    return entry.plugin.kind == "tracker"
+
+
+def _on_by_default(known: Registry) -> tuple[str, ...]:
+    found = {cast("type[Tracker[Any]]", entry.plugin) for entry in known.installed if _is_tracker(entry)}
+    return tuple(sorted(tracker.name for tracker in found if tracker.on_by_default))
+
+
+def _require_default(known: Registry) -> tuple[str, ...]:
+    """Refuse to record nothing unasked."""
+    if found := _on_by_default(known):
+        return found
+    broken = "".join(f"; {item.distribution} is broken, see `workbench plugins --errors`" for item in known.broken)
+    what = f"the key is missing, and no tracker that is installed is on by default{broken}"
+    raise PluginError(what, _WHERE, "name a tracker, as in `trackers: [NAME]`, or write `trackers: []` to record no run")
 
 
 def hooks_of(tracker: Tracker[Any]) -> Any:
@@ -61,8 +100,8 @@ def hooks_of(tracker: Tracker[Any]) -> Any:
 
 
 @contextmanager
-def asked() -> Iterator[None]:
-    """Put into words that a store does not answer a command, other than the watcher, which waits for it.
+def asked(tracker: Tracker[Any]) -> Iterator[None]:
+    """Put into words that a tracker's store does not answer a command, other than the watcher, which waits for it.
 
     Raises:
         WorkbenchError: in place of ConnectionError.
@@ -70,15 +109,28 @@ def asked() -> Iterator[None]:
     try:
         yield
     except ConnectionError as error:
-        fix = "start it, or say where it is, as MLFLOW_TRACKING_URI=… does for MLflow; `workbench doctor` tries it"
-        raise WorkbenchError(str(error), "compute.yaml, key trackers", fix) from error
+        elsewhere = f", or say where it is with {tracker.store_variable}=…" if tracker.store_variable else ""
+        raise WorkbenchError(str(error), _WHERE, f"start it{elsewhere}; `workbench doctor` tries it") from error
+
+
+def first_answer(root: Path, ask: Callable[[Any], T | None]) -> T | None:
+    """What the first tracker says that knows the answer; ``ask`` is given the hooks of one after the other.
+
+    Raises:
+        WorkbenchError: a tracker's store cannot be reached.
+    """
+    for tracker in configured(root):
+        with asked(tracker):
+            found = ask(hooks_of(tracker))
+        if found is not None:
+            return found
+    return None
 
 
 def circumstances(root: Path, run: str) -> Circumstances:
     """On which machine a stage's run took place, and what chance does to it, by the first tracker that knows the run."""
-    answers = (hooks_of(tracker).circumstances(workspace=root, run=run) for tracker in configured(root))
-    with asked():
-        return next((found for found in answers if found is not None), Circumstances())
+    found: Circumstances | None = first_answer(root, lambda hooks: hooks.circumstances(workspace=root, run=run))
+    return found or Circumstances()
 
 
 def recorded(root: Path, run: str, into: Path) -> Record | None:
@@ -94,9 +146,7 @@ def recorded(root: Path, run: str, into: Path) -> Record | None:
             work or was no `dvc repro`.
     """
     into.mkdir(parents=True)
-    answers = (hooks_of(tracker).recorded(workspace=root, run=run, into=into) for tracker in configured(root))
-    with asked():
-        found = next((found for found in answers if found is not None), None)
+    found: Record | None = first_answer(root, lambda hooks: hooks.recorded(workspace=root, run=run, into=into))
     if found is not None and not found.stages:
         what = f"the session {run[:8]} recorded no result: it is at work, or no dvc.lock was written in it"
         raise WorkbenchError(what, found.name, "give the run of one of its stages")

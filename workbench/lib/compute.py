@@ -64,8 +64,8 @@ class ComputeConfig(BaseModel):
     """Kernel of attention in training; ``auto`` takes sdpa on a CPU, or eager in bf16, and on a GPU what transformers takes."""
     determinism: Determinism = "machine"
     """``machine``: the same bits again on this machine; ``portable``: on every x86-64-v3 processor, on one thread in fp32."""
-    trackers: tuple[str, ...] = ("mlflow",)
-    """Trackers that receive every run."""
+    trackers: tuple[str, ...] | None = None
+    """Trackers that receive every run; without the key, or null, those installed ones that are made to be on by default."""
     time_limit_minutes: Mapping[str, Annotated[float, Field(gt=0)]] = {}
     """Entry of params.yaml, or section of it, such as ``align`` → minutes after which such a stage is ended as failed."""
     stall_minutes: float | None = Field(None, gt=0)

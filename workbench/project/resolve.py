@@ -35,7 +35,7 @@ def check(root: Path) -> tuple[list[Resolved], list[StageCall]]:
         _ = item.external  # refuses what is missing
         if environment.of(item.used) is None:
             for entry in item.used:
-                identity.require_installed(entry)
+                identity.require_installed(entry, root)
     calls = pipeline.load(root, content)
     pipeline.check(root, calls, resolved)
     return resolved, calls

@@ -146,7 +146,7 @@ def loaded_libraries() -> dict[str, Any]:
 
 
 def _distributions(directory: Path, lock: Mapping[str, Any]) -> dict[str, str]:
-    """Distribution → import name of the core, of the plugins in use, and of those that they require."""
+    """Distribution → import name of the core, of the plugins in use, and of the plugins and libraries that they require."""
     plugins = registry(directory).installed
     by_name = {canonical(entry.distribution): entry for entry in plugins}
     pending = [plugin["distribution"] for plugin in lock.get("installed", {}).values()]
@@ -157,6 +157,9 @@ def _distributions(directory: Path, lock: Mapping[str, Any]) -> dict[str, str]:
         if entry is not None and entry.distribution not in needed:
             needed[entry.distribution] = entry.module
             pending += identity.required(entry)
+    for entry in plugins:
+        if entry.distribution in needed:
+            needed |= identity.libraries(entry)
     return dict(sorted(needed.items()))
 
 

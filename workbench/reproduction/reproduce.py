@@ -23,7 +23,6 @@ from workbench.artifacts.model import TRAINING_LOG
 from workbench.errors import WorkbenchError
 from workbench.hosting import trackers
 from workbench.hosting.host import registry
-from workbench.lib import compute
 from workbench.lib.commit import remove
 from workbench.lib.difference import Difference, differences
 from workbench.lib.processes import process_start
@@ -74,9 +73,11 @@ def reproduce(main: Path, run: str, options: Options) -> list[Outcome]:
 def _find(main: Path, run: str, into: Path) -> Record:
     if (found := trackers.recorded(main, run, into)) is not None:
         return found
-    names = compute.load_config(main).trackers
-    fix = "`workbench ui` lists them; of another clone's store, say where it is, as MLFLOW_TRACKING_URI=… does for MLflow"
-    raise WorkbenchError(f"no run {run!r} of a stage or a session", f"trackers {', '.join(names)}", fix)
+    asked = trackers.configured(main)
+    settings = " or ".join(f"{tracker.store_variable}=…" for tracker in asked if tracker.store_variable)
+    elsewhere = f"; of another clone's store, say where it is with {settings}" if settings else ""
+    where = f"trackers {', '.join(tracker.name for tracker in asked)}"
+    raise WorkbenchError(f"no run {run!r} of a stage or a session", where, f"`workbench ui` lists them{elsewhere}")
 
 
 class _Reproduction:

@@ -88,10 +88,11 @@ def wait_for_watcher(root: Path, session: str, timeout: float) -> bool:
 
 def wait_for_link(root: Path, session: Session, run: str, timeout: float = LINK_SECONDS) -> str:
     """What the trackers call a run, or how to bring it to them when none has taken it in time."""
+    from workbench.hosting import trackers
     from workbench.lib import compute
     from workbench.tracking.feed import links_of, troubles_of
 
-    names = compute.load_config(root).trackers
+    names = trackers.names(root)
     folder = folder_of(root, session.id)
     deadline = time.monotonic() + timeout
     while True:
@@ -101,7 +102,7 @@ def wait_for_link(root: Path, session: Session, run: str, timeout: float = LINK_
         if time.monotonic() > deadline or not _is_watched(folder):
             break
         time.sleep(0.05)
-    if not names:
+    if compute.load_config(root).trackers == ():
         return "no tracker is configured"
     said = ", ".join(filter(None, links.values())) or f"run {run}"
     missing = ", ".join(name for name in names if name not in links)
@@ -112,12 +113,12 @@ def wait_for_link(root: Path, session: Session, run: str, timeout: float = LINK_
 def warnings(root: Path, session: str, run: str = "") -> list[str]:
     """What keeps the trackers from taking a session, and a run of it, each with where to look and how to mend it."""
     from workbench.errors import WorkbenchError
-    from workbench.lib import compute
+    from workbench.hosting import trackers
     from workbench.tracking.feed import seconds_behind, troubles_of
 
     folder = folder_of(root, session)
     said = {name: f"does not take the record: {_first_line(why)}" for name, why in troubles_of(folder).items()}
-    for name in compute.load_config(root).trackers if run else ():
+    for name in trackers.names(root) if run else ():
         if name not in said and (seconds := seconds_behind(folder, run, name)) > BEHIND_SECONDS:
             said[name] = f"is {seconds:,.0f} s behind with the record"
     where = f"compute.yaml, key trackers; {folder / _LOG_FILE}"
@@ -211,10 +212,10 @@ def _catch_up(root: Path, names: Iterable[str], wait: float) -> int:
 
 def _unknown(root: Path) -> list[str]:
     """Ids of the sessions that have ended and that some tracker of compute.yaml has not got whole."""
-    from workbench.lib import compute
+    from workbench.hosting import trackers
     from workbench.tracking.feed import CLOSED, has_all
 
-    names = compute.load_config(root).trackers
+    names = trackers.names(root)
     folders = [file.parent for file in (root / JOURNAL_FOLDER).glob(f"[!.]*/{CLOSED}")]
     return [folder.name for folder in folders if not all(has_all(folder, name) for name in names)]
 

@@ -32,11 +32,10 @@ from workbench.training.vitals import FILE, Vitals
 if TYPE_CHECKING:
     from datasets import Dataset
 
-    from workbench.kinds.post_training import PostTrainingConfig
     from workbench.run import Run
 
 RATES = {"epoch", "num_tokens", "total_flos", "step_time"}
-"""Numbers that trainers log and that are no results; TRL counts ``num_tokens`` from zero in a resumed run."""
+"""Numbers that trainers log and that are no results; ``num_tokens`` counts from zero in a resumed run."""
 MEBIBYTE = 1 << 20
 STATE_FILE = "trainer_state.json"
 NEEDED = (STATE_FILE, "*.safetensors", "optimizer.pt", "scheduler.pt", "rng_state*.pth", FILE)
@@ -73,22 +72,6 @@ def common_arguments(run: Run, *, steps: int, logging_steps: int, save_steps: in
         "dataloader_num_workers": 0,
         "dataloader_pin_memory": run.compute.device == "cuda",
         "remove_unused_columns": False,
-    }
-
-
-def post_training_arguments(run: Run, config: PostTrainingConfig, *, batch_size: int) -> dict[str, Any]:
-    """The settings that are the same for TRL's trainers, with ``batch_size`` sequences or pairs in one forward pass.
-
-    Raises:
-        ParamsError: a checkpoint would fall between two rows of the log.
-    """
-    return {
-        **common_arguments(run, steps=config.steps, logging_steps=config.logging_steps, save_steps=config.save_steps),
-        "per_device_train_batch_size": batch_size,
-        "gradient_accumulation_steps": config.gradient_accumulation,
-        "activation_checkpointing": False,
-        "max_grad_norm": config.max_gradient_norm,
-        "max_length": config.max_length,
     }
 
 
@@ -208,7 +191,7 @@ class Reporter(TrainerCallback):
         **_: object,
     ) -> None:
         """Pass on the logged numbers, with throughput and memory, which vary from run to run."""
-        # TRL logs None for a reward that scored no answer.
+        # None stands for a number that the step did not have, such as a reward that scored no answer.
         values = {name: float(value) for name, value in (logs or {}).items() if name not in RATES and value is not None}
         if "loss" not in values:
             return

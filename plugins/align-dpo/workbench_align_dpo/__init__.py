@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
+from workbench_trl.config import PostTrainingConfig
 
 from workbench import hookimpl
 from workbench.artifacts import examples
 from workbench.estimate import Estimate
 from workbench.kinds.align import AlignStage
-from workbench.kinds.post_training import PostTrainingConfig
 from workbench.kinds.training import OptimizerConfig
 from workbench.models import cost as model_cost
 from workbench.run import Run
@@ -62,6 +62,8 @@ class Dpo(AlignStage[DpoConfig]):
 
     def align(self, model: Path, data: Path, out: Path, run: Run) -> None:
         """Load, draw pairs, train, save, show margins."""
+        from workbench_trl import trainer as on_trl
+
         from workbench.models.pretrained import load_causal_model, load_tokenizer
         from workbench.training import trainer as shared
 
@@ -75,16 +77,16 @@ class Dpo(AlignStage[DpoConfig]):
         run.metric("pairs", len(rows))
         start = load_causal_model(model, attention=run.compute.attn_implementation)
         shared.require_window(start, self.config.max_length, run)
-        trainer = self._trainer(start, tokenizer, shared.in_memory(rows, ["prompt", "chosen", "rejected"]), run)
-        shared.train(trainer, run)
+        pairs = shared.in_memory(rows, ["prompt", "chosen", "rejected"])
+        trainer = on_trl.train(lambda: self._trainer(start, tokenizer, pairs, run), run)
         shared.save(trainer, tokenizer, out)
 
     def _trainer(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, pairs: Dataset, run: Run) -> Any:
         from trl import DPOConfig, DPOTrainer
+        from workbench_trl.trainer import post_training_arguments
 
-        from workbench.training.labelled_head import LabelledDPOTrainer
         from workbench.training.optimizers import build
-        from workbench.training.trainer import Reporter, post_training_arguments
+        from workbench.training.trainer import Reporter
 
         config = self.config
         arguments = DPOConfig(
@@ -95,8 +97,7 @@ class Dpo(AlignStage[DpoConfig]):
             precompute_ref_log_probs=True,
             precompute_ref_batch_size=4 * config.batch_size,
         )
-        trainer_class = LabelledDPOTrainer if run.compute.device == "cpu" else DPOTrainer
-        return trainer_class(
+        return DPOTrainer(
             model=model,
             args=arguments,
             train_dataset=pairs,

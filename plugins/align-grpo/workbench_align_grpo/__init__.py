@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 from pydantic import Field, model_validator
+from workbench_trl.rows import draw
 
 from workbench import hookimpl
 from workbench.artifacts import examples
@@ -123,9 +124,10 @@ class Grpo(AlignStage[GrpoConfig]):
 
     def align(self, model: Path, data: Path, out: Path, run: Run) -> None:
         """Answer held-out problems, train, save, answer them again."""
+        from workbench_trl import trainer as on_trl
+
         from workbench.models.pretrained import load_causal_model, load_tokenizer
         from workbench.training import trainer as shared
-        from workbench.training.rollouts import draw
 
         shared.set_up_torch(run)
         problems = list(examples.read(data, "train"))
@@ -137,8 +139,7 @@ class Grpo(AlignStage[GrpoConfig]):
         number = self.config.rounds * self.config.problems_per_step
         rows = shared.in_memory(draw(problems, number, run.seed), ["prompt", "answer", "verifier"])
         start = load_causal_model(model, attention=run.compute.attn_implementation)
-        trainer = self._trainer(start, tokenizer, rows, scorers, run)
-        shared.train(trainer, run)
+        trainer = on_trl.train(lambda: self._trainer(start, tokenizer, rows, scorers, run), run)
         shared.save(trainer, tokenizer, out)
         run.metric("steps", self.config.steps)
         run.metric("answers", self.config.answers)
@@ -152,7 +153,6 @@ class Grpo(AlignStage[GrpoConfig]):
 
         from workbench.training.optimizers import build
         from workbench.training.trainer import Reporter, common_arguments
-        from workbench_align_grpo.trainer import LabelledGRPOTrainer
 
         config = self.config
         arguments = GRPOConfig(
@@ -172,8 +172,7 @@ class Grpo(AlignStage[GrpoConfig]):
             reward_weights=list(config.weights) or None,
             shuffle_dataset=False,  # the rows are drawn in their order
         )
-        trainer_class = LabelledGRPOTrainer if run.compute.device == "cpu" else GRPOTrainer
-        return trainer_class(
+        return GRPOTrainer(
             model=model,
             reward_funcs=list(scorers),
             args=arguments,

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
+from workbench_trl.config import PostTrainingConfig
 
 from workbench import hookimpl
 from workbench.artifacts import examples
 from workbench.errors import ArtifactError
 from workbench.estimate import Estimate
 from workbench.kinds.align import AlignStage
-from workbench.kinds.post_training import PostTrainingConfig
 from workbench.kinds.training import OptimizerConfig
 from workbench.models import cost as model_cost
 from workbench.run import Run
@@ -65,6 +65,8 @@ class Kto(AlignStage[KtoConfig]):
 
     def align(self, model: Path, data: Path, out: Path, run: Run) -> None:
         """Load, draw pairs, part them, train, save."""
+        from workbench_trl import trainer as on_trl
+
         from workbench.models.pretrained import load_causal_model, load_tokenizer
         from workbench.training import trainer as shared
 
@@ -76,8 +78,7 @@ class Kto(AlignStage[KtoConfig]):
         start = load_causal_model(model, attention=run.compute.attn_implementation)
         shared.require_window(start, self.config.max_length, run)
         judged = shared.in_memory(_parted(pairs, self.config.batch_size), ["prompt", "completion", "label"])
-        trainer = self._trainer(start, tokenizer, judged, run)
-        shared.train(trainer, run)
+        trainer = on_trl.train(lambda: self._trainer(start, tokenizer, judged, run), run)
         shared.save(trainer, tokenizer, out)
 
     def _pairs(self, data: Path, tokenizer: PreTrainedTokenizerBase, run: Run) -> Rows:
@@ -92,10 +93,10 @@ class Kto(AlignStage[KtoConfig]):
 
     def _trainer(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, judged: Dataset, run: Run) -> Any:
         from trl import KTOConfig, KTOTrainer
+        from workbench_trl.trainer import post_training_arguments
 
         from workbench.training.optimizers import build
-        from workbench.training.trainer import Reporter, post_training_arguments
-        from workbench_align_kto.trainer import LabelledKTOTrainer
+        from workbench.training.trainer import Reporter
 
         config = self.config
         arguments = KTOConfig(
@@ -106,8 +107,7 @@ class Kto(AlignStage[KtoConfig]):
             precompute_ref_log_probs=True,
             precompute_ref_batch_size=8 * config.batch_size,
         )
-        trainer_class = LabelledKTOTrainer if run.compute.device == "cpu" else KTOTrainer
-        return trainer_class(
+        return KTOTrainer(
             model=model,
             args=arguments,
             train_dataset=judged,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, model_validator
+from workbench_trl.rows import draw
 
 from workbench import hookimpl
 from workbench.artifacts import examples
@@ -122,6 +123,8 @@ class Rlhf(AlignStage[RlhfConfig]):
 
     def align(self, model: Path, data: Path, out: Path, run: Run) -> None:
         """Train the reward model, answer held-out prompts, train the policy, save it, answer again, compare."""
+        from workbench_trl import trainer as on_trl
+
         from workbench.models import scoring
         from workbench.models.pretrained import load_tokenizer
         from workbench.training import trainer as shared
@@ -135,8 +138,8 @@ class Rlhf(AlignStage[RlhfConfig]):
         prompts = _distinct(heldout)
         reference = scoring.load(model, run.compute.device)
         before = self._answer(reference, prompts, reward_model, run)
-        trainer = self._trainer(model, tokenizer, self._prompts(data, reference, run), reward_model, run)
-        shared.train(trainer, run)
+        drawn = self._prompts(data, reference, run)
+        trainer = on_trl.train(lambda: self._trainer(model, tokenizer, drawn, reward_model, run), run)
         trainer.accelerator.unwrap_model(reward_model, keep_fp32_wrapper=False)  # it scores as it did before
         shared.save(trainer, tokenizer, out)
         policy = scoring.load(out, run.compute.device)
@@ -159,7 +162,7 @@ class Rlhf(AlignStage[RlhfConfig]):
         prompts = _distinct(examples.read(data, "train"))
         rollouts.encode_prompts(model, prompts, self.config.max_tokens, run.stage)
         number = self.config.steps * self.config.prompts_per_step
-        return shared.in_memory(rollouts.draw(prompts, number, run.seed), ["prompt"])
+        return shared.in_memory(draw(prompts, number, run.seed), ["prompt"])
 
     def _trainer(
         self, model: Path, tokenizer: PreTrainedTokenizerBase, prompts: Dataset, reward_model: PreTrainedModel, run: Run
@@ -169,7 +172,7 @@ class Rlhf(AlignStage[RlhfConfig]):
         from workbench.models.pretrained import load_causal_model
         from workbench.training.optimizers import build
         from workbench.training.trainer import Reporter, common_arguments
-        from workbench_align_rlhf.trainer import KlBound, LabelledRLOOTrainer
+        from workbench_align_rlhf.bound import KlBound
 
         config = self.config
         arguments = RLOOConfig(
@@ -185,8 +188,7 @@ class Rlhf(AlignStage[RlhfConfig]):
             shuffle_dataset=False,  # the prompts are drawn in their order
         )
         policy = load_causal_model(model, attention=run.compute.attn_implementation)
-        trainer_class = LabelledRLOOTrainer if run.compute.device == "cpu" else RLOOTrainer
-        return trainer_class(
+        return RLOOTrainer(
             model=policy,
             reward_funcs=[reward_model],
             reward_processing_classes=[tokenizer],
@@ -237,8 +239,8 @@ class Rlhf(AlignStage[RlhfConfig]):
 
     def _require_near(self, policy: CausalModel, reference: CausalModel, rows: Rows, answers: Answers, run: Run) -> None:
         from workbench.training import rollouts
+        from workbench_align_rlhf.bound import require_inside
         from workbench_align_rlhf.divergence import divergence
-        from workbench_align_rlhf.trainer import require_inside
 
         prompts = rollouts.encode_prompts(policy, rows, self.config.max_tokens, run.stage)
         end = policy.tokenizer.eos_token_id

@@ -14,6 +14,7 @@ import torch
 from transformers import AutoModelForSequenceClassification
 from trl import RewardConfig, RewardTrainer
 from trl.trainer.reward_trainer import suppress_seqcls_warning
+from workbench_trl import trainer as on_trl
 
 from workbench.run import Run, Value
 from workbench.training import trainer as shared
@@ -45,8 +46,7 @@ def obtain(model: Path, tokenizer: PreTrainedTokenizerBase, rows: Sequence[Any],
     finished = folder / f"checkpoint-{config.reward_model.steps}"
     if newest_complete(folder) != finished:
         part = RewardModelRun(run.stage, run.seed, run.compute, run.scratch, folder, run.listener, run.summary)
-        trainer = _trainer(_load(model, tokenizer), tokenizer, rows, config, part)
-        shared.train(trainer, part)
+        on_trl.train(lambda: _trainer(_load(model, tokenizer), tokenizer, rows, config, part), part)
     reward_model = _load(finished, tokenizer)
     reward_model.config.name_or_path = NAME  # what TRL calls it, wherever it was loaded from
     return reward_model.to(run.compute.device).eval()

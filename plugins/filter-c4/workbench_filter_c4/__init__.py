@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -72,47 +72,52 @@ class C4(Filter[C4Config]):
         return {"c4 bad words": f"sha256:{hashlib.sha256(self._file_of_bad_words()).hexdigest()}"}
 
     def clean(self, document: Document) -> Document:
-        """The document without the lines that the rules remove."""
-        if not self.config.clean:
+        """The document without the lines that the rules remove; blank ones stay."""
+        config = self.config
+        if not config.clean:
             return document
-        text = "\n".join(self._kept_lines(document.text)).strip("\n")
+        kept = []
+        for line in document.text.splitlines():
+            line = (_CITATION.sub("", line) if config.citations else line).rstrip()
+            words = line.split()
+            if words and config.terminal_punctuation and not _ends_sentence(line):
+                continue
+            if words and len(words) < config.min_line_words:
+                continue
+            if self._unwanted(line.lower()):
+                continue
+            kept.append(line)
+        text = "\n".join(kept).strip("\n")
         return document if text == document.text else replace(document, text=text)
 
     def reject(self, document: Document) -> str | None:
         """The first rule that the document breaks."""
-        lines = [line.strip() for line in document.text.splitlines() if line.strip()]
-        return next((rule for rule, broken in self._page_rules(document.text, lines) if broken), None)
+        config, text = self.config, document.text
+        low = text.lower()
+        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        if not lines:
+            return "no_line"
+        if config.lorem_ipsum and "lorem ipsum" in low:
+            return "lorem_ipsum"
+        if config.curly_bracket and ("{" in text or "}" in text):
+            return "curly_bracket"
+        if unwanted := self._unwanted(low):
+            return unwanted
+        if self._bad_words and self._bad_words.search(low):
+            return "bad_words"
+        if sum(map(_ends_sentence, lines)) < config.min_terminal_lines * len(lines):
+            return "min_terminal_lines"
+        if len(_SENTENCE_END.findall(text)) < config.min_sentences:
+            return "min_sentences"
+        return None
 
-    def _kept_lines(self, text: str) -> Iterator[str]:
-        for line in text.splitlines():
-            cleaned = _CITATION.sub("", line) if self.config.citations else line
-            if not cleaned.strip() or self._keeps(cleaned.strip()):
-                yield cleaned.rstrip()
-
-    def _keeps(self, line: str) -> bool:
-        if self.config.terminal_punctuation and not _ends_sentence(line):
-            return False
-        return len(line.split()) >= self.config.min_line_words and self._nuisance(line) is None
-
-    def _nuisance(self, line: str) -> str | None:
-        low = line.lower()
+    def _unwanted(self, low: str) -> str | None:
+        """The rule on mentions that text in lower case breaks: of a line, or without `clean` of a document."""
         if self.config.javascript and "javascript" in low:
             return "javascript"
         if self.config.policy and any(phrase in low for phrase in _POLICY):
             return "policy"
         return None
-
-    def _page_rules(self, text: str, lines: list[str]) -> Iterator[tuple[str, bool]]:
-        config, low = self.config, text.lower()
-        yield "no_line", not lines
-        yield "lorem_ipsum", config.lorem_ipsum and "lorem ipsum" in low
-        yield "curly_bracket", config.curly_bracket and ("{" in text or "}" in text)
-        nuisance = self._nuisance(low)
-        yield nuisance or "javascript", nuisance is not None
-        yield "bad_words", self._bad_words is not None and self._bad_words.search(low) is not None
-        terminal = sum(map(_ends_sentence, lines))
-        yield "min_terminal_lines", terminal < config.min_terminal_lines * len(lines)
-        yield "min_sentences", len(_SENTENCE_END.findall(text)) < config.min_sentences
 
     @cached_property
     def _bad_words(self) -> re.Pattern[str] | None:

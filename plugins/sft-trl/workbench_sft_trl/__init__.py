@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
+from workbench_trl.config import PostTrainingConfig
 
 from workbench import hookimpl
 from workbench.artifacts import examples
 from workbench.errors import PluginError
 from workbench.estimate import Estimate
-from workbench.kinds.post_training import PostTrainingConfig
 from workbench.kinds.sft import SftStage
 from workbench.kinds.training import OptimizerConfig
 from workbench.models import cost as model_cost
@@ -83,6 +83,8 @@ class Trl(SftStage[TrlConfig]):
 
     def finetune(self, model: Path, conversations: Path, out: Path, run: Run) -> None:
         """Load, draw conversations, train, save."""
+        from workbench_trl import trainer as on_trl
+
         from workbench.models.pretrained import load_causal_model, load_tokenizer
         from workbench.training import trainer as shared
 
@@ -97,18 +99,18 @@ class Trl(SftStage[TrlConfig]):
             from workbench_sft_trl import adapters
 
             start = adapters.attach(start, self.config.peft, run)
-        trainer = self._trainer(start, tokenizer, shared.in_memory(rows, ["messages"]), run)
-        shared.train(trainer, run)
+        data = shared.in_memory(rows, ["messages"])
+        trainer = on_trl.train(lambda: self._trainer(start, tokenizer, data, run), run)
         if self.config.peft:
             trainer.model = adapters.merge(trainer.model)
         shared.save(trainer, tokenizer, out)
 
     def _trainer(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, data: Dataset, run: Run) -> Any:
         from trl import SFTConfig, SFTTrainer
+        from workbench_trl.trainer import post_training_arguments
 
-        from workbench.training.labelled_head import LabelledSFTTrainer
         from workbench.training.optimizers import build
-        from workbench.training.trainer import Reporter, post_training_arguments
+        from workbench.training.trainer import Reporter
 
         config = self.config
         arguments = SFTConfig(
@@ -116,8 +118,7 @@ class Trl(SftStage[TrlConfig]):
             assistant_only_loss=True,
             train_sampling_strategy="group_by_length" if config.group_by_length else "random",
         )
-        trainer_class = LabelledSFTTrainer if run.compute.device == "cpu" else SFTTrainer
-        return trainer_class(
+        return SFTTrainer(
             model=model,
             args=arguments,
             train_dataset=data,

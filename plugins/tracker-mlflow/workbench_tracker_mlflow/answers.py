@@ -28,6 +28,8 @@ class MlflowAnswers(Tracker[MlflowConfig]):
     """Connection to the store, and the questions that commands ask it."""
 
     Config = MlflowConfig
+    on_by_default = True
+    store_variable = "MLFLOW_TRACKING_URI"
 
     def open(self, workspace: Path) -> None:
         """Connect to the store, and make it where there is none."""

@@ -60,7 +60,7 @@ def pins(root: Path) -> Iterator[Check]:
 
 def requirements(root: Path) -> Iterator[Check]:
     """Whether what the core and the plugins of this environment require is there."""
-    from workbench.hosting import identity
+    from workbench.hosting import identity, missing
     from workbench.hosting.host import registry
 
     shared = {entry.distribution: entry for entry in registry(root).installed if entry.plugin.environment == "shared"}
@@ -73,9 +73,7 @@ def requirements(root: Path) -> Iterator[Check]:
             if not version or not line.specifier.contains(version, prereleases=True):
                 broken[str(line)] = f"{owner} needs {line}, and there is {version or 'none'}"
     if broken:
-        yield Check(
-            "requirements", "fail", _some([*broken.values()]), " ".join(["pip install", *(f"'{line}'" for line in broken)])
-        )
+        yield Check("requirements", "fail", _some([*broken.values()]), missing.pip_install(root, [*broken]))
     else:
         yield Check("requirements", "ok", f"the core and {len(shared)} distributions of plugins have what they need")
 
@@ -158,11 +156,11 @@ def _foreign(folder: Path, root: Path) -> str:
 
 
 def _editable() -> Iterator[tuple[str, Path]]:
-    """The core and the distributions of plugins that are installed in editable mode, with their folders."""
+    """The core, its libraries and the distributions of plugins that are installed in editable mode, with their folders."""
     for found in metadata.distributions():
         name = found.metadata["Name"] or ""
         offers = any(point.group == _GROUP for point in found.entry_points)
-        if canonical(name) != canonical(CORE_DISTRIBUTION) and not offers:
+        if not (offers or canonical(name).startswith(canonical(CORE_DISTRIBUTION))):
             continue
         address = json.loads(found.read_text("direct_url.json") or "{}")
         if address.get("dir_info", {}).get("editable"):

@@ -1,4 +1,4 @@
-"""TRL's trainers with the language-model head run at labelled positions only, for CPUs.
+"""TRL's language-model head, run at labelled positions only, for CPUs.
 
 TRL 1.16 scores labels with a fused head (``trl.trainer.utils.add_fused_lm_head``). On a GPU that head sees only positions
 that have a label; elsewhere it sees every position, prompts and padding included, works in tiles of 32,768 columns
@@ -15,7 +15,6 @@ from typing import Any
 import torch
 import trl.trainer.utils as trl_utils
 from torch import Tensor
-from trl import DPOTrainer, SFTTrainer
 
 
 class LabelLogProb(torch.autograd.Function):
@@ -90,26 +89,3 @@ def labelled_head() -> Iterator[None]:
 
 def _always(device: torch.device) -> bool:  # noqa: ARG001 - the signature is TRL's
     return True
-
-
-class LabelledSFTTrainer(SFTTrainer):
-    """SFTTrainer whose head skips prompts and padding; the loss and its gradient are TRL's."""
-
-    def compute_loss(self, *args: Any, **kwargs: Any) -> Any:
-        """As TRL's."""
-        with labelled_head():
-            return super().compute_loss(*args, **kwargs)
-
-
-class LabelledDPOTrainer(DPOTrainer):
-    """DPOTrainer whose head skips prompts and padding; the loss and its gradient are TRL's."""
-
-    def compute_ref_log_probs(self, *args: Any, **kwargs: Any) -> Any:
-        """As TRL's."""
-        with labelled_head():
-            return super().compute_ref_log_probs(*args, **kwargs)
-
-    def compute_loss(self, *args: Any, **kwargs: Any) -> Any:
-        """As TRL's."""
-        with labelled_head():
-            return super().compute_loss(*args, **kwargs)

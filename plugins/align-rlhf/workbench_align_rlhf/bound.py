@@ -1,26 +1,13 @@
-"""TRL's RLOOTrainer on a CPU, and a stop at the bound on the KL divergence.
+"""A stop at the bound on the KL divergence.
 
-Importing this module imports torch and TRL; the plugin imports it inside its method.
+Importing this module imports transformers; the plugin imports it inside its methods.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
-from trl import RLOOTrainer
 
 from workbench.errors import TrainingError
-from workbench.training.labelled_head import labelled_head
-
-
-class LabelledRLOOTrainer(RLOOTrainer):
-    """RLOOTrainer whose head skips prompts and padding; answers, rewards, the loss and its gradient are TRL's."""
-
-    def training_step(self, *args: Any, **kwargs: Any) -> Any:
-        """As TRL's."""
-        with labelled_head():
-            return super().training_step(*args, **kwargs)
 
 
 class KlBound(TrainerCallback):

@@ -9,7 +9,7 @@ from workbench.plugin import Config
 
 
 class PostTrainingConfig(Config):
-    """Length, batches, log and checkpoints; :func:`workbench.training.trainer.post_training_arguments` passes them on.
+    """Length, batches, log and checkpoints; :func:`workbench_trl.trainer.post_training_arguments` passes them on.
 
     A plugin gives ``steps``, ``batch_size`` and ``optimizer`` again, with its own defaults.
     """
