@@ -74,7 +74,7 @@ def libraries(entry: Installed) -> dict[str, str]:
     A package is of the distribution that has its name at the end, as ``pionero-workbench-trl`` has that of ``workbench_trl``.
     """
     found: dict[str, str] = {}
-    shared = _shared_packages(entry.module)
+    shared = _shared_packages(entry)
     pending = [(entry.distribution, entry.module)] if shared else []
     while pending:
         names = [name_in(line) for line in _requirements(*pending.pop())]
