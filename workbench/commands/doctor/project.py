@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import subprocess
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
@@ -14,6 +13,8 @@ from workbench.artifacts import digests, dvc_lock
 from workbench.commands.doctor.check import Check
 from workbench.hosting import environment
 from workbench.hosting.contract import CORE_DISTRIBUTION
+from workbench.lib.git import GitError
+from workbench.lib.git import call as call_git
 from workbench.lib.layout import JOURNAL_FOLDER, main_root
 from workbench.lib.processes import is_alive, is_running, is_zombie
 from workbench.verification import lock_owners
@@ -26,16 +27,16 @@ _UNFINISHED = {"MERGE_HEAD": "merge", "CHERRY_PICK_HEAD": "cherry-pick", "rebase
 def git(root: Path) -> Iterator[Check]:
     """Whether git is there, and whether a run could record a commit."""
     try:
-        found = _git(root, "rev-parse", "--absolute-git-dir")
-    except FileNotFoundError:
+        found = call_git(root, "rev-parse", "--absolute-git-dir")
+    except GitError:
         yield Check("git", "fail", "git is not installed, so that no run records its commit", "install git")
         return
     if found.returncode:
         yield Check("git", "warn", "this is no git repository, so that no run records its commit", "`git init`, and commit")
         return
     folder = Path(found.stdout.strip())
-    changed = _git(root, "status", "--porcelain").stdout.splitlines()
-    head = _git(root, "rev-parse", "--short", "HEAD")
+    changed = call_git(root, "status", "--porcelain").stdout.splitlines()
+    head = call_git(root, "rev-parse", "--short", "HEAD")
     unfinished = [word for name, word in _UNFINISHED.items() if (folder / name).exists()]
     if (folder / "index.lock").exists():
         fix = f"see that no git runs here, then `rm {folder / 'index.lock'}`"
@@ -168,10 +169,6 @@ def environments(root: Path) -> Iterator[Check]:
         yield Check("environments", "warn", f"{len(unused)} environments that nothing asks for, {size:,.0f} MB", fix)
     else:
         yield Check("environments", "ok", "none is unused")
-
-
-def _git(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["git", *words], cwd=root, capture_output=True, encoding="utf-8", errors="surrogateescape", check=False)
 
 
 def _is_locked(file: Path) -> bool:
