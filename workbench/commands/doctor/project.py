@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
@@ -13,6 +12,7 @@ from workbench.artifacts import digests, dvc_lock
 from workbench.commands.doctor.check import Check
 from workbench.hosting import environment
 from workbench.hosting.contract import CORE_DISTRIBUTION
+from workbench.lib import locks as file_locks
 from workbench.lib.git import GitError
 from workbench.lib.git import call as call_git
 from workbench.lib.layout import JOURNAL_FOLDER, main_root
@@ -94,9 +94,10 @@ def stage_locks(root: Path) -> Iterator[Check]:
     """Which stages run, and whether a lock is held by what a stage that is gone has started."""
     running = []
     for file in sorted((root / _STAGE_LOCKS).glob("*.lock")):
-        if not _is_locked(file):
-            continue  # its process is gone, and a lock with it
-        text = file.read_text(encoding="utf-8").strip()
+        with file.open("a+", encoding="utf-8") as opened:
+            if file_locks.take(opened):
+                continue  # its process is gone, and a lock with it
+            text = file_locks.holder(opened)
         if text.isdigit() and is_running(int(text)):
             running.append(f"{file.stem} (process {text})")
             continue
@@ -169,15 +170,6 @@ def environments(root: Path) -> Iterator[Check]:
         yield Check("environments", "warn", f"{len(unused)} environments that nothing asks for, {size:,.0f} MB", fix)
     else:
         yield Check("environments", "ok", "none is unused")
-
-
-def _is_locked(file: Path) -> bool:
-    with file.open("a+", encoding="utf-8") as opened:
-        try:
-            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
 
 
 def _holders(file: Path) -> Iterator[int]:
