@@ -115,7 +115,7 @@ def _committed_stages(root: Path) -> dict[str, Any]:
 def _machine_dependent(root: Path) -> dict[str, bool]:
     content = params.load(root)
     resolved = {entry.address: resolve_entry(entry, registry(root)).stage for entry in params.entries(content)}
-    return {call.address: resolved[call.entry].machine_dependent for call in pipeline.load(root, content)}
+    return {call.address: resolved[call.entry].machine_dependent for call in pipeline.load(root)}
 
 
 def _machine(root: Path) -> dict[str, object]:
