@@ -13,6 +13,7 @@ import yaml
 
 from workbench.commands import claim
 from workbench.errors import PipelineError
+from workbench.lib.git import GitError
 
 STAGES = ("curate@corpus", "dedup", "tokenize", "pretrain")
 
@@ -129,8 +130,9 @@ def test_without_git(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_without_the_git_program(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(root))
-    with pytest.raises(PipelineError):
+    with pytest.raises(GitError, match="git is missing") as caught:
         claim.compare(root)
+    assert caught.value.fix == "install git"
 
 
 def test_before_the_first_commit_of_results(root: Path) -> None:

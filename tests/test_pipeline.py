@@ -1,3 +1,6 @@
+import json
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -22,11 +25,18 @@ def edited(project: Path, tmp_path: Path, old: str, new: str) -> Path:
     text = (project / "dvc.yaml").read_text()
     assert old in text
     (tmp_path / "dvc.yaml").write_text(text.replace(old, new, 1))
+    shutil.copyfile(project / "params.yaml", tmp_path / "params.yaml")
     return tmp_path
 
 
-def test_the_default_pipeline_is_sound(project: Path, content: dict[str, object], resolved: list[Resolved]) -> None:
-    calls = pipeline.load(project, content)
+def with_params(project: Path, tmp_path: Path, content: Mapping[str, object]) -> Path:
+    shutil.copyfile(project / "dvc.yaml", tmp_path / "dvc.yaml")
+    (tmp_path / "params.yaml").write_text(json.dumps(content))
+    return tmp_path
+
+
+def test_the_default_pipeline_is_sound(project: Path, resolved: list[Resolved]) -> None:
+    calls = pipeline.load(project)
     pipeline.check(project, calls, resolved)
     addresses = [call.address for call in calls]
     assert addresses[:2] == ["curate@corpus", "curate@instructions"]
@@ -45,22 +55,29 @@ def test_the_default_pipeline_is_sound(project: Path, content: dict[str, object]
         ("run tokenize --corpus data/split/train", "run tokenize", "lacks --corpus"),
         ("run tokenize", "run tokenise", "'tokenise', which params.yaml lacks"),
         ("--data ${sft.data}", "--data ${sft.dat}", "${sft.dat} is not in params.yaml"),
+        ("foreach: ${curate}", "foreach: ${curated}", "${curated} is not in params.yaml"),
+        ("model: ${models}", "model: ${model}", "${model} is not in params.yaml"),
+        ("foreach: ${curate}", "foreach: 3", "expected list/dictionary, got int"),
+        ('"${sft.data}"', '"${sft}"', "DVC cannot fill it in"),
     ],
 )
 def test_a_disagreement_is_refused(
-    project: Path, tmp_path: Path, content: dict[str, object], resolved: list[Resolved], old: str, new: str, problem: str
+    project: Path, tmp_path: Path, resolved: list[Resolved], old: str, new: str, problem: str
 ) -> None:
     root = edited(project, tmp_path, old, new)
     with pytest.raises(PipelineError) as caught:
-        pipeline.check(root, pipeline.load(root, content), resolved)
+        pipeline.check(root, pipeline.load(root), resolved)
     assert problem in caught.value.what
     assert caught.value.fix
 
 
-def test_a_chain_whose_formats_do_not_fit_is_refused(project: Path, content: dict[str, object], resolved: list[Resolved]) -> None:
+def test_a_chain_whose_formats_do_not_fit_is_refused(
+    tmp_path: Path, project: Path, content: dict[str, object], resolved: list[Resolved]
+) -> None:
     align = {**content["align"], "data": "data/curated/instructions"}  # type: ignore[dict-item]
+    root = with_params(project, tmp_path, {**content, "align": align})
     with pytest.raises(PipelineError, match="reads preferences, and data/curated/instructions is conversations"):
-        pipeline.check(project, pipeline.load(project, {**content, "align": align}), resolved)
+        pipeline.check(project, pipeline.load(root), resolved)
 
 
 def test_an_input_that_nothing_makes_is_refused(
@@ -68,12 +85,12 @@ def test_an_input_that_nothing_makes_is_refused(
 ) -> None:
     only_corpus = {**content, "curate": {"corpus": content["curate"]["corpus"]}}  # type: ignore[index]
     with pytest.raises(PipelineError, match="data/curated/benchmark, which no stage makes"):
-        pipeline.check(tmp_path, pipeline.load(project, only_corpus), resolved)
+        pipeline.check(tmp_path, pipeline.load(with_params(project, tmp_path, only_corpus)), resolved)
 
 
-def test_stages_are_named_as_dvc_names_them(project: Path, content: dict[str, object]) -> None:
+def test_stages_are_named_as_dvc_names_them(project: Path) -> None:
     from dvc.repo import Repo
 
     with Repo(str(project)) as repo:
         theirs = {stage.addressing for stage in repo.index.stages if stage.path_in_repo == "dvc.yaml"} - {"resolve"}
-    assert {call.address for call in pipeline.load(project, content)} == theirs
+    assert {call.address for call in pipeline.load(project)} == theirs

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -11,7 +10,7 @@ from typing import Any, Literal
 from workbench.artifacts import digests, dvc_lock
 from workbench.errors import PipelineError
 from workbench.hosting.host import registry
-from workbench.lib import compute, machine
+from workbench.lib import compute, git, machine
 from workbench.lib.commit import write_text
 from workbench.project import params, pipeline
 from workbench.project.plugin_lock import resolve_entry
@@ -82,7 +81,7 @@ def _compare(name: str, committed: Any, current: Any, dependent: bool) -> Compar
 
 def lines(root: Path) -> list[str]:
     """The comparison for people: a line a stage and a verdict."""
-    if _git(root, "rev-parse", "HEAD").returncode == 0 and _git(root, "cat-file", "-e", "HEAD:./dvc.lock").returncode:
+    if git.call(root, "rev-parse", "HEAD").returncode == 0 and git.call(root, "cat-file", "-e", "HEAD:./dvc.lock").returncode:
         return ["no dvc.lock is committed here, so there is nothing to compare with; commit it to claim these results"]
     same_machine = claimed(root) == fingerprint_digest(root)
     rows = compare(root)
@@ -106,17 +105,8 @@ def _say(row: Comparison) -> str:
     return f"differs: {', '.join(row.changed)}{cause}"
 
 
-def _git(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    try:
-        return subprocess.run(
-            ["git", *words], cwd=root, capture_output=True, encoding="utf-8", errors="surrogateescape", check=False
-        )
-    except FileNotFoundError as error:
-        raise PipelineError("the program git is missing", str(root), "install git") from error
-
-
 def _committed_stages(root: Path) -> dict[str, Any]:
-    done = _git(root, "show", "HEAD:./dvc.lock")
+    done = git.call(root, "show", "HEAD:./dvc.lock")
     if done.returncode:
         raise PipelineError("no dvc.lock is committed here", str(root), f"commit one with git; git says: {done.stderr.strip()}")
     return dvc_lock.parse(done.stdout)
@@ -126,7 +116,7 @@ def _machine_dependent(root: Path) -> dict[str, bool]:
     content = params.load(root)
     known = registry(root)
     resolved = {entry.address: resolve_entry(entry, known).stage for entry in params.entries(content, known.sections)}
-    return {call.address: resolved[call.entry].machine_dependent for call in pipeline.load(root, content)}
+    return {call.address: resolved[call.entry].machine_dependent for call in pipeline.load(root)}
 
 
 def _machine(root: Path) -> dict[str, object]:

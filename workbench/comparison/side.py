@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from workbench.answers import RecordedStage
 from workbench.artifacts import dvc_lock
 from workbench.errors import WorkbenchError
 from workbench.hosting import trackers
+from workbench.lib import git
 from workbench.lib.layout import LOCK_FILE
 from workbench.planning import causes
 from workbench.project.dvc import open_repo
@@ -75,9 +75,8 @@ class _Commit:
     commit: str
 
     def read(self, path: str) -> str:
-        command = ["git", "-C", str(self.root), "show", f"{self.commit}:./{path}"]
-        done = subprocess.run(command, capture_output=True, check=False)
-        return done.stdout.decode("utf-8") if done.returncode == 0 else ""
+        done = git.call(self.root, "show", f"{self.commit}:./{path}")
+        return done.stdout if done.returncode == 0 else ""
 
 
 def _resolve(main: Path, word: str) -> str:

@@ -6,15 +6,14 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TextIO
 
 from workbench.errors import ComputeError
+from workbench.lib import locks
 
 FOLDER = Path(".workbench/locks")
 PATIENCE_SECONDS = 1.0
@@ -32,13 +31,10 @@ def only_writer(root: Path, stage: str, outputs: Iterable[Path]) -> Iterator[Non
     with ExitStack() as held:
         for output in sorted(outputs):
             file = held.enter_context(_output_lock(root, output).open("a+", encoding="utf-8"))
-            if not _take(file, PATIENCE_SECONDS):
-                file.seek(0)
-                what = f"process {file.read().strip()} is writing {output}"
+            if not locks.take(file, PATIENCE_SECONDS):
+                what = f"process {locks.holder(file)} is writing {output}"
                 raise ComputeError(what, f"stage {stage}", "wait until it has ended, or end it")
-            file.truncate(0)
-            file.write(str(os.getpid()))
-            file.flush()
+            locks.sign(file)
         yield
 
 
@@ -55,15 +51,12 @@ def only_maker(main: Path, fingerprint: str, say: Callable[[str], None]) -> Iter
     file.parent.mkdir(parents=True, exist_ok=True)
     while True:
         with file.open("a+", encoding="utf-8") as held:
-            if not _take(held, 0.0):
-                held.seek(0)
-                say(f"waiting for process {held.read().strip()}, which makes the same result in another workspace")
-                fcntl.flock(held, fcntl.LOCK_EX)
+            if not locks.take(held):
+                say(f"waiting for process {locks.holder(held)}, which makes the same result in another workspace")
+                locks.wait(held)
             if not _is_at(held, file):
                 continue  # its holder has removed it
-            held.truncate(0)
-            held.write(str(os.getpid()))
-            held.flush()
+            locks.sign(held)
             try:
                 yield
             finally:
@@ -73,19 +66,6 @@ def only_maker(main: Path, fingerprint: str, say: Callable[[str], None]) -> Iter
 
 def _output_lock(root: Path, output: Path) -> Path:
     return root / FOLDER / f"{output.as_posix().replace('/', '+')}.lock"
-
-
-def _take(file: TextIO, patience: float) -> bool:
-    deadline = time.monotonic() + patience
-    while True:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() >= deadline:
-                return False
-            time.sleep(0.05)
-        else:
-            return True
 
 
 def _is_at(held: TextIO, file: Path) -> bool:

@@ -31,7 +31,7 @@ from workbench.lib.console import Console
 from workbench.lib.layout import LOCK_FILE, STATE_FOLDER, main_root
 from workbench.lib.processes import process_start
 from workbench.planning import begun, forecast
-from workbench.project import params, pipeline, plugin_lock
+from workbench.project import pipeline, plugin_lock
 from workbench.project.params import Choice, Entry
 from workbench.project.plugin_lock import Locked, Resolved
 from workbench.records import provenance
@@ -248,7 +248,7 @@ def _readable(root: Path, plan: Plan, scratch: Path) -> dict[str, Path]:
     formats = plan.resolved.stage.inputs
     if FOLDER not in formats.values():
         return dict(plan.inputs)
-    outs = [Path(out) for call in pipeline.load(root, params.load(root)) for out in call.outs]
+    outs = plugin_lock.read_outs(root)
     readable = dict(plan.inputs)
     for flow, folder in plan.inputs.items():
         if formats[flow] == FOLDER:

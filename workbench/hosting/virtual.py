@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import venv
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from workbench.hosting import installer
+from workbench.lib import locks
 from workbench.lib.commit import remove, write_text
 from workbench.lib.console import Console
 
@@ -62,9 +62,7 @@ def _make(folder: Path, pins: Path, name: str, console: Console, descriptor: int
 @contextmanager
 def _only_maker(folder: Path, console: Console) -> Iterator[int]:
     with folder.with_suffix(".lock").open("a", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not locks.take(file):
             console.say("waiting for another process that makes this environment")
-            fcntl.flock(file, fcntl.LOCK_EX)
+            locks.wait(file)
         yield file.fileno()

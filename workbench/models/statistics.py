@@ -61,13 +61,10 @@ def wilson(successes: int, trials: int) -> Interval:
     Raises:
         ValueError: there is no trial, or there are more successes than trials.
     """
-    if not 0 <= successes <= trials or trials == 0:
-        raise ValueError(f"{successes} successes of {trials} trials")
-    z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
-    share = successes / trials
-    centre = (share + z * z / (2 * trials)) / (1 + z * z / trials)
-    half = z / (1 + z * z / trials) * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
-    return Interval(share, max(0.0, centre - half), min(1.0, centre + half))
+    from scipy.stats import binomtest
+
+    found = binomtest(successes, trials).proportion_ci(CONFIDENCE, method="wilson")
+    return Interval(successes / trials, float(found.low), float(found.high))
 
 
 def clustered_mean(

@@ -83,7 +83,7 @@ class _Situation:
     @classmethod
     def read(cls, root: Path) -> _Situation:
         resolved, calls = resolve.check(root)
-        content = plugin_lock.make(root, resolved)
+        content = plugin_lock.make(root, resolved, (out for call in calls for out in call.outs))
         return cls(
             root,
             {item.entry.address: item for item in resolved},

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import re
 import shlex
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +16,11 @@ from workbench.artifacts.formats import FOLDER
 from workbench.errors import PipelineError
 from workbench.kinds.stage import Stage
 from workbench.lib.layout import LOCK_FILE
+from workbench.project import dvc
 from workbench.project.plugin_lock import Resolved
 
 PIPELINE_FILE = Path("dvc.yaml")
 _PREFIX = ("python", "-m", "workbench")
-_VARIABLE = re.compile(r"\$\{([^}]+)\}")
 
 
 @dataclass(frozen=True)
@@ -41,7 +39,7 @@ class StageCall:
     """Keys of plugins-lock.json."""
 
 
-def load(root: Path, params: Mapping[str, Any]) -> list[StageCall]:
+def load(root: Path) -> list[StageCall]:
     """Read dvc.yaml with the values of params.yaml filled in; stages that run something else are left out.
 
     Raises:
@@ -51,10 +49,10 @@ def load(root: Path, params: Mapping[str, Any]) -> list[StageCall]:
     if not file.is_file():
         raise PipelineError(f"{PIPELINE_FILE} is missing", str(root.resolve()), "run in the folder that holds dvc.yaml")
     try:
-        stages = (yaml_1_2.load(file.read_text(encoding="utf-8")) or {}).get("stages", {})
+        content = yaml_1_2.load(file.read_text(encoding="utf-8")) or {}
     except yaml.YAMLError as error:
         raise PipelineError(f"not YAML: {error}", str(PIPELINE_FILE), "mend the file") from error
-    calls = [_call(address, stage) for name, body in stages.items() for address, stage in _expand(name, body, params)]
+    calls = [_call(address, stage) for address, stage in dvc.expand(root, content).items()]
     return [call for call in calls if call is not None]
 
 
@@ -174,42 +172,3 @@ def _call(address: str, body: Mapping[str, Any]) -> StageCall | None:
 
 def _path(item: object) -> str:
     return str(next(iter(item))) if isinstance(item, dict) else str(item)
-
-
-def _expand(name: str, body: Mapping[str, Any], params: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """The concrete stages of a plain, ``foreach`` or ``matrix`` stage, as DVC names them."""
-    if "foreach" in body:
-        items = _fill(body["foreach"], params, name)
-        pairs = items.items() if isinstance(items, dict) else ((item, item) for item in items)
-        for key, item in pairs:
-            yield f"{name}@{key}", _fill(body["do"], {**params, "key": key, "item": item}, name)
-    elif "matrix" in body:
-        axes = {axis: list(_fill(values, params, name)) for axis, values in body["matrix"].items()}
-        for values in product(*axes.values()):
-            item = dict(zip(axes, values, strict=True))
-            filled = _fill({k: v for k, v in body.items() if k != "matrix"}, {**params, "item": item}, name)
-            yield f"{name}@{'-'.join(str(value) for value in values)}", filled
-    else:
-        yield name, _fill(body, params, name)
-
-
-def _fill(value: Any, scope: Mapping[str, Any], stage: str) -> Any:
-    if isinstance(value, dict):
-        return {_fill(key, scope, stage): _fill(item, scope, stage) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_fill(item, scope, stage) for item in value]
-    if not isinstance(value, str):
-        return value
-    whole = _VARIABLE.fullmatch(value)
-    if whole:
-        return _look_up(whole.group(1), scope, stage)
-    return _VARIABLE.sub(lambda match: str(_look_up(match.group(1), scope, stage)), value)
-
-
-def _look_up(name: str, scope: Mapping[str, Any], stage: str) -> Any:
-    value: Any = scope
-    for part in name.strip().split("."):
-        if not isinstance(value, Mapping) or part not in value:
-            raise PipelineError(f"${{{name}}} is not in params.yaml", f"{PIPELINE_FILE}, stage {stage}", f"add the key {name}")
-        value = value[part]
-    return value

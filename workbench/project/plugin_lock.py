@@ -8,7 +8,7 @@ code moves, ``stages`` holds the identities that made the result, and ``moved`` 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -29,6 +29,7 @@ from workbench.plugin import Plugin
 from workbench.project.params import PARAMS_FILE, Choice, Entry, Rerun, choice, require_known
 
 LOCK_VERSION = 1
+_RESOLVE = "run `dvc repro`, which resolves first, or `workbench resolve`"
 
 
 @dataclass(frozen=True)
@@ -142,9 +143,15 @@ def configure(plugin: type[Plugin[Any]], chosen: Choice) -> Any:
         raise ParamsError(f"{first['msg']}; got {first['input']!r}", f"{PARAMS_FILE}, key {key}", fix) from error
 
 
-def make(root: Path, resolved: Sequence[Resolved]) -> dict[str, Any]:
-    """The whole content of plugins-lock.json; the results that policies keep are those of dvc.lock below ``root``."""
-    content: dict[str, Any] = {"version": LOCK_VERSION, "stages": {}, "installed": {}}
+def make(root: Path, resolved: Sequence[Resolved], outs: Iterable[str]) -> dict[str, Any]:
+    """The whole content of plugins-lock.json; the results that policies keep are those of dvc.lock below ``root``.
+
+    Args:
+        root: the workspace.
+        resolved: its stages.
+        outs: what they write, for :func:`read_outs`.
+    """
+    content: dict[str, Any] = {"version": LOCK_VERSION, "stages": {}, "installed": {}, "outs": sorted(outs)}
     results = _results(root) if any(item.entry.rerun != "rerun" for item in resolved) else {}
     for item in resolved:
         record, result = item.locked(), results.get(item.entry.address, {})
@@ -187,20 +194,36 @@ def read_entry(root: Path, address: str) -> Locked:
     Raises:
         ParamsError: the file or the entry is missing.
     """
-    file = root / LOCK_FILE
-    fix = "run `dvc repro`, which resolves first, or `workbench resolve`"
-    if not file.is_file():
-        raise ParamsError(f"{LOCK_FILE} is missing", str(root.resolve()), fix)
-    content = json.loads(file.read_text(encoding="utf-8"))
+    content = _read(root)
     record: Any = content["stages"]
     for part in address.split("."):
         if not isinstance(record, dict) or part not in record:
-            raise ParamsError(f"no stage {address!r}", str(LOCK_FILE), fix)
+            raise ParamsError(f"no stage {address!r}", str(LOCK_FILE), _RESOLVE)
         record = record[part]
     moved = content.get("moved", {}).get(address, {"rerun": "rerun", "plugins": {}})
     installed = [entry for name, entry in content["installed"].items() if name in record["plugins"]]
     distributions = {CORE_DISTRIBUTION, *(name for entry in installed for name in (entry["distribution"], *entry["beside"]))}
     return Locked(dict(record), moved["rerun"], moved["plugins"], frozenset(distributions))
+
+
+def read_outs(root: Path) -> list[Path]:
+    """What the stages write by dvc.yaml; an environment of a plugin's own has no DVC to read that with.
+
+    Raises:
+        ParamsError: the file is missing, or an earlier version of the workbench wrote it.
+    """
+    content = _read(root)
+    if "outs" not in content:
+        raise ParamsError("it does not say what the stages write", str(LOCK_FILE), _RESOLVE)
+    return [Path(out) for out in content["outs"]]
+
+
+def _read(root: Path) -> dict[str, Any]:
+    file = root / LOCK_FILE
+    if not file.is_file():
+        raise ParamsError(f"{LOCK_FILE} is missing", str(root.resolve()), _RESOLVE)
+    content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return content
 
 
 def _results(root: Path) -> dict[str, dict[str, Any]]:

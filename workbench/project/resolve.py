@@ -36,7 +36,7 @@ def check(root: Path) -> tuple[list[Resolved], list[StageCall]]:
         if environment.of(item.used) is None:
             for entry in item.used:
                 identity.require_installed(entry, root)
-    calls = pipeline.load(root, content)
+    calls = pipeline.load(root)
     pipeline.check(root, calls, resolved)
     return resolved, calls
 
@@ -56,9 +56,9 @@ def resolve(root: Path) -> dict[str, Any]:
     Raises:
         WorkbenchError: the first thing that is wrong; the old file stays.
     """
-    resolved, _ = check(root)
+    resolved, calls = check(root)
     for item in resolved:
         environment.lock(item.used)
-    content = plugin_lock.make(root, resolved)
+    content = plugin_lock.make(root, resolved, (out for call in calls for out in call.outs))
     plugin_lock.write(root, content)
     return content

@@ -5,26 +5,24 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from workbench import redaction
+from workbench.lib import git
+from workbench.lib.git import GitError
 from workbench.records import patches
 from workbench.records.patches import Change
 from workbench.redaction import Redactor
 
 LARGEST_DIFF = 10 << 20
 """Bytes; a larger diff is data that should be an output of DVC, not source."""
-_TIMEOUT = 60
+_SECONDS = 60
+"""In which a git command must end: a run waits for it."""
 _AS_PATCH = ("--no-color", "--no-ext-diff", "--no-textconv", "--no-renames", "--src-prefix=a/", "--dst-prefix=b/")
 """Options of ``git diff`` that make a patch which applies, whatever the user's own settings."""
-
-
-class GitError(Exception):
-    """A git command failed or took longer than a minute; the message is git's own."""
 
 
 @dataclass(frozen=True)
@@ -40,13 +38,13 @@ class Revision:
 
 def read(directory: Path, made: Sequence[str] = ()) -> Revision:
     """The revision of the work tree that holds ``directory``; what the pipeline has ``made`` there is no change of its source."""
-    commit = _git(directory, "rev-parse", "HEAD").strip()
+    commit = _found(directory, "rev-parse", "HEAD")
     if not commit:
         return Revision()
-    remote = without_credentials(_git(directory, "config", "--get", "remote.origin.url").strip())
-    branch = _git(directory, "rev-parse", "--abbrev-ref", "HEAD").strip()
+    remote = without_credentials(_found(directory, "config", "--get", "remote.origin.url"))
+    branch = _found(directory, "rev-parse", "--abbrev-ref", "HEAD")
     try:
-        dirty = bool(_call(directory, "status", "--porcelain", "--", *_source(made)).strip())
+        dirty = bool(git.output(directory, "status", "--porcelain", "--", *_source(made), timeout=_SECONDS))
     except GitError:
         dirty = True  # nobody knows what has changed
     return Revision(commit, branch, remote, dirty)
@@ -67,7 +65,7 @@ def diff(directory: Path, made: Sequence[str] = ()) -> str:
         try:
             patch = _Staged(directory, Path(folder)).patch(redaction.of_environment(), _source(made))
         except GitError as error:
-            return f"The diff to HEAD could not be made: {error}\n"
+            return f"The diff to HEAD could not be made: {error.what}\n"
     if len(patch) > LARGEST_DIFF:
         return f"The diff to HEAD has {len(patch)} characters and is not kept: commit, or leave data to DVC.\n"
     return patch
@@ -83,11 +81,11 @@ def additions(folder: Path) -> str:
         if file.is_file() and (hidden := _hidden(redactor, file.name, content := file.read_bytes())) != content:
             file.write_bytes(hidden)
     try:
-        _call(folder, "init", "--quiet")
-        _call(folder, "add", "--force", "--", ".")
-        return _call(folder, "diff", *_AS_PATCH, "--binary", "--cached")
+        git.output(folder, "init", "--quiet", timeout=_SECONDS)
+        git.output(folder, "add", "--force", "--", ".", timeout=_SECONDS)
+        return git.output(folder, "diff", *_AS_PATCH, "--binary", "--cached", timeout=_SECONDS)
     except GitError as error:
-        return f"The patch could not be made: {error}\n"
+        return f"The patch could not be made: {error.what}\n"
 
 
 class _Staged:
@@ -97,7 +95,7 @@ class _Staged:
         self._directory = directory
         (folder / "objects").mkdir()
         where = ("rev-parse", "--path-format=absolute", "--git-path")
-        index, objects = (Path(_git(directory, *where, name).strip()) for name in ("index", "objects"))
+        index, objects = (Path(_found(directory, *where, name)) for name in ("index", "objects"))
         others = os.environ.get("GIT_ALTERNATE_OBJECT_DIRECTORIES")
         self._variables = {
             "GIT_INDEX_FILE": str(folder / "index"),
@@ -111,7 +109,7 @@ class _Staged:
         try:
             self._git("add", "--all", "--ignore-errors", "--", ".")
         except GitError as error:  # all that it could add is added
-            self._left_out = f"Left out: {error}\n"
+            self._left_out = f"Left out: {error.what}\n"
 
     def patch(self, redactor: Redactor, source: Sequence[str]) -> str:
         """The patch from HEAD of what is source."""
@@ -143,7 +141,7 @@ class _Staged:
         self._git("update-index", "--add", "--cacheinfo", f"{mode},{name},{path}")
 
     def _git(self, *arguments: str, stdin: bytes = b"") -> str:
-        return _call(self._directory, *arguments, variables=self._variables, stdin=stdin)
+        return git.output(self._directory, *arguments, variables=self._variables, stdin=stdin, timeout=_SECONDS)
 
 
 def _hidden(redactor: Redactor, path: str, content: bytes) -> bytes:
@@ -165,22 +163,9 @@ def _source(made: Sequence[str]) -> list[str]:
     return [":/", *(f":(exclude,literal){path}" for path in made)]
 
 
-def _git(directory: Path, *arguments: str) -> str:
-    """Output of a git command that asks for what need not be there; empty where it is not."""
+def _found(directory: Path, *words: str) -> str:
+    """What a git command prints that asks for what need not be there; empty where it is not."""
     try:
-        return _call(directory, *arguments)
+        return git.output(directory, *words, timeout=_SECONDS).strip()
     except GitError:
         return ""
-
-
-def _call(directory: Path, *arguments: str, variables: Mapping[str, str] | None = None, stdin: bytes = b"") -> str:
-    """Output of a git command, which must succeed."""
-    environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C", **(variables or {})}
-    command = ["git", "-C", str(directory), *arguments]
-    try:
-        done = subprocess.run(command, capture_output=True, timeout=_TIMEOUT, env=environment, check=False, input=stdin)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise GitError(str(error)) from error
-    if done.returncode:
-        raise GitError("; ".join(done.stderr.decode("utf-8", "replace").split("\n")).strip("; "))
-    return done.stdout.decode("utf-8", "surrogateescape")

@@ -14,6 +14,7 @@ from typing import Any
 
 from workbench import redaction
 from workbench.answers import DIFF, Record, RecordedStage
+from workbench.lib import git
 from workbench.lib.commit import remove
 from workbench.lib.layout import LOCK_FILE
 from workbench.records import provenance
@@ -93,9 +94,10 @@ def rebuilt(main: Path, record: Record, folder: Path, variables: Mapping[str, st
 
     Raises:
         CannotRun: the commit is not here, or the changes do not apply.
+        GitError: git cannot check it out.
     """
     tree = folder / "tree"
-    prefix = _git(main, "rev-parse", "--show-prefix").strip()
+    prefix = git.output(main, "rev-parse", "--show-prefix").strip()
     _check_out(main, record, tree)
     try:
         root = tree / prefix
@@ -114,24 +116,24 @@ def rebuilt(main: Path, record: Record, folder: Path, variables: Mapping[str, st
         yield Rebuilt(root, python, known)
     finally:
         remove(tree)
-        _git(main, "worktree", "prune")
+        git.output(main, "worktree", "prune")
 
 
 def _check_out(main: Path, record: Record, tree: Path) -> None:
     if not record.commit:
         raise CannotRun("it was not made in a git repository, so nothing says which code ran", record.name)
-    if _run(main, "cat-file", "-e", f"{record.commit}^{{commit}}").returncode:
+    if git.call(main, "cat-file", "-e", f"{record.commit}^{{commit}}").returncode:
         fix = "run `git fetch --all` in a clone of the repository that made it"
         raise CannotRun(f"commit {record.commit[:12]} is not in this repository", str(main), fix)
-    _git(main, "worktree", "add", "--quiet", "--force", "--detach", str(tree), record.commit)
+    git.output(main, "worktree", "add", "--quiet", "--force", "--detach", str(tree), record.commit)
     if not record.dirty:
         return
     patch = record.file(DIFF)
-    done = _run(tree, "apply", "--binary", "--whitespace=nowarn", str(patch)) if patch else None
+    done = git.call(tree, "apply", "--binary", "--whitespace=nowarn", str(patch)) if patch else None
     if done is None or done.returncode:
         said = done.stderr.strip() if done else "it was not kept"
         remove(tree)
-        _git(main, "worktree", "prune")
+        git.output(main, "worktree", "prune")
         raise CannotRun(f"the uncommitted changes of the run do not apply: {said}", DIFF)
 
 
@@ -141,9 +143,9 @@ def _restore_sources(record: Record, folder: Path) -> Path | None:
     if not patches:
         return None
     folder.mkdir(parents=True)
-    _git(folder, "init", "--quiet")
+    git.output(folder, "init", "--quiet")
     for patch in patches:
-        done = _run(folder, "apply", "--binary", "--whitespace=nowarn", str(patch))
+        done = git.call(folder, "apply", "--binary", "--whitespace=nowarn", str(patch))
         if done.returncode:
             raise CannotRun(f"its recorded code cannot be restored: {done.stderr.strip()}", patch.name)
     return folder
@@ -163,15 +165,3 @@ def _moved(name: str, record: Record, now: Mapping[str, Any]) -> str:
     parts = {"code": "its code", "core": "its part of the core"}
     found += [f"{words} differs" for part, words in parts.items() if then[part] != here[part]]
     return ", ".join(found) or "its code differs"
-
-
-def _git(directory: Path, *words: str) -> str:
-    done = _run(directory, *words)
-    if done.returncode:
-        raise CannotRun(f"git {words[0]} failed: {done.stderr.strip()}", str(directory))
-    return done.stdout
-
-
-def _run(directory: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    command = ["git", "-C", str(directory), *words]
-    return subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)

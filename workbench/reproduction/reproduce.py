@@ -25,6 +25,7 @@ from workbench.hosting import trackers
 from workbench.hosting.host import registry
 from workbench.lib.commit import remove
 from workbench.lib.difference import Difference, differences
+from workbench.lib.git import GitError
 from workbench.lib.processes import process_start
 from workbench.records import stored
 from workbench.reproduction import verdict
@@ -104,7 +105,7 @@ class _Reproduction:
             with rebuilt(self._main, self._record, self._folder, variables, fresh=self._options.fresh) as workspace:
                 workspace.resolve()
                 found.extend(self._stage(workspace, stage) for stage in self._record.stages)
-        except CannotRun as error:
+        except (CannotRun, GitError) as error:
             done = {outcome.stage for outcome in found}
             found += [self._refuse(stage, error) for stage in self._record.stages if stage.stage not in done]
         return found
@@ -202,7 +203,7 @@ class _Reproduction:
             found += [event for event in first if isinstance(event, events.StageStarted) and event.stage == stage.stage]
         return max(found, key=lambda event: event.time, default=None)
 
-    def _refuse(self, stage: RecordedStage, error: CannotRun | InputsChanged) -> Outcome:
+    def _refuse(self, stage: RecordedStage, error: WorkbenchError) -> Outcome:
         """Record a run that stands for the attempt."""
         outcome = verdict.refused(stage.stage, error)
         self._tell(outcome)

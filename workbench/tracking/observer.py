@@ -306,7 +306,6 @@ def _pipeline(directory: Path) -> list[str]:
     from workbench.project import pipeline
 
     try:
-        params = yaml_1_2.load((directory / "params.yaml").read_text(encoding="utf-8")) or {}
-        return [call.address for call in pipeline.load(directory, params)]
-    except (OSError, yaml.YAMLError, WorkbenchError):
+        return [call.address for call in pipeline.load(directory)]
+    except (OSError, WorkbenchError):
         return []

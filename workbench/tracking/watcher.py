@@ -6,7 +6,6 @@ journals are drained, or when a tracker's store cannot be reached: then the next
 
 from __future__ import annotations
 
-import fcntl
 import io
 import logging
 import os
@@ -21,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from workbench import redaction
-from workbench.lib import garbage
+from workbench.lib import garbage, locks
 from workbench.lib.layout import JOURNAL_FOLDER
 from workbench.lib.processes import is_alive
 from workbench.tracking import session as sessions
@@ -369,18 +368,7 @@ def _exclusive(folder: Path, patience: float = 0.0) -> Iterator[bool]:
         yield True  # the folder is gone: the session left nothing to watch
         return
     with file:
-        deadline = time.monotonic() + patience
-        while not (taken := _try_lock(file)) and time.monotonic() < deadline:
-            time.sleep(0.02)
-        yield taken
-
-
-def _try_lock(file: TextIO) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+        yield locks.take(file, patience)
 
 
 def _environment(root: Path) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import os
@@ -12,6 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from filelock import FileLock
 
 from workbench_tracker_mlflow import outage, tags
 
@@ -64,7 +65,8 @@ class Store:
 
         logging.getLogger("alembic").setLevel(logging.WARNING)
         _make_default(self.uri)
-        with _alone(workspace):  # processes that create the schema at the same time fail
+        (workspace / FOLDER).mkdir(parents=True, exist_ok=True)
+        with FileLock(workspace / FOLDER / "mlflow.lock"):  # processes that create the schema at the same time fail
             self.client: MlflowClient = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
             self.experiment = self._experiment(workspace, experiment)
 
@@ -199,15 +201,6 @@ def _make_default(uri: str) -> None:
         os.environ.pop(URI_VARIABLE, None)
     else:
         os.environ[URI_VARIABLE] = before
-
-
-@contextmanager
-def _alone(workspace: Path) -> Iterator[None]:
-    folder = workspace / FOLDER
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "mlflow.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 @contextmanager

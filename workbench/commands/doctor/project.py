@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import subprocess
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
@@ -14,6 +12,9 @@ from workbench.artifacts import digests, dvc_lock
 from workbench.commands.doctor.check import Check
 from workbench.hosting import environment
 from workbench.hosting.contract import CORE_DISTRIBUTION
+from workbench.lib import locks as file_locks
+from workbench.lib.git import GitError
+from workbench.lib.git import call as call_git
 from workbench.lib.layout import JOURNAL_FOLDER, main_root
 from workbench.lib.processes import is_alive, is_running, is_zombie
 from workbench.verification import lock_owners
@@ -26,16 +27,16 @@ _UNFINISHED = {"MERGE_HEAD": "merge", "CHERRY_PICK_HEAD": "cherry-pick", "rebase
 def git(root: Path) -> Iterator[Check]:
     """Whether git is there, and whether a run could record a commit."""
     try:
-        found = _git(root, "rev-parse", "--absolute-git-dir")
-    except FileNotFoundError:
+        found = call_git(root, "rev-parse", "--absolute-git-dir")
+    except GitError:
         yield Check("git", "fail", "git is not installed, so that no run records its commit", "install git")
         return
     if found.returncode:
         yield Check("git", "warn", "this is no git repository, so that no run records its commit", "`git init`, and commit")
         return
     folder = Path(found.stdout.strip())
-    changed = _git(root, "status", "--porcelain").stdout.splitlines()
-    head = _git(root, "rev-parse", "--short", "HEAD")
+    changed = call_git(root, "status", "--porcelain").stdout.splitlines()
+    head = call_git(root, "rev-parse", "--short", "HEAD")
     unfinished = [word for name, word in _UNFINISHED.items() if (folder / name).exists()]
     if (folder / "index.lock").exists():
         fix = f"see that no git runs here, then `rm {folder / 'index.lock'}`"
@@ -93,9 +94,10 @@ def stage_locks(root: Path) -> Iterator[Check]:
     """Which stages run, and whether a lock is held by what a stage that is gone has started."""
     running = []
     for file in sorted((root / _STAGE_LOCKS).glob("*.lock")):
-        if not _is_locked(file):
-            continue  # its process is gone, and a lock with it
-        text = file.read_text(encoding="utf-8").strip()
+        with file.open("a+", encoding="utf-8") as opened:
+            if file_locks.take(opened):
+                continue  # its process is gone, and a lock with it
+            text = file_locks.holder(opened)
         if text.isdigit() and is_running(int(text)):
             running.append(f"{file.stem} (process {text})")
             continue
@@ -168,19 +170,6 @@ def environments(root: Path) -> Iterator[Check]:
         yield Check("environments", "warn", f"{len(unused)} environments that nothing asks for, {size:,.0f} MB", fix)
     else:
         yield Check("environments", "ok", "none is unused")
-
-
-def _git(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["git", *words], cwd=root, capture_output=True, encoding="utf-8", errors="surrogateescape", check=False)
-
-
-def _is_locked(file: Path) -> bool:
-    with file.open("a+", encoding="utf-8") as opened:
-        try:
-            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
 
 
 def _holders(file: Path) -> Iterator[int]:
