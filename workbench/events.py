@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -231,5 +232,28 @@ class SessionFinished:
     """Why stages did not even begin; empty where all did. Of those that began, their own runs tell."""
 
 
-AnyEvent = Event | StageRestored | SessionStarted | SessionFinished
-"""What a journal holds."""
+AnyEvent = (
+    StageStarted
+    | MetricsLogged
+    | AlertRaised
+    | ArtifactLogged
+    | GenerationLogged
+    | ArtifactCommitted
+    | StageFinished
+    | StageFailed
+    | OutputsHashed
+    | StageReproduced
+    | StageRestored
+    | SessionStarted
+    | SessionFinished
+)
+"""What a journal holds.
+
+To add an event, write its class, name it here, describe its hook in :class:`workbench.hookspecs.TrackerHooks`, and send it.
+Journals, the watcher and the conformance tests of trackers know it from here.
+"""
+
+
+def hook_name(event: type[AnyEvent]) -> str:
+    """The tracker hook that receives an event: ``stage_started`` for :class:`StageStarted`."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", event.__name__).lower()

@@ -32,8 +32,9 @@ def workbench_plugins() -> list[type[Plugin[Any]]]:  # type: ignore[empty-body]
 class TrackerHooks:
     """What a tracker receives and is asked.
 
-    Events come in the watcher's process, in the order of the journals. ``past_runs``, ``recorded``, ``model_versions`` and
-    ``move_champion`` are called by commands, on a tracker that was not opened.
+    Each event of :data:`workbench.events.AnyEvent` has the hook that :func:`workbench.events.hook_name` names, with the argument
+    ``event``; metrics come in batches. Events come in the watcher's process, in the order of the journals. The hooks that ask are
+    called by commands, on a tracker that was not opened.
     """
 
     @hookspec
@@ -148,3 +149,8 @@ class TrackerHooks:
             reason: why, for people.
             rolled_back: the version that is champion no longer, and does not count as a former one; None in a promotion.
         """
+
+
+def tracker_hooks() -> list[str]:
+    """Names of the hooks that a tracker can implement."""
+    return [name for name in vars(TrackerHooks) if not name.startswith("_")]

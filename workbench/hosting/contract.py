@@ -178,10 +178,11 @@ def _require_hooks(plugin: type[Plugin[Any]]) -> None:
     if not marked:
         return
     manager.add_hookspecs(hookspecs.TrackerHooks)
-    known = ", ".join(name for name in vars(hookspecs.TrackerHooks) if not name.startswith("_"))
+    known = hookspecs.tracker_hooks()
     for name in marked:
-        if not hasattr(hookspecs.TrackerHooks, name):
-            raise PluginError(f"there is no hook {name!r}", place(getattr(plugin, name)), f"the hooks of a tracker are {known}")
+        if name not in known:
+            fix = f"the hooks of a tracker are {', '.join(known)}"
+            raise PluginError(f"there is no hook {name!r}", place(getattr(plugin, name)), fix)
     try:
         manager.register(object.__new__(plugin))  # of methods alone pluggy knows that `self` is no argument
     except pluggy.PluginValidationError as error:

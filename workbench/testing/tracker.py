@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 
 import pluggy
 
-from workbench.hookspecs import TrackerHooks
+from workbench.hookspecs import tracker_hooks
+from workbench.hosting.trackers import hooks_of
 from workbench.kinds.tracker import Tracker
 from workbench.lib.layout import JOURNAL_FOLDER
 from workbench.testing.conformance import Conformance
@@ -64,7 +65,7 @@ class TrackerConformance(Conformance):
         """Each method marked with ``hookimpl`` is a hook of the contract, with arguments that it has."""
         problem = self.hook_problem()
         if problem:
-            known = ", ".join(name for name in vars(TrackerHooks) if not name.startswith("_"))
+            known = ", ".join(tracker_hooks())
             broken("every hook is one of workbench.hookspecs.TrackerHooks", problem, f"the hooks are: {known}")
 
     def test_every_event_is_taken(self, workbench_delivery: Delivery) -> None:
@@ -126,11 +127,8 @@ class TrackerConformance(Conformance):
 
     def hook_problem(self) -> str:
         """A hook that is not one of the contract's, or has arguments that it does not have."""
-        manager = pluggy.PluginManager("workbench")
-        manager.add_hookspecs(TrackerHooks)
         try:
-            manager.register(self.plugin(self.plugin.Config.model_validate(dict(self.config))))
-            manager.check_pending()
+            hooks_of(self.plugin(self.plugin.Config.model_validate(dict(self.config))))
         except pluggy.PluginValidationError as error:
             return str(error)
         return ""

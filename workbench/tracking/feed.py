@@ -26,21 +26,6 @@ OBSERVED = ".observed.jsonl"
 ATTEMPTS = 3
 """How often a tracker may fail on an event, with its store in reach, before the event is passed over."""
 _CHUNK_BYTES = 1 << 18
-_HOOKS: Mapping[type[AnyEvent], str] = {
-    events.SessionStarted: "session_started",
-    events.StageStarted: "stage_started",
-    events.MetricsLogged: "metrics_logged",
-    events.AlertRaised: "alert_raised",
-    events.ArtifactLogged: "artifact_logged",
-    events.GenerationLogged: "generation_logged",
-    events.ArtifactCommitted: "artifact_committed",
-    events.OutputsHashed: "outputs_hashed",
-    events.StageFinished: "stage_finished",
-    events.StageFailed: "stage_failed",
-    events.StageReproduced: "stage_reproduced",
-    events.StageRestored: "stage_restored",
-    events.SessionFinished: "session_finished",
-}
 _log = logging.getLogger(__name__)
 
 
@@ -156,7 +141,7 @@ class Feed:
     def _send(self, kind: type[AnyEvent], arguments: dict[str, object]) -> None:
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                answers = getattr(self._hooks, _HOOKS[kind])(**arguments)
+                answers = getattr(self._hooks, events.hook_name(kind))(**arguments)
                 break
             except (ConnectionError, TimeoutError):
                 raise

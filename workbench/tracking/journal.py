@@ -19,13 +19,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from collections.abc import Set as AbstractSet
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, is_dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 from workbench import events, redaction
-from workbench.events import AnyEvent, Artifact
+from workbench.events import AnyEvent
 from workbench.lib.layout import JOURNAL_FOLDER
 from workbench.redaction import Redactor
 from workbench.run import Cell, Chart, Generation, Value
@@ -34,24 +34,7 @@ from workbench.tracking.session import folder_of
 FLUSH_SECONDS = 0.5
 READ_BYTES = 1 << 20
 _OPEN_FOLDER = ".open"
-_TYPES: Mapping[str, type[AnyEvent]] = {
-    cls.__name__: cls
-    for cls in (
-        events.StageStarted,
-        events.MetricsLogged,
-        events.AlertRaised,
-        events.ArtifactLogged,
-        events.GenerationLogged,
-        events.ArtifactCommitted,
-        events.OutputsHashed,
-        events.StageFinished,
-        events.StageFailed,
-        events.StageReproduced,
-        events.StageRestored,
-        events.SessionStarted,
-        events.SessionFinished,
-    )
-}
+_TYPES: Mapping[str, type[AnyEvent]] = {event.__name__: event for event in get_args(AnyEvent)}
 
 
 class Journal:
@@ -221,13 +204,13 @@ def encode(event: AnyEvent, redactor: Redactor | None = None) -> bytes:
 
 
 def read_events(
-    path: Path, offset: int, *, skip: AbstractSet[str] = frozenset(), limit: int = READ_BYTES
+    path: Path, offset: int, *, only: Sequence[type[AnyEvent]] = (), limit: int = READ_BYTES
 ) -> tuple[list[AnyEvent], int]:
     """Read the whole lines that begin at a byte offset.
 
     Args:
         path: a journal; a missing one is empty.
-        skip: names of event types that the caller has no use for.
+        only: the event types that the caller uses; all of them when empty.
         limit: stop after about so many bytes; the caller asks again until the offset stands still.
 
     Returns:
@@ -243,29 +226,48 @@ def read_events(
     except FileNotFoundError:
         return [], offset
     whole = chunk[: chunk.rfind(b"\n") + 1]
-    found = [event for line in whole.splitlines() if (event := _decode(line, skip)) is not None]
+    types = {event.__name__: event for event in only} or _TYPES
+    found = [event for line in whole.splitlines() if (event := _decode(line, types)) is not None]
     return found, offset + len(whole)
 
 
-def _decode(line: bytes, skip: AbstractSet[str]) -> AnyEvent | None:
-    kind = line[len(b'{"type": "') :].split(b'"', 1)[0].decode("ascii", "replace")
-    if kind in skip or kind not in _TYPES:
+def _decode(line: bytes, types: Mapping[str, type[AnyEvent]]) -> AnyEvent | None:
+    name = line[len(b'{"type": "') :].split(b'"', 1)[0].decode("ascii", "replace")
+    if name not in types:
         return None
     try:
-        record: dict[str, Any] = json.loads(line)
-        return _build(_TYPES[kind], record)
+        event: AnyEvent = _build(types[name], json.loads(line))
     except (ValueError, TypeError):
         return None  # torn: the process was killed inside the write
+    return event
 
 
-def _build(cls: type[AnyEvent], record: dict[str, Any]) -> AnyEvent:
-    known = {field.name for field in fields(cls)}
-    values = {name: value for name, value in record.items() if name in known}
-    if cls is events.StageStarted:
-        values["inputs"] = [Artifact(**item) for item in values["inputs"]]
-    if cls is events.ArtifactCommitted:
-        values["artifact"] = Artifact(**values["artifact"])
+def _build(cls: Callable[..., Any], record: Mapping[str, Any]) -> Any:
+    """An event, or a record within one, from its JSON object; keys that it has no field for are left out."""
+    values = {name: record[name] for name in _field_names(cls) if name in record}
+    for name, inner in _nested(cls).items():
+        found = values.get(name)
+        if isinstance(found, list):
+            values[name] = [_build(inner, item) for item in found]
+        elif found is not None:
+            values[name] = _build(inner, found)
     return cls(**values)
+
+
+@cache
+def _field_names(cls: Any) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(cls))
+
+
+@cache
+def _nested(cls: Any) -> Mapping[str, type[Any]]:
+    """Field → dataclass, for the fields that hold one or a list of them."""
+    return {name: inner for name, hint in get_type_hints(cls).items() if (inner := _dataclass_in(hint)) is not None}
+
+
+def _dataclass_in(hint: Any) -> type[Any] | None:
+    candidates = (hint, *get_args(hint))
+    return next((kind for kind in candidates if isinstance(kind, type) and is_dataclass(kind)), None)
 
 
 def _line(record: Mapping[str, Any]) -> bytes:

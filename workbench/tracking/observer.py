@@ -38,7 +38,7 @@ _MADE = ("dvc.lock", "plugins-lock.json")
 """What every repro writes and git tracks, beside the outputs."""
 _LARGEST_TEXT = 1 << 18
 """Bytes."""
-_NOT_NEEDED = frozenset({"MetricsLogged", "GenerationLogged", "AlertRaised", "ArtifactLogged", "ArtifactCommitted"})
+_WATCHED_FOR = (events.StageStarted, events.StageFinished, events.StageFailed, events.OutputsHashed)
 _CLOCK_SLACK = 0.05
 """Seconds by which a file's time may lie before the clock's, since kernels stamp files with a coarse clock."""
 
@@ -60,7 +60,7 @@ class Watched:
         for path in (self.journal, observed(self.journal)):
             while True:
                 offset = self.offsets.get(path, 0)
-                found, self.offsets[path] = read_events(path, offset, skip=_NOT_NEEDED)
+                found, self.offsets[path] = read_events(path, offset, only=_WATCHED_FOR)
                 for event in found:
                     self._take(event)
                 if self.offsets[path] == offset:
