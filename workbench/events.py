@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Literal
 
-Kind = Literal["table", "chart", "text"]
+ContentKind = Literal["table", "chart", "text"]
 Alert = Literal["not-finite", "training", "stall", "late"]
 """A number is NaN or infinite; a training was ended for its loss or weights; no sign of progress; longer than foretold."""
 
@@ -113,7 +113,7 @@ class ArtifactLogged(Event):
 
     name: str
     title: str
-    content: Kind
+    content: ContentKind
     file: str
     """Path relative to the journal's directory: .json for tables and charts, .md for texts."""
 
@@ -165,7 +165,7 @@ class OutputsHashed(Event):
     """Path → DVC hash."""
 
 
-Verdict = Literal["BIT-EXACT", "WITHIN-TOLERANCE", "DIVERGED", "INPUTS-CHANGED", "CANNOT-RUN"]
+ReproductionVerdict = Literal["BIT-EXACT", "WITHIN-TOLERANCE", "DIVERGED", "INPUTS-CHANGED", "CANNOT-RUN"]
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,7 @@ class StageReproduced(Event):
 
     original: str
     """The tracker's name of that run."""
-    verdict: Verdict
+    verdict: ReproductionVerdict
     reason: str
     """One line: where they differ first, or why the stage could not be repeated."""
     report: str

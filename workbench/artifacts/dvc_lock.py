@@ -11,6 +11,8 @@ from workbench.artifacts import yaml_1_2
 DECIDES_NO_OUTPUT = True
 
 FILE = Path("dvc.lock")
+Stages = Mapping[str, Mapping[str, Any]]
+"""DVC's name of each stage → what is recorded of it."""
 
 
 def parse(text: str) -> dict[str, dict[str, Any]]:

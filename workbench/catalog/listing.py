@@ -19,7 +19,7 @@ from workbench.hosting.contract import KINDS, declared
 from workbench.hosting.host import Broken, Installed, Registry
 from workbench.plugin import Plugin
 
-Source = Literal["editable", "wheel", "workspace"]
+Origin = Literal["editable", "wheel", "workspace"]
 SLOW = 1.0
 """Seconds from which an import is said to be slow."""
 SHOWN = 48
@@ -133,7 +133,7 @@ def _broken_row(broken: Broken) -> dict[str, Any]:
     }
 
 
-def _origin(entry: Installed) -> tuple[Source, Path]:
+def _origin(entry: Installed) -> tuple[Origin, Path]:
     """How the code came here, and where it is. A workspace's own folder wins over what is installed."""
     file = Path(inspect.getfile(entry.plugin)).resolve()
     installed = metadata.distribution(entry.distribution)

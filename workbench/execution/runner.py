@@ -19,6 +19,7 @@ from typing import Any
 from workbench import events
 from workbench.answers import SECONDS_METRIC, STARTUP_METRIC
 from workbench.artifacts import digests, dvc_lock
+from workbench.artifacts.dvc_lock import Stages
 from workbench.artifacts.formats import FORMATS, rows_and_columns
 from workbench.errors import ArtifactError, PipelineError, PluginError, WorkbenchError
 from workbench.execution import failure, guard, intake, output_locks, strays, untouched
@@ -42,7 +43,7 @@ from workbench.tracking.journal import Journal, find_interrupted
 from workbench.tracking.session import Session, current_session, guard_above, reproduction
 from workbench.tracking.watcher import ensure_watcher, wait_for_link, warnings
 from workbench.training.checkpoints import look
-from workbench.verification.integrity import Stages, require_unaltered
+from workbench.verification.integrity import require_unaltered
 
 
 def run_stage(address: str, flows: Mapping[str, str]) -> None:
@@ -61,12 +62,12 @@ def run_stage(address: str, flows: Mapping[str, str]) -> None:
     limits = guard.Limits(config.time_limit(address), config.stall_limit)
     pulse = guard.enter(main, session, stage, limits)  # from here on in a process of its own
     try:
-        plan = _prepare(root, main, stage, address, flows, config)
+        prepared = _prepare(root, main, stage, address, flows, config)
         with ExitStack() as stack:
             console = stack.enter_context(Console(stage))
-            stack.enter_context(output_locks.only_writer(root, stage, plan.written))
-            stack.enter_context(output_locks.only_maker(main, plan.fingerprint, console.say))
-            _execute(root, plan, session, console, pulse)
+            stack.enter_context(output_locks.only_writer(root, stage, prepared.written))
+            stack.enter_context(output_locks.only_maker(main, prepared.fingerprint, console.say))
+            _execute(root, prepared, session, console, pulse)
     except WorkbenchError as error:
         if not pulse.begun:
             sessions.note_refusal(main, session.id, stage, str(error))
@@ -74,7 +75,7 @@ def run_stage(address: str, flows: Mapping[str, str]) -> None:
 
 
 @dataclass(frozen=True)
-class Plan:
+class PreparedStage:
     """A stage about to run."""
 
     name: str
@@ -104,14 +105,16 @@ class Plan:
         return forecast.predicted_seconds(main, self.name, compared)
 
 
-def _prepare(root: Path, main: Path, stage: str, address: str, flows: Mapping[str, str], config: compute.ComputeConfig) -> Plan:
+def _prepare(
+    root: Path, main: Path, stage: str, address: str, flows: Mapping[str, str], config: compute.ComputeConfig
+) -> PreparedStage:
     """All that has to be right before the run begins, in the environment that the stage's plugins need."""
     chosen = compute.choose(config, own_environment=environment.is_inside(main / environment.FOLDER))
     compute.prepare_process(chosen)
     resolved, locked = _restore(root, address)
     environment.enter(root, resolved.used, stage)
     pandas_later.put_off()
-    return _plan(root, stage, resolved, locked, flows, chosen)
+    return _prepared(root, stage, resolved, locked, flows, chosen)
 
 
 def _restore(root: Path, address: str) -> tuple[Resolved, Locked]:
@@ -142,7 +145,9 @@ def _resolve(address: str, record: Mapping[str, Any], known: Registry) -> Resolv
     return plugin_lock.resolve_entry(entry, known)
 
 
-def _plan(root: Path, name: str, resolved: Resolved, locked: Locked, flows: Mapping[str, str], chosen: Compute) -> Plan:
+def _prepared(
+    root: Path, name: str, resolved: Resolved, locked: Locked, flows: Mapping[str, str], chosen: Compute
+) -> PreparedStage:
     stage = resolved.stage
     record = {**locked.record, "moved": locked.moved} if locked.moved else locked.record
     unknown = set(flows) - {*stage.inputs, *stage.outputs, "metrics"}
@@ -161,7 +166,9 @@ def _plan(root: Path, name: str, resolved: Resolved, locked: Locked, flows: Mapp
     identity.append(here if stage.machine_dependent else None)
     if (repeated := reproduction())[0]:
         identity.append(repeated)  # it goes on from nothing that another run has left
-    return Plan(name, resolved, locked, record, inputs, outputs, metrics, chosen, here, artifacts, digests.of_record(identity))
+    return PreparedStage(
+        name, resolved, locked, record, inputs, outputs, metrics, chosen, here, artifacts, digests.of_record(identity)
+    )
 
 
 def _input(root: Path, stage: str, flow: str, format_name: str, path: Path, recorded: Stages) -> events.Artifact:
@@ -175,35 +182,37 @@ def _input(root: Path, stage: str, flow: str, format_name: str, path: Path, reco
     return events.Artifact(flow, path.as_posix(), format_name, digests.combined(files), rows, digests.size_of(path), columns)
 
 
-def _execute(root: Path, plan: Plan, session: Session, console: Console, pulse: Pulse) -> None:
+def _execute(root: Path, prepared: PreparedStage, session: Session, console: Console, pulse: Pulse) -> None:
     main = main_root(root)
-    interrupted = find_interrupted(main, session.id, plan.fingerprint)
+    interrupted = find_interrupted(main, session.id, prepared.fingerprint)
     journal = interrupted or Journal.create(main, session.id, uuid.uuid4().hex[:16])
     started, clock = time.time(), time.monotonic()  # the one that people set, and the one that only runs
-    scratch = root / STATE_FOLDER / "scratch" / plan.written[0].as_posix().replace("/", "+")
-    checkpoints = main / STATE_FOLDER / "checkpoints" / plan.fingerprint
-    journal.write(_started(plan, journal.run, session.id, root, started, checkpoints))
-    pulse.begin(journal.run, plan.fingerprint, failure.plugins_of(plan.resolved))
-    predicted = plan.predicted(main)
+    scratch = root / STATE_FOLDER / "scratch" / prepared.written[0].as_posix().replace("/", "+")
+    checkpoints = main / STATE_FOLDER / "checkpoints" / prepared.fingerprint
+    journal.write(_started(prepared, journal.run, session.id, root, started, checkpoints))
+    pulse.begin(journal.run, prepared.fingerprint, failure.plugins_of(prepared.resolved))
+    predicted = prepared.predicted(main)
     alerts = Alerts(journal, console, predicted)
     listeners = _Listeners(journal, console, pulse, alerts)
     try:
         remove(scratch)
         (scratch / "work").mkdir(parents=True)
-        before = untouched.look(root, plan.name, plan.resolved.entry.address, plan.locked, plan.artifacts, plan.written, started)
-        run = _make_run(plan, listeners, scratch / "work", checkpoints)
+        before = untouched.look(
+            root, prepared.name, prepared.resolved.entry.address, prepared.locked, prepared.artifacts, prepared.written, started
+        )
+        run = _make_run(prepared, listeners, scratch / "work", checkpoints)
         compute.use_temporary_folder(run.scratch)
-        run.log(forecast.metrics(plan.resolved.stage, plan.inputs, predicted))
-        written = {flow: scratch / flow for flow in plan.outputs}
-        plan.resolved.stage.execute(_readable(root, plan, scratch), written, run)
-        strays.require_closed(plan.name, written.values())
-        _validate(plan, written)
+        run.log(forecast.metrics(prepared.resolved.stage, prepared.inputs, predicted))
+        written = {flow: scratch / flow for flow in prepared.outputs}
+        prepared.resolved.stage.execute(_readable(root, prepared, scratch), written, run)
+        strays.require_closed(prepared.name, written.values())
+        _validate(prepared, written)
         before.require()
-        _commit(plan, written, run, scratch / "metrics", journal)
+        _commit(prepared, written, run, scratch / "metrics", journal)
     except BaseException as error:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not cut the record short
         alerts.ended(error)
-        failed = failure.explain(error, plan.name, plan.resolved)
+        failed = failure.explain(error, prepared.name, prepared.resolved)
         journal.write(events.StageFailed(journal.run, time.time(), failed.status, failed.record, failed.traceback))
         journal.close()
         pulse.end(failed.code)
@@ -225,17 +234,17 @@ def _execute(root: Path, plan: Plan, session: Session, console: Console, pulse: 
         console.say(warning)
 
 
-def _readable(root: Path, plan: Plan, scratch: Path) -> dict[str, Path]:
+def _readable(root: Path, prepared: PreparedStage, scratch: Path) -> dict[str, Path]:
     """The inputs as the plugin reads them: of a folder of results, only what today's dvc.yaml makes.
 
     DVC leaves the outputs of stages that are no longer in dvc.yaml where they are; no result may depend on them.
     """
-    formats = plan.resolved.stage.inputs
+    formats = prepared.resolved.stage.inputs
     if "folder" not in formats.values():
-        return dict(plan.inputs)
+        return dict(prepared.inputs)
     outs = [Path(out) for call in pipeline.load(root, params.load(root)) for out in call.outs]
-    readable = dict(plan.inputs)
-    for flow, folder in plan.inputs.items():
+    readable = dict(prepared.inputs)
+    for flow, folder in prepared.inputs.items():
         if formats[flow] == "folder":
             readable[flow] = view = scratch / "inputs" / flow
             view.mkdir(parents=True)
@@ -245,76 +254,76 @@ def _readable(root: Path, plan: Plan, scratch: Path) -> dict[str, Path]:
     return readable
 
 
-def _make_run(plan: Plan, listeners: _Listeners, scratch: Path, checkpoints: Path) -> Run:
+def _make_run(prepared: PreparedStage, listeners: _Listeners, scratch: Path, checkpoints: Path) -> Run:
     checkpoints.mkdir(parents=True, exist_ok=True)
     if "torch" in sys.modules:
-        raise PluginError("torch was imported before its threads were set", plan.name, "import torch inside functions")
-    return Run(plan.name, plan.resolved.entry.seed, plan.compute, scratch, checkpoints, listeners)
+        raise PluginError("torch was imported before its threads were set", prepared.name, "import torch inside functions")
+    return Run(prepared.name, prepared.resolved.entry.seed, prepared.compute, scratch, checkpoints, listeners)
 
 
-def _started(plan: Plan, run: str, session: str, root: Path, now: float, checkpoints: Path) -> events.StageStarted:
+def _started(prepared: PreparedStage, run: str, session: str, root: Path, now: float, checkpoints: Path) -> events.StageStarted:
     found = look(checkpoints)
     parts = sorted({path.parent for path in checkpoints.rglob("checkpoint-*")} - {checkpoints})  # of a stage that trains twice
     words = ["python", "-m", "workbench", *sys.argv[1:]]
-    inputs = {artifact.path: artifact.digest for artifact in plan.artifacts}
+    inputs = {artifact.path: artifact.digest for artifact in prepared.artifacts}
     repeated, absent = reproduction()[1], sessions.load(main_root(root), session).absent
     return events.StageStarted(
         run=run,
         time=now,
         session=session,
-        stage=plan.name,
-        entry=plan.resolved.entry.address,
-        kind=plan.resolved.entry.kind,
-        plugin=plan.resolved.entry.choice.use,
-        seed=plan.resolved.entry.seed,
+        stage=prepared.name,
+        entry=prepared.resolved.entry.address,
+        kind=prepared.resolved.entry.kind,
+        plugin=prepared.resolved.entry.choice.use,
+        seed=prepared.resolved.entry.seed,
         pid=os.getpid(),
         process_started=process_start(os.getpid()),
         guard=guard_above(),
         guard_started=process_start(guard_above()),
-        config=dict(plan.record["config"]),
-        lock=dict(plan.record),
-        inputs=list(plan.artifacts),
-        fingerprint=plan.fingerprint,
-        machine=dict(plan.machine),
+        config=dict(prepared.record["config"]),
+        lock=dict(prepared.record),
+        inputs=list(prepared.artifacts),
+        fingerprint=prepared.fingerprint,
+        machine=dict(prepared.machine),
         command=shlex.join(words),
         directory=str(root),
         experiment=os.environ.get("DVC_EXP_NAME", ""),
         resumed_from=found.newest.name if found.newest else "",
         passed_over=[*found.passed_over, *(f"{part.name}/{problem}" for part in parts for problem in look(part).passed_over)],
         reproduces=repeated,
-        reasons=[] if repeated else begun.reasons(root, plan.name, words, plan.locked.record, inputs, absent),
+        reasons=[] if repeated else begun.reasons(root, prepared.name, words, prepared.locked.record, inputs, absent),
     )
 
 
-def _validate(plan: Plan, written: Mapping[str, Path]) -> None:
+def _validate(prepared: PreparedStage, written: Mapping[str, Path]) -> None:
     for flow, path in written.items():
         if not path.exists():
-            raise PluginError(f"it wrote no {flow}", f"stage {plan.name}", f"mend the {plan.resolved.entry.kind} plugin")
-        format_name = _format(plan, flow)
+            raise PluginError(f"it wrote no {flow}", f"stage {prepared.name}", f"mend the {prepared.resolved.entry.kind} plugin")
+        format_name = _format(prepared, flow)
         try:
             FORMATS[format_name].validate(path)
         except ArtifactError as error:
-            where = error.where.replace(str(path), str(plan.outputs[flow]))
-            raise ArtifactError(error.what, f"output of stage {plan.name}: {where}", error.fix) from error
+            where = error.where.replace(str(path), str(prepared.outputs[flow]))
+            raise ArtifactError(error.what, f"output of stage {prepared.name}: {where}", error.fix) from error
 
 
-def _format(plan: Plan, flow: str) -> str:
-    declared = plan.resolved.stage.outputs[flow]
-    return str(getattr(plan.resolved.stage, "produces", declared)) if declared == "*" else declared
+def _format(prepared: PreparedStage, flow: str) -> str:
+    declared = prepared.resolved.stage.outputs[flow]
+    return str(getattr(prepared.resolved.stage, "produces", declared)) if declared == "*" else declared
 
 
-def _commit(plan: Plan, written: Mapping[str, Path], run: Run, metrics: Path, journal: Journal) -> None:
+def _commit(prepared: PreparedStage, written: Mapping[str, Path], run: Run, metrics: Path, journal: Journal) -> None:
     """Whatever may fail comes first, so that all outputs are renamed into place or none."""
     artifacts = []
-    for flow, path in plan.outputs.items():
-        rows, columns = rows_and_columns(written[flow], _format(plan, flow))
+    for flow, path in prepared.outputs.items():
+        rows, columns = rows_and_columns(written[flow], _format(prepared, flow))
         size = digests.size_of(written[flow])
-        artifacts.append(events.Artifact(flow, path.as_posix(), _format(plan, flow), "", rows, size, columns))
+        artifacts.append(events.Artifact(flow, path.as_posix(), _format(prepared, flow), "", rows, size, columns))
     metrics.write_text(json.dumps(run.summary, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    for flow, path in plan.outputs.items():
+    for flow, path in prepared.outputs.items():
         move_into_place(written[flow], path)
-    if plan.metrics is not None:
-        move_into_place(metrics, plan.metrics)
+    if prepared.metrics is not None:
+        move_into_place(metrics, prepared.metrics)
     for artifact in artifacts:
         journal.write(events.ArtifactCommitted(run=journal.run, time=time.time(), artifact=artifact))
 

@@ -28,7 +28,7 @@ SHOWN = 100
 DETAIL = 200
 
 
-class Columns(Config):
+class ColumnMap(Config):
     """The names under which a table holds what the workbench needs; only those of the produced format are read."""
 
     text: str = "text"
@@ -56,7 +56,7 @@ class RowsConfig(Config):
 
     produces: Produces = "corpus"
     """The artifact format that is made of the rows."""
-    columns: Columns = Columns()
+    columns: ColumnMap = ColumnMap()
     """The column map."""
     verifier: str | None = None
     """Problems: the reward plugin that checks every answer; null reads it from a column."""
@@ -101,7 +101,7 @@ class UnusableRowError(ValueError):
 
 
 @dataclass
-class Quarantine:
+class BadRows:
     """The records that were left out."""
 
     max_share: float
@@ -148,7 +148,7 @@ class RowSource(Source[R]):
 
     def records(self, run: Run) -> Iterator[Document | Example]:
         """Convert the rows; count and set apart those that cannot be used."""
-        quarantine = Quarantine(self.config.max_bad_share)
+        quarantine = BadRows(self.config.max_bad_share)
         for row in self.rows(run):
             quarantine.read += 1
             if isinstance(row, Row):

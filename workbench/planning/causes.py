@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from workbench import redaction
-from workbench.planning.replay import Answer, Change
+from workbench.planning.replay import Answer, ChangeSinceRun
 
 Parts = Mapping[str, Mapping[str, Any]]
 """Identity of a plugin → what plugins-lock.json said of it under ``installed``: its code, its part of the core, dependencies."""
@@ -21,7 +21,7 @@ _PARTS = frozenset({"use", "config", "seed", "plugins", "external"})
 _OUTPUTS = {"deleted": "missing", "modified": "changed by hand", "not in cache": "missing in the cache", "new": "a new output"}
 
 
-def reasons(changes: Sequence[Change], answers: Mapping[str, Answer], parts: Parts) -> list[str]:
+def reasons(changes: Sequence[ChangeSinceRun], answers: Mapping[str, Answer], parts: Parts) -> list[str]:
     """A phrase for each reason, those of the stage itself first.
 
     Args:
@@ -62,7 +62,7 @@ def parts_of(locks: Iterable[Mapping[str, Any]]) -> Parts:
     }
 
 
-def _own(change: Change, parts: Parts) -> Iterator[str]:
+def _own(change: ChangeSinceRun, parts: Parts) -> Iterator[str]:
     if change.kind == "command":
         yield from _command(str(change.before), str(change.after))
     elif isinstance(change.before, Mapping) and isinstance(change.after, Mapping) and "use" in change.after:
@@ -146,7 +146,7 @@ def _identities(before: Mapping[str, str], after: Mapping[str, str], parts: Part
         yield from _versions(old["dependencies"], new["dependencies"])
 
 
-def _input(change: Change, answers: Mapping[str, Answer]) -> str:
+def _input(change: ChangeSinceRun, answers: Mapping[str, Answer]) -> str:
     if change.after == "missing":
         return f"{change.name} is missing"
     if change.after == "new":
@@ -163,7 +163,7 @@ def _awaited(makers: Sequence[str]) -> list[str]:
     return [f"{', '.join(makers[:NAMED_MAKERS])}{more} may change what it reads"]
 
 
-def _outputs(changes: Sequence[Change]) -> list[str]:
+def _outputs(changes: Sequence[ChangeSinceRun]) -> list[str]:
     by_state: dict[str, list[str]] = {}
     for change in changes:
         by_state.setdefault(_OUTPUTS.get(str(change.after), str(change.after)), []).append(change.name)

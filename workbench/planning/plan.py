@@ -17,7 +17,7 @@ from workbench.lib.layout import LOCK_FILE, main_root
 from workbench.planning import calibration, causes
 from workbench.planning.forecast import Forecast
 from workbench.planning.former import former_locks
-from workbench.planning.replay import Answer, Outcome, replay
+from workbench.planning.replay import Answer, StageOutcome, replay
 from workbench.project import plugin_lock, resolve
 from workbench.project.dvc import open_repo
 from workbench.project.pipeline import StageCall
@@ -93,7 +93,7 @@ class _Situation:
             {name: stage.get("cmd", "") for name, stage in dvc_lock.stages(root).items()},
         )
 
-    def explain(self, outcome: Outcome, answers: Mapping[str, Answer]) -> StagePlan:
+    def explain(self, outcome: StageOutcome, answers: Mapping[str, Answer]) -> StagePlan:
         """Put an outcome into words."""
         commands = {"command": self.commands.get(outcome.stage)}
         changes = [replace(change, before=commands.get(change.kind, change.before)) for change in outcome.changes]
@@ -103,7 +103,7 @@ class _Situation:
         awaits = dict.fromkeys(change.maker for change in changes if change.kind == "awaited")
         return StagePlan(outcome.stage, outcome.answer, tuple(reasons), tuple(awaits), self._record(outcome.stage))
 
-    def _policy(self, outcome: Outcome) -> list[str]:
+    def _policy(self, outcome: StageOutcome) -> list[str]:
         """What the stage's rerun policy makes of code that has moved."""
         call = self.calls.get(outcome.stage)
         moved = self.content.get("moved", {}).get(call.entry) if call is not None else None

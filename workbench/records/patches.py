@@ -21,7 +21,7 @@ _NOTHING = "0" * 40
 
 
 @dataclass(frozen=True)
-class Change:
+class FileChange:
     """A tracked file that differs from HEAD."""
 
     path: str
@@ -34,7 +34,7 @@ class Change:
     new: str
 
 
-def without_old_lines(change: Change, old: bytes, new: bytes, hidden: bytes) -> str:
+def without_old_lines(change: FileChange, old: bytes, new: bytes, hidden: bytes) -> str:
     """The section of a patch that ``git apply`` turns ``old`` into ``new`` with.
 
     Args:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from workbench import redaction
 from workbench.records import patches
-from workbench.records.patches import Change
+from workbench.records.patches import FileChange
 from workbench.redaction import Redactor
 
 LARGEST_DIFF = 10 << 20
@@ -127,12 +127,12 @@ class _Staged:
         patch = self._git("diff", *_AS_PATCH, "--binary", "--cached", "HEAD", "--", *source)
         return self._left_out + patch + "".join(sections)
 
-    def _changes(self, source: Sequence[str]) -> Iterator[Change]:
+    def _changes(self, source: Sequence[str]) -> Iterator[FileChange]:
         listed = self._git("diff", *_AS_PATCH, "--cached", "--raw", "-z", "--no-abbrev", "HEAD", "--", *source)
         fields = iter(listed.split("\0")[:-1])
         for facts, path in zip(fields, fields, strict=True):
             old_mode, new_mode, old, new, _ = facts.removeprefix(":").split(" ")
-            yield Change(path, old_mode, new_mode, old, new)
+            yield FileChange(path, old_mode, new_mode, old, new)
 
     def _content(self, mode: str, name: str) -> bytes:
         """A regular file's bytes; nothing for what is absent, a link or a submodule."""

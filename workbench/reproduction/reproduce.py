@@ -30,7 +30,7 @@ from workbench.lib.processes import process_start
 from workbench.records import stored
 from workbench.reproduction import verdict
 from workbench.reproduction.rebuilt import Rebuilt, rebuilt
-from workbench.reproduction.verdict import CannotRun, InputsChanged, MetricPair, Outcome
+from workbench.reproduction.verdict import CannotRun, InputsChanged, MetricPair, StageVerdict
 from workbench.tracking import session as sessions
 from workbench.tracking import watcher
 from workbench.tracking.journal import Journal, read_events
@@ -51,7 +51,7 @@ class Options:
     """On another machine: relative difference of a metric that still counts as equal, where no seeds tell of its noise."""
 
 
-def reproduce(main: Path, run: str, options: Options) -> list[Outcome]:
+def reproduce(main: Path, run: str, options: Options) -> list[StageVerdict]:
     """Repeat a run of the tracker's store; every outcome is printed, and recorded as a run that links the original.
 
     Raises:
@@ -94,11 +94,11 @@ class _Reproduction:
         self._made |= {path: digest for stage in record.stages for path, digest in stage.outputs.items()}
         self._fetched = 0
 
-    def outcomes(self) -> list[Outcome]:
+    def outcomes(self) -> list[StageVerdict]:
         """Rebuild the workspace once and repeat every stage in it."""
         pid = os.getpid()
         variables = {sessions.REPRODUCTION: f"{pid}:{self._record.stages[0].run}"}
-        found: list[Outcome] = []
+        found: list[StageVerdict] = []
         try:
             with rebuilt(self._main, self._record, self._folder, variables, fresh=self._options.fresh) as workspace:
                 workspace.resolve()
@@ -108,7 +108,7 @@ class _Reproduction:
             found += [self._refuse(stage, error) for stage in self._record.stages if stage.stage not in done]
         return found
 
-    def _stage(self, workspace: Rebuilt, stage: RecordedStage) -> Outcome:
+    def _stage(self, workspace: Rebuilt, stage: RecordedStage) -> StageVerdict:
         if not stage.outputs:
             error = CannotRun("its outputs have no recorded hashes, as DVC did not run it or it did not end well", stage.stage)
             return self._refuse(stage, error)
@@ -161,12 +161,12 @@ class _Reproduction:
                     found[path] = file
         return found
 
-    def _judge(self, workspace: Rebuilt, stage: RecordedStage, started: events.StageStarted) -> Outcome:
+    def _judge(self, workspace: Rebuilt, stage: RecordedStage, started: events.StageStarted) -> StageVerdict:
         changed = {path: digest for path, digest in stage.outputs.items() if not _is(workspace.root / path, digest)}
         if not changed:
             words = "output has the recorded hash" if len(stage.outputs) == 1 else "outputs have the recorded hashes"
             same: dict[str, Sequence[Difference]] = dict.fromkeys(stage.outputs, ())
-            return Outcome(stage.stage, "BIT-EXACT", f"{len(stage.outputs)} {words}", outputs=same)
+            return StageVerdict(stage.stage, "BIT-EXACT", f"{len(stage.outputs)} {words}", outputs=same)
         originals = self._fetch(changed)
         outputs = {path: _compared(workspace.root / path, originals.get(path), changed.get(path)) for path in stage.outputs}
         then = trackers.circumstances(self._main, stage.run) if stage.run else Circumstances()
@@ -175,7 +175,7 @@ class _Reproduction:
         noisy = bool(machine) and bool(metrics) and all(pair.within for pair in metrics) and _may_vary(self._main, stage)
         path, gap = next((path, gaps[0]) for path, gaps in outputs.items() if gaps)
         first = f"{path}{'/' if gap.file else ''}{gap.file}: {gap.words}"
-        return Outcome(
+        return StageVerdict(
             stage.stage,
             "WITHIN-TOLERANCE" if noisy else "DIVERGED",
             f"{len(changed)} of {len(stage.outputs)} outputs differ, first {first}",
@@ -201,7 +201,7 @@ class _Reproduction:
             found += [event for event in first if isinstance(event, events.StageStarted) and event.stage == stage.stage]
         return max(found, key=lambda event: event.time, default=None)
 
-    def _refuse(self, stage: RecordedStage, error: CannotRun | InputsChanged) -> Outcome:
+    def _refuse(self, stage: RecordedStage, error: CannotRun | InputsChanged) -> StageVerdict:
         """Record a run that stands for the attempt."""
         outcome = verdict.refused(stage.stage, error)
         self._tell(outcome)
@@ -236,13 +236,13 @@ class _Reproduction:
         journal.close()
         return started
 
-    def _write(self, run: str, stage: RecordedStage, outcome: Outcome) -> None:
+    def _write(self, run: str, stage: RecordedStage, outcome: StageVerdict) -> None:
         journal = Journal.create(self._main, self._session.id, run)
         page = verdict.report(outcome)
         journal.write(events.StageReproduced(run, time.time(), stage.run, outcome.verdict, outcome.reason, page))
         journal.close()
 
-    def _tell(self, outcome: Outcome) -> None:
+    def _tell(self, outcome: StageVerdict) -> None:
         for line in verdict.lines(outcome):
             typer.echo(line)
 

@@ -29,7 +29,7 @@ from workbench.lib import compute, garbage, pandas_later
 from workbench.run import Cell, Chart, Compute, Generation, Run, Value
 from workbench.testing.delivery import deliver
 from workbench.testing.probe import stage_of
-from workbench.testing.task import Attempt, Outcome, Task
+from workbench.testing.task import Attempt, AttemptOutcome, Task
 from workbench.testing.watch import Watch
 from workbench.training.checkpoints import MANIFEST
 
@@ -109,12 +109,12 @@ def load(name: str) -> Any:
 
 def _attempt(
     plugin: Any, parts: Mapping[str, Sequence[Any]], attempt: Attempt, watch: Watch | None, kill_at: int | None
-) -> tuple[Outcome, Heart]:
+) -> tuple[AttemptOutcome, Heart]:
     for name in ("scratch", "checkpoints", "out"):
         (attempt.folder / name).mkdir(parents=True, exist_ok=True)
     heart = Heart(attempt.folder / "checkpoints", kill_at)
     run = Run("conformance", attempt.seed, HERE, attempt.folder / "scratch", heart.checkpoints, heart)
-    outcome = Outcome(attempt.name)
+    outcome = AttemptOutcome(attempt.name)
     began = _cpu_seconds()
     compute.use_temporary_folder(run.scratch)  # as the runner does
     try:
@@ -140,8 +140,8 @@ def _attempt(
     return outcome, heart
 
 
-def _delivery(plugin: Any, attempt: Attempt, watch: Watch | None) -> Outcome:
-    outcome, began = Outcome(attempt.name), _cpu_seconds()
+def _delivery(plugin: Any, attempt: Attempt, watch: Watch | None) -> AttemptOutcome:
+    outcome, began = AttemptOutcome(attempt.name), _cpu_seconds()
     try:
         with _watching(watch, attempt):
             deliver(plugin(plugin.Config.model_validate(attempt.config)), attempt.folder)

@@ -13,8 +13,8 @@ from workbench.lib.difference import first_difference
 from workbench.testing.conformance import Conformance
 from workbench.testing.samples import Samples
 from workbench.testing.sandbox import import_path, tree
-from workbench.testing.task import Outcome
-from workbench.testing.trial import AGAIN, ELSEWHERE, FIRST, BadInput, Plan, Trial
+from workbench.testing.task import AttemptOutcome
+from workbench.testing.trial import AGAIN, ELSEWHERE, FIRST, BadInput, Trial, TrialPlan
 from workbench.testing.verdict import beside, broken
 from workbench.testing.watch import Way
 
@@ -144,12 +144,12 @@ class RunningConformance(Conformance):
         self._need_a_run(trial)
         return [target for kind, target in trial.outcomes[FIRST].accesses if kind == way]
 
-    def _need_a_run(self, trial: Trial) -> Outcome:
+    def _need_a_run(self, trial: Trial) -> AttemptOutcome:
         if trial.outcomes[FIRST].error:
             beside("the first run failed: see test_the_output_is_valid")
         return trial.outcomes[FIRST]
 
-    def _plan(self, root: Path) -> Plan:
+    def _plan(self, root: Path) -> TrialPlan:
         work = root / "here" / "work"
         for name in ("work", "home", "tmp"):
             (work.parent / name).mkdir(parents=True, exist_ok=True)
@@ -159,7 +159,7 @@ class RunningConformance(Conformance):
         if bad_config is not None:
             bad.append(BadInput("bad_config", inputs, bad_config))
         classes = [self.plugin, *(cls for members in self.parts.values() for cls, _ in members)]
-        return Plan(
+        return TrialPlan(
             plugin=name_of(self.plugin),
             parts={key: [(name_of(cls), values) for cls, values in members] for key, members in self.parts.items()},
             outputs=self.output_flows(),

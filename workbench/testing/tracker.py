@@ -17,7 +17,7 @@ from workbench.testing.delivery import MODEL, write_session
 from workbench.testing.running import code_of, listed, name_of, packages_of
 from workbench.testing.samples import Samples
 from workbench.testing.sandbox import HERE, THERE, Sandbox, tree
-from workbench.testing.task import Attempt, Outcome, Task
+from workbench.testing.task import Attempt, AttemptOutcome, Task
 from workbench.testing.verdict import beside, broken
 
 RECORD, REPLAY = "record", "replay"
@@ -27,7 +27,7 @@ RECORD, REPLAY = "record", "replay"
 class Delivery:
     """A session that was delivered twice, by two processes, and what the store held after each."""
 
-    outcomes: dict[str, Outcome]
+    outcomes: dict[str, AttemptOutcome]
     before: object
     once: object
     twice: object
@@ -137,7 +137,7 @@ class TrackerConformance(Conformance):
         if delivery.outcomes[RECORD].error:
             beside("the first delivery failed: see test_every_event_is_taken")
 
-    def _send(self, sandbox: Sandbox, workspace: Path, name: str) -> tuple[Outcome, list[str]]:
+    def _send(self, sandbox: Sandbox, workspace: Path, name: str) -> tuple[AttemptOutcome, list[str]]:
         sandbox.create()
         attempt = Attempt(name, workspace, {}, dict(self.config), self.seed, watched=True)
         task = Task(

@@ -108,11 +108,11 @@ class Journal:
     def progress(self, done: float, total: float | None, unit: str, label: str) -> None:
         """Progress is for the console; it is not recorded."""
 
-    def _keep_record(self, name: str, title: str, content: events.Kind, record: object) -> None:
+    def _keep_record(self, name: str, title: str, content: events.ContentKind, record: object) -> None:
         hidden = self._redactor.strings(record)
         self._keep(name, title, content, "json", json.dumps(hidden, default=_plain, ensure_ascii=False))
 
-    def _keep(self, name: str, title: str, content: events.Kind, suffix: str, text: str) -> None:
+    def _keep(self, name: str, title: str, content: events.ContentKind, suffix: str, text: str) -> None:
         # Kinds apart, so that a chart and a table may share a name.
         file = self.path.with_suffix("") / content / f"{_file_name(name)}.{suffix}"
         try:

@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.artifacts import dvc_lock
-
-Stages = Mapping[str, Mapping[str, Any]]
-"""What a dvc.lock says of each stage."""
+from workbench.artifacts.dvc_lock import Stages
 
 
 def stale(stages: Stages, before: Stages, broken: set[str], folder: Path) -> set[str]:

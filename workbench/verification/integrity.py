@@ -10,16 +10,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from workbench.artifacts import digests, dvc_lock
+from workbench.artifacts.dvc_lock import Stages
 from workbench.errors import ArtifactError
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
-
-Stages = Mapping[str, Mapping[str, Any]]
-"""The stages of dvc.lock, see :func:`workbench.artifacts.dvc_lock.stages`."""
 
 
 @dataclass(frozen=True)

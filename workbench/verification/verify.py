@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 
 REPORT_FILE = "report.json"
 """File of a quarantine's folder with what was found."""
-Kind = Literal["output", "input", "object", "result"]
-State = Literal["damaged", "missing", "changed"]
-_NOUNS: Mapping[Kind, str] = {"output": "output", "input": "input", "object": "cached object", "result": "run-cache entry"}
+FindingKind = Literal["output", "input", "object", "result"]
+FindingState = Literal["damaged", "missing", "changed"]
+_NOUNS: Mapping[FindingKind, str] = {"output": "output", "input": "input", "object": "cached object", "result": "run-cache entry"}
 _OBJECT = re.compile(r"[0-9a-f]{32}(\.dir)?")
 _REPRO_MAKES = "`dvc repro` makes it again"
 
@@ -43,9 +43,9 @@ _REPRO_MAKES = "`dvc repro` makes it again"
 class Finding:
     """Something that is not as it was recorded."""
 
-    kind: Kind
+    kind: FindingKind
     """An output of a stage, an input that no stage makes, an object of DVC's cache, or an entry of its run cache."""
-    state: State
+    state: FindingState
     """``missing`` is no damage; ``changed`` is another version, which DVC sees."""
     path: str
     """The file, relative to the workspace where it lies inside."""
@@ -61,7 +61,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Verification:
     """What :func:`verify` found."""
 
     findings: list[Finding]
@@ -82,7 +82,7 @@ class Verdict:
         return {"damaged": len(self.damaged), **asdict(self)}
 
 
-def verify(root: Path, *, quarantine: bool = True) -> Verdict:
+def verify(root: Path, *, quarantine: bool = True) -> Verification:
     """Hash all that DVC keeps of this workspace, and move what is damaged to the quarantine.
 
     A damaged object of the cache whose bytes an output still has is put back at once; no stage has to run for it.
@@ -101,10 +101,10 @@ def verify(root: Path, *, quarantine: bool = True) -> Verdict:
         findings = [*check.outputs(), *check.inputs(), *check.objects(), *check.results()]
         if quarantine and any(finding.state == "damaged" for finding in findings):
             findings = _Repair(repo, check).carry_out(findings)
-    return Verdict(findings, check.files, check.bytes, time.monotonic() - started, check.unchecked)
+    return Verification(findings, check.files, check.bytes, time.monotonic() - started, check.unchecked)
 
 
-def lines(verdict: Verdict) -> list[str]:
+def lines(verdict: Verification) -> list[str]:
     """The verdict for people."""
     text = [line for finding in verdict.findings for line in _finding_lines(finding)]
     text += [f"not checked: {path}, whose recorded hash is no MD5 of local files" for path in verdict.unchecked]
@@ -252,7 +252,7 @@ class _Check:
             fix = f"`dvc commit {stage}` puts this and {len(lost) - 1} more back"
             yield Finding("object", "missing", path, stage, lost[0], "", fix)
 
-    def _finding(self, out: Output, state: State, path: Path, expected: str, found: str, fix: str) -> Finding:
+    def _finding(self, out: Output, state: FindingState, path: Path, expected: str, found: str, fix: str) -> Finding:
         return Finding("output", state, self.shown(path), out.stage.addressing, expected, found, fix)
 
     def _input(self, dep: Output, path: Path) -> Iterator[Finding]:
