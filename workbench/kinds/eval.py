@@ -20,12 +20,12 @@ EXAMPLES_SHOWN = 200
 
 @dataclass(frozen=True)
 class HeldOut:
-    """All that an evaluation may look at beside the model; every evaluation gets the same."""
+    """Everything an evaluation may read besides the model; the same for every evaluation."""
 
     corpus: Path
     """Held-out documents, a corpus."""
     train: Path
-    """The documents trained on, a corpus, for baselines."""
+    """The training documents, a corpus, for baselines."""
     benchmark: Path
     """A task folder of the LM Evaluation Harness."""
     preferences: Path
@@ -33,7 +33,7 @@ class HeldOut:
 
 
 class EvalStage(Stage[C]):
-    """Scores one model example by example."""
+    """Scores a model example by example."""
 
     kind: ClassVar[str] = "eval"
     inputs: ClassVar[Mapping[str, str]] = {

@@ -44,7 +44,7 @@ SIZES = (1, 2, 3, 5, 10, 20, 50, 100)
 
 @dataclass(frozen=True)
 class AnsweredQuestion:
-    """What decontamination needs of a benchmark question."""
+    """The parts of a benchmark question that decontamination needs."""
 
     id: str
     document: str
@@ -52,7 +52,7 @@ class AnsweredQuestion:
 
 
 def read_questions(directory: Path | None) -> list[AnsweredQuestion]:
-    """The questions of a benchmark; none where there is no benchmark."""
+    """The questions of a benchmark; empty without a benchmark."""
     if directory is None:
         return []
     return [AnsweredQuestion(row["id"], row["document"], row["choices"][row["answer"]]) for row in benchmark.read(directory)]
@@ -65,10 +65,10 @@ class SplitPlan:
     ids: list[str]
     firsts: Rows
     kept_of: Rows
-    """Position of the document that stands for the cluster."""
+    """Position of the cluster's representative document."""
     heldout: npt.NDArray[np.bool_]
     named: int
-    """Clusters held out because the benchmark names a document of theirs."""
+    """Clusters held out because the benchmark names one of their documents."""
     reasons: npt.NDArray[np.object_]
     similar: list[str | None]
     similarity: npt.NDArray[np.float64]
@@ -83,7 +83,7 @@ class SplitPlan:
         return int((self.reasons == reason).sum())
 
     def remove(self, rows: Rows, reason: str, similar: Sequence[str], similarity: npt.NDArray[np.float64]) -> None:
-        """Remove documents, with the document or question that each is similar to."""
+        """Remove documents, noting the document or question that each is similar to."""
         self.reasons[rows] = reason
         self.similarity[rows] = similarity
         for row, other in zip(rows, similar, strict=True):
@@ -112,7 +112,7 @@ class SplitPlan:
 
 
 def draw(firsts: Rows, ids: list[str], named: set[str], share: float, run: Run) -> SplitPlan:
-    """Hold out the clusters that the benchmark names, and a share of the others; ``firsts`` tells the clusters, (documents,).
+    """Hold out the clusters that the benchmark names and a share of the others; ``firsts`` gives the clusters, (documents,).
 
     Raises:
         ArtifactError: there is nothing to split.
@@ -144,7 +144,7 @@ def _draw_clusters(firsts: Rows, ids: list[str], forced: npt.NDArray[np.bool_], 
     """Mark the first document of each drawn cluster.
 
     A cluster is drawn by a hash of its smallest id, so neither the order nor the number of the others moves it.
-    Where chance leaves one side empty, the cluster nearest to the limit changes sides.
+    If chance leaves one side empty, the cluster nearest to the limit changes sides.
     """
     smallest: dict[int, str] = {}
     for first, identity in zip(firsts.tolist(), ids, strict=True):
@@ -167,7 +167,7 @@ def _draw_clusters(firsts: Rows, ids: list[str], forced: npt.NDArray[np.bool_], 
 
 
 def _place(identity: str, seed: int) -> float:
-    """A number in [0, 1) that depends on the cluster and the seed alone."""
+    """A number in [0, 1) that depends only on the cluster and the seed."""
     digest = hashlib.sha256(f"heldout\0{seed}\0{identity}".encode()).digest()
     return float(int.from_bytes(digest[:6], "big") / 2**48)
 
@@ -220,7 +220,7 @@ def _require_both_splits(plan: SplitPlan, run: Run) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Closeness:
-    """How near each held-out document is to the training documents, (held out,) each."""
+    """Closeness of each held-out document to the training documents; each array is (held out,)."""
 
     jaccard: npt.NDArray[np.float64]
     """Similarity to the most similar training document."""
@@ -229,7 +229,7 @@ class Closeness:
 
 
 def measure_closeness(plan: SplitPlan, shingles: ShingleSets) -> Closeness:
-    """How near the held-out documents are to what is trained on."""
+    """How close the held-out documents are to the training documents."""
     heldout, train = shingles.take(plan.rows("heldout")), shingles.take(plan.rows("train"))
     jaccard = np.zeros(len(heldout))
     for block in shared(heldout, train):
@@ -241,7 +241,7 @@ def measure_closeness(plan: SplitPlan, shingles: ShingleSets) -> Closeness:
 
 
 def write(plan: SplitPlan, corpus: Corpus, closeness: Closeness, outputs: Mapping[str, Path]) -> Counter[str]:
-    """Write both splits and the decisions; returns the characters of each split."""
+    """Write both splits and the decisions; returns the number of characters per split."""
     meta = table.read_schema(corpus.path).field("meta").type
     types = {meta.field(place).name: meta.field(place).type for place in range(meta.num_fields)}
     more = {**types, "train_jaccard": "double", "train_seen": "double"}
@@ -265,7 +265,7 @@ def write(plan: SplitPlan, corpus: Corpus, closeness: Closeness, outputs: Mappin
 
 
 def report(plan: SplitPlan, corpus: Corpus, named: set[str], closeness: Closeness, characters: Counter[str], run: Run) -> None:
-    """Tell the run the counts, the funnel and the largest clusters."""
+    """Report the counts, the funnel and the largest clusters to the run."""
     sizes = np.bincount(plan.firsts, minlength=len(plan.ids))
     losses = {reason: plan.count(reason) for reason in (DUPLICATE, OVERLAPS_HELDOUT, OVERLAPS_BENCHMARK)}
     heldout, train = len(plan.rows("heldout")), len(plan.rows("train"))
