@@ -17,7 +17,7 @@ class Format:
 
     name: str
     validate: Callable[[Path], None]
-    """Raises ArtifactError unless the path holds a whole artifact of this format."""
+    """Raises ArtifactError unless the path holds a complete artifact of this format."""
     prefixes: tuple[str, ...] = ()
     """Prefixes of its Parquet shards, for row counts and columns."""
 
