@@ -1,4 +1,4 @@
-"""What training on a model's own answers needs beside the trainer: prompts in a fixed order that leave room for answers."""
+"""Helpers for training on a model's own answers: prompts in a fixed order that leave room for answers."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ Row = Mapping[str, Any]
 
 
 def draw(rows: Sequence[Row], number: int, seed: int) -> list[Row]:
-    """That many rows, in seeded order: all of them once, then all again in another order, and so on.
+    """``number`` rows in seeded order: all of them once, then all again in another order, and so on.
 
     One list for the whole training, since TRL's ``RepeatSampler`` (1.16) forgets the order of later epochs when it resumes.
 
     Raises:
-        ValueError: there is no row to draw.
+        ValueError: there are no rows to draw.
     """
     if not rows:
-        raise ValueError("there is no row to draw")
+        raise ValueError("there are no rows to draw")
     drawing = random.Random(seed)
     drawn: list[Row] = []
     while len(drawn) < number:
@@ -30,7 +30,7 @@ def draw(rows: Sequence[Row], number: int, seed: int) -> list[Row]:
 
 
 def encode_prompts(model: CausalModel, rows: Sequence[Row], max_tokens: int, stage: str) -> list[tuple[int, ...]]:
-    """Token ids of each row's ``prompt``, up to where the answer begins.
+    """Token ids of each row's ``prompt``, up to the start of the answer.
 
     Raises:
         ParamsError: a prompt leaves no room for an answer of ``max_tokens`` in the model's window.
