@@ -1,4 +1,4 @@
-"""The plugin contract: its version, how a distribution declares it, and what every plugin class must keep to."""
+"""The plugin contract: its version, how a distribution declares it, and the rules for every plugin class."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from workbench.plugin import Config, Plugin
 CORE_DISTRIBUTION = "pionero-workbench"
 CONTRACT_VERSION = 1
 RELEASES = ">=0.1,<0.2"
-"""The releases of the core that speak this contract. A plugin written for it requires exactly these of the core."""
+"""The releases of the core that implement this contract. A plugin written for it requires exactly these."""
 KINDS = ("source", "filter", "dedup", "tokenizer", "pretrain", "sft", "align", "reward", "eval", "report", "tracker")
 ENVIRONMENTS = ("shared", "own")
 NAME = re.compile(r"[A-Za-z0-9]+([._-][A-Za-z0-9]+)*")
@@ -27,7 +27,7 @@ _KINDS_PACKAGE = "workbench.kinds."
 
 
 def declared(requirements: Sequence[str]) -> str:
-    """The releases of the core that a distribution requires, from its ``Requires-Dist`` lines; empty where it requires none."""
+    """The releases of the core that a distribution requires, from its ``Requires-Dist`` lines; empty if it requires none."""
     lines = [line.partition(";")[0] for line in requirements if _CORE_NAME.match(line) and "extra ==" not in line]
     return ",".join(sorted(clause for line in lines for clause in _clauses(line)))
 
@@ -60,14 +60,14 @@ def require_contract(releases: str, where: str) -> None:
 
 
 def require_class(plugin: object) -> None:
-    """Refuse a class that does not keep the contract.
+    """Refuse a class that breaks the contract.
 
     Raises:
-        PluginError: says what is wrong, in which file and line, and how to mend it.
+        PluginError: says what is wrong, in which file and line, and how to fix it.
     """
     if not (isinstance(plugin, type) and issubclass(plugin, Plugin)):
         fix = f"return classes that subclass a kind of workbench.kinds: {', '.join(KINDS)}"
-        raise PluginError(f"{plugin!r} is no plugin class", place(plugin), fix)
+        raise PluginError(f"{plugin!r} is not a plugin class", place(plugin), fix)
     _require_kind(plugin)
     _require_name(plugin)
     if not vars(plugin).get("__doc__"):
@@ -83,7 +83,7 @@ def require_class(plugin: object) -> None:
 
 
 def models_of(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
-    """A configuration class and those of all sections below it, each once."""
+    """A configuration class and those of its nested sections, each once."""
     pending, seen = [model], set[type[BaseModel]]()
     while pending:
         current = pending.pop(0)
@@ -105,7 +105,7 @@ def classes_of(annotation: Any) -> Iterator[type]:
 
 
 def place(subject: object, word: str = "") -> str:
-    """The file and line of a class or function, or of the line in it that sets ``word``."""
+    """The file and line of a class or function, or of the line within it that sets ``word``."""
     try:
         file = inspect.getsourcefile(subject)  # type: ignore[arg-type]
         lines, first = inspect.getsourcelines(subject)  # type: ignore[arg-type]
@@ -124,7 +124,7 @@ def _clauses(requirement: str) -> list[str]:
 def _require_kind(plugin: type[Plugin[Any]]) -> None:
     base = next((base for base in plugin.__mro__ if base.__module__.startswith(_KINDS_PACKAGE) and "kind" in vars(base)), None)
     if base is None:
-        what = f"class {plugin.__qualname__} is of no kind: it subclasses {plugin.__base__.__name__}"  # type: ignore[union-attr]
+        what = f"class {plugin.__qualname__} belongs to no kind: it subclasses {plugin.__base__.__name__}"  # type: ignore[union-attr]
         raise PluginError(what, place(plugin), f"subclass the base class of a kind: {', '.join(KINDS)}")
     if plugin.__module__.startswith(_KINDS_PACKAGE):
         raise PluginError(f"{plugin.__qualname__} is the base class of a kind", plugin.__module__, "return a subclass of it")
@@ -166,12 +166,12 @@ def _require_model(model: type[BaseModel]) -> None:
             raise PluginError(what, place(model, name), "write under the field what it means, with its unit")
         for inner in classes_of(field.annotation):
             if dataclasses.is_dataclass(inner) or (issubclass(inner, dict) and inner is not dict):
-                what = f"config field {name!r} of {model.__qualname__} is of type {inner.__name__}, which is no Config"
+                what = f"config field {name!r} of {model.__qualname__} is of type {inner.__name__}, which is not a Config"
                 raise PluginError(what, place(model, name), f"make {inner.__name__} a subclass of workbench.plugin.Config")
 
 
 def _require_hooks(plugin: type[Plugin[Any]]) -> None:
-    """The hooks that the class implements, as trackers do, are among those there are, with the arguments that they have."""
+    """The hooks that the class implements, as trackers do, exist and have the specified arguments."""
     manager = pluggy.PluginManager("workbench")
     own = [name for base in plugin.__mro__ if not base.__module__.startswith("workbench.") for name in vars(base)]
     marked = [name for name in own if manager.parse_hookimpl_opts(plugin, name)]
@@ -184,7 +184,7 @@ def _require_hooks(plugin: type[Plugin[Any]]) -> None:
             fix = f"the hooks of a tracker are {', '.join(known)}"
             raise PluginError(f"there is no hook {name!r}", place(getattr(plugin, name)), fix)
     try:
-        manager.register(object.__new__(plugin))  # of methods alone pluggy knows that `self` is no argument
+        manager.register(object.__new__(plugin))  # pluggy ignores `self` only for bound methods
     except pluggy.PluginValidationError as error:
         problem = f"{str(error).splitlines()[0].partition(' for ')[2]}: {str(error).splitlines()[-1]}"
         raise PluginError(problem, place(plugin), "give each hook the arguments of workbench.hookspecs.TrackerHooks") from error

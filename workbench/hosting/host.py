@@ -1,7 +1,7 @@
 """The plugin host: finds installed plugins, keeps the errors of broken ones, and selects one by kind and name.
 
 A distribution offers its plugins by one entry point of group ``workbench``, whose key is the distribution's name. Each is loaded
-on its own, so that whatever goes wrong in one is kept as its error and met only by who selects its plugins.
+on its own, so that a failure is kept as its error and affects only those who select its plugins.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ PLUGIN_FOLDER = missing.PLUGIN_FOLDER
 
 @dataclass(frozen=True)
 class Installed:
-    """One plugin class with the distribution that brings it."""
+    """A plugin class with the distribution that provides it."""
 
     plugin: type[Plugin[Any]]
     distribution: str
@@ -61,7 +61,7 @@ class Broken:
     """Kind and name, empty where the whole distribution could not be loaded."""
 
     def offers(self, kind: str, name: str) -> bool:
-        """Whether it is that plugin, as far as one can tell of what could not be loaded."""
+        """Whether it is that plugin, as far as can be told for something that could not be loaded."""
         if not self.name:
             return _is_named_after(self.distribution, kind, name)
         return self.name == name and (self.kind == kind or self.kind not in contract.KINDS)
@@ -69,7 +69,7 @@ class Broken:
 
 @dataclass(frozen=True)
 class Registry:
-    """All that is installed, whole or broken."""
+    """Everything installed, working or broken."""
 
     installed: tuple[Installed, ...]
     broken: tuple[Broken, ...]
@@ -77,7 +77,7 @@ class Registry:
     """The workspace."""
 
     def names(self, kind: str) -> list[str]:
-        """The names of a kind's plugins."""
+        """The names of the plugins of a kind."""
         return sorted({entry.plugin.name for entry in self.installed if entry.plugin.kind == kind})
 
     def select(self, kind: str, name: str, where: str = "") -> Installed:
@@ -112,7 +112,7 @@ class Registry:
 
 @cache
 def registry(root: Path, distributions: frozenset[str] | None = None) -> Registry:
-    """Load the plugins of these distributions, by default of all that are installed.
+    """Load the plugins of these distributions, by default of all installed ones.
 
     A workspace's own ``plugins/*`` win over editable installs from another copy of it.
     """
@@ -127,7 +127,7 @@ def registry(root: Path, distributions: frozenset[str] | None = None) -> Registr
             module, classes, seconds = loader.load(distribution, name)
         except KeyboardInterrupt:
             raise
-        except BaseException as error:  # noqa: BLE001 - a stranger's module may even exit; it is kept and shown
+        except BaseException as error:  # noqa: BLE001 - a third-party module may even exit; the error is kept and shown
             broken.append(_broken(name, version, error))
             continue
         package = module.__name__.partition(".")[0]
@@ -141,7 +141,7 @@ def registry(root: Path, distributions: frozenset[str] | None = None) -> Registr
 
 
 def named_after(kind: str, name: str) -> frozenset[str]:
-    """The distributions that are called after a plugin, as ``pionero-workbench-tracker-mlflow`` is."""
+    """The distributions named after a plugin, such as ``pionero-workbench-tracker-mlflow`` is."""
     return frozenset(found for found in map(_canonical, _offering(None)) if _is_named_after(found, kind, name))
 
 
@@ -150,21 +150,21 @@ def _is_named_after(distribution: str, kind: str, name: str) -> bool:
 
 
 def _offering(wanted: frozenset[str] | None) -> list[metadata.Distribution]:
-    """The distributions with entry points of the group, by name; of two with one name, that which is found first."""
+    """The distributions with entry points of the group, by name; of two with the same name, the first one found."""
     names = None if wanted is None else {canonical(name) for name in wanted}
     found: dict[str, metadata.Distribution] = {}
     for distribution in metadata.distributions():
         try:
             text = distribution.read_text("entry_points.txt") or ""
         except UnicodeDecodeError:
-            continue  # no installer writes such a file: it is none of ours
+            continue  # no installer writes such a file: not one of ours
         if re.search(rf"^\s*\[\s*{loader.GROUP}\s*\]", text, re.MULTILINE):
             found.setdefault(_canonical(distribution), distribution)
     return [found[name] for name in sorted(found) if names is None or name in names]
 
 
 def _canonical(distribution: metadata.Distribution) -> str:
-    with contextlib.suppress(Exception):  # metadata that is missing or torn is told of later
+    with contextlib.suppress(Exception):  # missing or damaged metadata is reported later
         return canonical(distribution.metadata["Name"])
     return str(distribution.locate_file(""))
 
@@ -175,14 +175,14 @@ def _defects(classes: Sequence[Any]) -> dict[int, BaseException]:
     for position, plugin in enumerate(classes):
         try:
             contract.require_class(plugin)
-        except Exception as error:  # noqa: BLE001 - a metaclass of a stranger may raise anything
+        except Exception as error:  # noqa: BLE001 - a third-party metaclass may raise anything
             found[position] = error
     keys = {position: (plugin.kind, plugin.name) for position, plugin in enumerate(classes) if position not in found}
     for position, (kind, name) in keys.items():
         if list(keys.values()).count((kind, name)) > 1:
             what, fix = (
                 f"its distribution offers the {kind} {name!r} twice",
-                "give one of the two another name, or return it once",
+                "rename one of the two, or return it once",
             )
             found[position] = PluginError(what, contract.place(classes[position]), fix)
     return found
@@ -209,8 +209,8 @@ def _culprit(error: BaseException) -> str:
 
 def _advice(error: BaseException) -> str:
     if isinstance(error, ModuleNotFoundError):
-        return f"install what it lacks, or it again with its dependencies, so that `import {error.name}` works"
-    return "mend it or install another release"
+        return f"install the missing package, or reinstall the plugin with its dependencies, so that `import {error.name}` works"
+    return "fix it or install another release"
 
 
 def _broken_error(broken: Broken, kind: str, name: str, where: str) -> PluginError:

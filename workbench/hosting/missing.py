@@ -1,4 +1,4 @@
-"""Where a plugin that is not installed can be had: the workspace's folders, the core's own, or what the last resolve knew."""
+"""Where to get a plugin that is not installed: the workspace's folders, the core's own, or what the last resolve recorded."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PLUGIN_FOLDER = Path("plugins")
 
 
 def pip_line(root: Path, kind: str, name: str) -> str:
-    """The command that installs a plugin of that kind and name; empty where none is known.
+    """The command that installs a plugin of that kind and name; empty if unknown.
 
     Args:
         root: the workspace.
@@ -52,7 +52,7 @@ def _former(root: Path, kind: str, name: str) -> str:
 
 
 def _shown(folder: Path) -> str:
-    """Relative to where the command is typed, if it lies below."""
+    """Relative to the current directory if it lies below it."""
     try:
         return str(folder.relative_to(Path(os.curdir).resolve()))
     except ValueError:

@@ -1,4 +1,4 @@
-"""The trackers that compute.yaml names, and how to ask them; any of them may not know the answer."""
+"""The trackers named in compute.yaml, and how to query them; any of them may not know the answer."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def configured(root: Path) -> list[Tracker[Any]]:
-    """An instance of each, with its default configuration, not opened.
+    """An instance of each, with its default configuration and not opened.
 
     Raises:
         PluginError: a tracker is not installed.
@@ -33,11 +33,11 @@ def configured(root: Path) -> list[Tracker[Any]]:
         named = [host.named_after("tracker", name) for name in compute.load_config(root).trackers]
         return _selected(root, registry(root, frozenset().union(*named)))
     except PluginError:
-        return _selected(root, registry(root))  # another may have it, or the error names all there are
+        return _selected(root, registry(root))  # another distribution may have it, or the error lists all there are
 
 
 def require_one_of_each(root: Path) -> None:
-    """Refuse a tracker that no distribution offers, or more than one, whatever they are called.
+    """Refuse a tracker that no distribution offers, or more than one, regardless of the distributions' names.
 
     Raises:
         PluginError: there is such a tracker in compute.yaml.
@@ -62,7 +62,7 @@ def hooks_of(tracker: Tracker[Any]) -> Any:
 
 @contextmanager
 def asked() -> Iterator[None]:
-    """Put into words that a store does not answer a command, other than the watcher, which waits for it.
+    """Explain that a store does not answer a command; the watcher, in contrast, waits for it.
 
     Raises:
         WorkbenchError: in place of ConnectionError.
@@ -70,19 +70,19 @@ def asked() -> Iterator[None]:
     try:
         yield
     except ConnectionError as error:
-        fix = "start it, or say where it is, as MLFLOW_TRACKING_URI=… does for MLflow; `workbench doctor` tries it"
+        fix = "start it, or set its address, for MLflow with MLFLOW_TRACKING_URI=…; `workbench doctor` tests it"
         raise WorkbenchError(str(error), "compute.yaml, key trackers", fix) from error
 
 
 def circumstances(root: Path, run: str) -> Circumstances:
-    """On which machine a stage's run took place, and what chance does to it, by the first tracker that knows the run."""
+    """The machine of a stage's run and the random variation of its metrics, from the first tracker that knows the run."""
     answers = (hooks_of(tracker).circumstances(workspace=root, run=run) for tracker in configured(root))
     with asked():
         return next((found for found in answers if found is not None), Circumstances())
 
 
 def recorded(root: Path, run: str, into: Path) -> Record | None:
-    """What the first tracker that knows a run holds of it; None where none does.
+    """The record of a run from the first tracker that knows it; None if none does.
 
     Args:
         root: the main workspace.
@@ -90,8 +90,8 @@ def recorded(root: Path, run: str, into: Path) -> Record | None:
         into: a folder for the session's files; it must not exist yet.
 
     Raises:
-        WorkbenchError: a tracker's store cannot be reached, or it is a session that recorded no result, since it is still at
-            work or was no `dvc repro`.
+        WorkbenchError: a tracker's store cannot be reached, or it is a session without a result, which is still at
+            work or was not a `dvc repro`.
     """
     into.mkdir(parents=True)
     answers = (hooks_of(tracker).recorded(workspace=root, run=run, into=into) for tracker in configured(root))
