@@ -165,7 +165,7 @@ NESTED_DEFECTS = {
     "undocumented section": (nested(docstring=""), "'words' of Section has no docstring"),
     "mutable section": (nested(base='Config, frozen=False'), "Section is not frozen"),
     "section with any key": (nested(base='Config, extra="allow"'), "Section accepts unknown keys"),
-    "typed dictionary": (nested(base="TypedDict").replace("words: int = 1", "words: int"), "is no Config"),
+    "typed dictionary": (nested(base="TypedDict").replace("words: int = 1", "words: int"), "is not a Config"),
 }  # fmt: skip
 
 
