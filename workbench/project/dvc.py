@@ -18,7 +18,7 @@ def open_repo(root: Path) -> Iterator[Repo]:
     """DVC's view of the workspace ``root``, which must be the current directory.
 
     Raises:
-        PipelineError: it is no DVC workspace, or DVC cannot read its pipeline.
+        PipelineError: it is not a DVC workspace, or DVC cannot read its pipeline.
     """
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
@@ -27,4 +27,4 @@ def open_repo(root: Path) -> Iterator[Repo]:
         with Repo(str(root)) as repo:
             yield repo
     except DvcException as error:
-        raise PipelineError(f"DVC cannot read the pipeline: {error}", str(root.resolve()), "`dvc status` says more") from error
+        raise PipelineError(f"DVC cannot read the pipeline: {error}", str(root.resolve()), "`dvc status` tells more") from error

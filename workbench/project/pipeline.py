@@ -1,4 +1,4 @@
-"""dvc.yaml as the workbench reads it: which stage runs which entry, on which paths."""
+"""dvc.yaml as the workbench reads it: the entry and the paths of each stage."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class StageCall:
     """One stage of dvc.yaml whose command is ``python -m workbench run ENTRY --FLOW PATH …``."""
 
     address: str
-    """DVC's name of it, such as ``eval@perplexity-base``."""
+    """DVC's name for it, such as ``eval@perplexity-base``."""
     entry: str
     flows: Mapping[str, str]
     """Every option of the command: flow → path."""
@@ -41,7 +41,7 @@ class StageCall:
 
 
 def load(root: Path, params: Mapping[str, Any]) -> list[StageCall]:
-    """Read dvc.yaml with the values of params.yaml filled in; stages that run something else are left out.
+    """Read dvc.yaml with the values of params.yaml filled in; stages that run other commands are left out.
 
     Raises:
         PipelineError: the file is missing, is not YAML, or names an unknown parameter.
@@ -76,7 +76,7 @@ def check(root: Path, calls: Sequence[StageCall], resolved: Sequence[Resolved]) 
 
 
 def require_inside(root: Path, outs: Iterable[str | Path], where: str) -> None:
-    """Refuse outputs outside the workspace, or the workspace itself: DVC would remove what is there, and keep nothing of it.
+    """Refuse outputs outside the workspace, or the workspace itself: DVC would delete what is there without keeping it.
 
     Links are not followed: a folder of the workspace may lie on another disk.
 
@@ -104,7 +104,7 @@ def _check_flows(call: StageCall, stage: Stage[Any]) -> None:
     for flow in call.flows:
         if flow not in known:
             fix = f"its options are {', '.join('--' + name.replace('_', '-') for name in known)}"
-            raise PipelineError(f"{stage.kind} {stage.name!r} has no option --{flow}", _where(call), fix)
+            raise PipelineError(f"{stage.kind} {stage.name!r} lacks the option --{flow}", _where(call), fix)
     for flow in known:
         if flow not in call.flows and flow not in stage.optional:
             raise PipelineError(

@@ -1,4 +1,4 @@
-"""plugins-lock.json: for each stage, all that decides its result, so that DVC can see it.
+"""plugins-lock.json: for each stage, everything that decides its result, so that DVC can see it.
 
 ``stages`` holds what is compared (configuration with defaults filled in, seed, identities of the plugins, versions
 of external inputs); ``installed`` holds what is only worth knowing. Where a stage's policy is to keep its result when
@@ -37,7 +37,7 @@ class Resolved:
     entry: Entry
     stage: Stage[Any]
     used: tuple[Installed, ...]
-    """The stage's plugin and the plugins it is composed with."""
+    """The stage's plugin and the plugins it combines."""
 
     def locked(self) -> dict[str, Any]:
         """The compared record."""
@@ -55,9 +55,9 @@ class Resolved:
         return record
 
     def moved(self, result: Mapping[str, Any]) -> dict[str, str]:
-        """Identities of the plugins whose code is no longer that of the recorded ``result``, where the policy keeps it.
+        """Identities of the plugins whose code has changed since the recorded ``result``, if the policy keeps it.
 
-        A result that differs in more than code is stale anyway, so nothing of it is kept.
+        A result that differs in more than code is stale anyway, so nothing is kept.
         """
         record = self.locked()
         now, former = record.pop("plugins"), {**result}.pop("plugins", {})
@@ -66,7 +66,7 @@ class Resolved:
         return {name: identity for name, identity in now.items() if former.get(name) != identity}
 
     def installed(self) -> dict[str, Any]:
-        """What is only worth knowing."""
+        """The informative part."""
         return {
             f"{entry.plugin.kind} {entry.plugin.name}": {
                 "distribution": entry.distribution,
@@ -91,7 +91,7 @@ class Resolved:
         """
         found = dict(self.stage.external_inputs())
         for key, members in self.stage.members.items():
-            for place, member in enumerate(members):  # two of them may read things of one name
+            for place, member in enumerate(members):  # two of them may read inputs with the same name
                 found |= {f"{key}[{place}] {name}": version for name, version in member.external_inputs().items()}
         return found
 
@@ -106,7 +106,7 @@ def resolve_entry(entry: Entry, registry: Registry) -> Resolved:
     selected = registry.select(entry.kind, entry.choice.use, f"{PARAMS_FILE}, key {entry.address}.use")
     cls = selected.plugin
     if not issubclass(cls, Stage):
-        raise PluginError(f"{cls.__name__} is no stage", selected.distribution, "subclass a kind of workbench.kinds")
+        raise PluginError(f"{cls.__name__} is not a stage", selected.distribution, "subclass a kind of workbench.kinds")
     for key in entry.others:
         require_known(key, ["use", "with", "seed", "rerun", *cls.parts, *cls.inputs], f"{PARAMS_FILE}, key {entry.address}")
     used = [selected]
@@ -139,7 +139,7 @@ def configure(plugin: type[Plugin[Any]], chosen: Choice) -> Any:
 
 
 def make(root: Path, resolved: Sequence[Resolved]) -> dict[str, Any]:
-    """The whole content of plugins-lock.json; the results that policies keep are those of dvc.lock below ``root``."""
+    """The content of plugins-lock.json; the results kept by policies are those of dvc.lock below ``root``."""
     content: dict[str, Any] = {"version": LOCK_VERSION, "stages": {}, "installed": {}}
     results = _results(root) if any(item.entry.rerun != "rerun" for item in resolved) else {}
     for item in resolved:
@@ -160,16 +160,16 @@ def write(root: Path, content: Mapping[str, Any]) -> None:
 
 @dataclass(frozen=True)
 class Locked:
-    """What plugins-lock.json says of one stage."""
+    """The entry of a stage in plugins-lock.json."""
 
     record: dict[str, Any]
     """The compared record."""
     rerun: Rerun
-    """The policy by which code that has moved was kept out of the record."""
+    """The policy that kept changed code out of the record."""
     moved: dict[str, str]
-    """The plugins whose code has moved, with their identities now."""
+    """The plugins whose code has changed, with their current identities."""
     distributions: frozenset[str]
-    """Those that its plugins came with."""
+    """The distributions of its plugins."""
 
     @property
     def plugins(self) -> dict[str, str]:
@@ -178,7 +178,7 @@ class Locked:
 
 
 def read_entry(root: Path, address: str) -> Locked:
-    """What the file says of one stage.
+    """The file's entry for a stage.
 
     Raises:
         ParamsError: the file or the entry is missing.
@@ -209,7 +209,7 @@ def _results(root: Path) -> dict[str, dict[str, Any]]:
 
 def _choices(value: object, where: str) -> list[Choice]:
     if not isinstance(value, list):
-        raise ParamsError("it is no list", f"{PARAMS_FILE}, key {where}", "write `- use: NAME` lines")
+        raise ParamsError("it is not a list", f"{PARAMS_FILE}, key {where}", "write `- use: NAME` lines")
     chosen = []
     for position, item in enumerate(value):
         place = f"{where}[{position}]"
