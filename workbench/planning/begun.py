@@ -1,4 +1,4 @@
-"""Why a stage that has begun runs: what differs from the result that dvc.lock still knows of it."""
+"""Why a stage runs, once it has begun: how it differs from its result in dvc.lock."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def reasons(
 ) -> list[str]:
     """A phrase for each reason, those of the stage itself first.
 
-    Unlike a plan, which foretells, this knows every input as it is, and of outputs that were amiss only which were missing,
+    Unlike a plan, which predicts, this knows every input as it is, and of outputs that were amiss only which were missing,
     since DVC has removed them all by now.
 
     Args:

@@ -1,4 +1,4 @@
-"""Puts into words what changed since a stage's result was made."""
+"""Describes what changed since a stage's result was made."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LONGEST_VALUE = 48
 NAMED_MAKERS = 3
 _DIGEST = re.compile(r"[0-9a-f]{16,}(\.dir)?")
 _PARTS = frozenset({"use", "kind", "config", "seed", "plugins", "external"})
-"""Keys of a compared record that have a meaning of their own; every other holds a list of further plugins."""
+"""Keys of a compared record with a specific meaning; every other key holds a list of further plugins."""
 _OUTPUTS = {"deleted": "missing", "modified": "changed by hand", "not in cache": "missing in the cache", "new": "a new output"}
 
 
@@ -27,13 +27,13 @@ def reasons(changes: Sequence[ChangeSinceRun], answers: Mapping[str, Answer], pa
     Args:
         changes: of one stage.
         answers: those of the stages before it.
-        parts: of the identities that are still known.
+        parts: details of the identities that are still known.
     """
     if any(change.kind == "new" for change in changes):
         return ["it has never run"]
     found = [phrase for change in changes if change.kind in ("command", "parameter") for phrase in _own(change, parts)]
     found += [_input(change, answers) for change in changes if change.kind == "input"]
-    if not found:  # what becomes of outputs that are made anew in any case is of no interest
+    if not found:  # outputs that are recreated anyway do not matter
         found += _outputs([change for change in changes if change.kind == "output"])
     found += _awaited(list(dict.fromkeys(change.maker for change in changes if change.kind == "awaited")))
     return list(dict.fromkeys(found))
@@ -72,7 +72,7 @@ def _own(change: ChangeSinceRun, parts: Parts) -> Iterator[str]:
 
 
 def _command(before: str, after: str) -> Iterator[str]:
-    """The options that differ; the whole command where it is not one of ours."""
+    """The options that differ; the whole command if it is not a workbench command."""
     old, new = _options(before), _options(after)
     differing = [name for name in dict.fromkeys([*old, *new]) if old.get(name) != new.get(name)]
     if not differing:
@@ -130,7 +130,7 @@ def _versions(before: Mapping[str, str], after: Mapping[str, str]) -> Iterator[s
 
 
 def _identities(before: Mapping[str, str], after: Mapping[str, str], parts: Parts) -> Iterator[str]:
-    """What moved in the plugins that the stage used and still uses."""
+    """What changed in the plugins that the stage used and still uses."""
     moved = [name for name in after if name in before and before[name] != after[name]]
     unknown = [name for name in moved if before[name] not in parts or after[name] not in parts]
     if unknown:
@@ -171,7 +171,7 @@ def _outputs(changes: Sequence[ChangeSinceRun]) -> list[str]:
 
 
 def _value(value: Any, name: str = "") -> str:
-    """A value that is short and shows no secret."""
+    """A value, shortened and with secrets hidden."""
     whole = value if isinstance(value, str) else f"{value:.15g}" if isinstance(value, float) else json.dumps(value)
     text = redaction.param(name, whole)
     half = LONGEST_VALUE // 2

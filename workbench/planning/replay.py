@@ -1,6 +1,6 @@
 """Replays a ``dvc repro`` without running or changing anything: what it would do with each stage, in its order.
 
-DVC's own ``repro --dry`` asks each stage on its own, so it does not see that a stage before it will make other bytes.
+DVC's own ``repro --dry`` asks each stage on its own, so it does not see that an earlier stage will make other bytes.
 Here every stage knows what those before it will have made: bytes that are there, bytes that the cache gives back, or
 bytes that nobody knows before the stage has run. Only this module and :mod:`workbench.verification.verify` read DVC's
 internals.
@@ -41,17 +41,17 @@ class Answer(StrEnum):
 
 @dataclass(frozen=True)
 class ChangeSinceRun:
-    """One thing that is not as it was when the stage's result was made."""
+    """One difference from the state in which the stage's result was made."""
 
     kind: ChangeKind
-    """``input``: known to differ; ``awaited``: a stage before it makes it first."""
+    """``input``: known to differ; ``awaited``: an earlier stage makes it first."""
     name: str = ""
     """The key of a parameter, or the path of an input or output."""
     before: Any = None
     after: Any = None
     """Values of a parameter or the command; of an input or output, what happened to it."""
     maker: str = ""
-    """The stage that makes the input; empty where none or more than one does."""
+    """The stage that makes the input; empty if none or several do."""
 
 
 @dataclass(frozen=True)
@@ -62,17 +62,17 @@ class StageOutcome:
     answer: Answer
     changes: tuple[ChangeSinceRun, ...] = ()
     always: bool = False
-    """Whether it runs whatever there is, as ``always_changed`` in dvc.yaml asks."""
+    """Whether it always runs, as ``always_changed`` in dvc.yaml asks."""
 
 
 @dataclass(frozen=True)
 class Bytes:
-    """A content, by DVC's hash of it."""
+    """Content, by its DVC hash."""
 
     hash: HashInfo
     meta: Meta
     tree: Tree | None = None
-    """The files of a folder, where they are at hand."""
+    """The files of a folder, if known."""
 
 
 @dataclass
@@ -83,7 +83,7 @@ class Made:
     stage: str
     answer: Answer
     bytes: Bytes | None
-    """For a stage that runs: those of its last run, which need not be those of the next."""
+    """For a stage that runs: those of its last run, which may differ from the next."""
 
     def touches(self, path: PurePath) -> bool:
         """Whether the path is the output, holds it or lies in it."""
@@ -115,14 +115,14 @@ def replay(repo: Repo, proposed: Path, targets: Sequence[str] = ()) -> list[Stag
 
 @dataclass
 class _State:
-    """The workspace as it will be when the next stage's turn comes."""
+    """The workspace as it will be when the next stage is reached."""
 
     repo: Repo
     proposed: Path
     made: list[Made] = field(default_factory=list)
 
     def take(self, stage: PipelineStage) -> StageOutcome:
-        """Decide what happens to the stage, and remember what it leaves."""
+        """Decide what happens to the stage, and remember its outputs."""
         _read_params_from(stage, self.proposed)
         if stage.always_changed or stage.is_callback:
             return self._leave(stage, StageOutcome(stage.addressing, Answer.RUNS, always=True), None)
