@@ -1,4 +1,4 @@
-"""The journal: what a stage's process tells, as JSON lines that survive whatever becomes of process, server or store.
+"""The journal: a stage's events as JSON lines that survive the failure of process, server or store.
 
     .workbench/journal/SESSION/RUN.jsonl    one event a line, in order
     .workbench/journal/SESSION/RUN/         content of tables and charts (.json) and of texts (.md)
@@ -40,7 +40,7 @@ _TYPES: Mapping[str, type[AnyEvent]] = {event.__name__: event for event in get_a
 class Journal:
     """Append-only record of one run; a :class:`workbench.run.Listener`.
 
-    A disk that takes no more does not end a training: lines wait in memory, the failure is said once on
+    A full disk does not end training: lines wait in memory, the failure is reported once on
     standard error, and every later write tries again.
     """
 
@@ -84,7 +84,7 @@ class Journal:
             os.close(self._file)
 
     def metrics(self, values: Mapping[str, Value], step: int | None) -> None:
-        """Append numbers; at most half a second of them is lost when the process is killed."""
+        """Append numbers; at most half a second of them is lost if the process is killed."""
         record = {"type": "MetricsLogged", "run": self.run, "time": time.time(), "values": _floats(values), "step": step}
         self._append(_line(record), now=False)
 
@@ -113,7 +113,7 @@ class Journal:
         self._keep(name, title, content, "json", json.dumps(hidden, default=_plain, ensure_ascii=False))
 
     def _keep(self, name: str, title: str, content: events.ContentKind, suffix: str, text: str) -> None:
-        # Kinds apart, so that a chart and a table may share a name.
+        # One folder per kind of content, so that a chart and a table may share a name.
         file = self.path.with_suffix("") / content / f"{_file_name(name)}.{suffix}"
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -188,7 +188,7 @@ def find_interrupted(root: Path, session: str, fingerprint: str) -> Journal | No
 
 
 def forget_interrupted(root: Path, fingerprint: str) -> None:
-    """Let no later run continue the one that began on this result."""
+    """Prevent later runs from continuing the one that began on this result."""
     (root / JOURNAL_FOLDER / _OPEN_FOLDER / _file_name(fingerprint)).unlink(missing_ok=True)
 
 
@@ -243,7 +243,7 @@ def _decode(line: bytes, types: Mapping[str, type[AnyEvent]]) -> AnyEvent | None
 
 
 def _build(cls: Callable[..., Any], record: Mapping[str, Any]) -> Any:
-    """An event, or a record within one, from its JSON object; keys that it has no field for are left out."""
+    """An event, or a record within one, from its JSON object; unknown keys are ignored."""
     values = {name: record[name] for name in _field_names(cls) if name in record}
     for name, inner in _nested(cls).items():
         found = values.get(name)
@@ -279,7 +279,7 @@ def _floats(values: Mapping[str, Value]) -> dict[str, float]:
 
 
 def _plain(value: object) -> object:
-    """Numbers of other libraries as Python's; the rest as text."""
+    """Convert numbers of other libraries to Python's, and everything else to text."""
     if isinstance(value, numbers.Integral):
         return int(value)
     if isinstance(value, numbers.Real):
@@ -292,5 +292,5 @@ def _is_killed(event: AnyEvent) -> bool:
 
 
 def _file_name(name: str) -> str:
-    """The name without what a path could be made of."""
+    """The name without characters that could form a path."""
     return re.sub(r"[^\w.@=+-]", "_", name).lstrip(".") or "_"
