@@ -1,4 +1,4 @@
-"""What git knows of a workspace: the commit, and what differs from it."""
+"""The git state of a workspace: the commit, and the differences from it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LARGEST_DIFF = 10 << 20
 """Bytes; a larger diff is data that should be an output of DVC, not source."""
 _TIMEOUT = 60
 _AS_PATCH = ("--no-color", "--no-ext-diff", "--no-textconv", "--no-renames", "--src-prefix=a/", "--dst-prefix=b/")
-"""Options of ``git diff`` that make a patch which applies, whatever the user's own settings."""
+"""Options with which ``git diff`` makes a patch that applies, regardless of the user's settings."""
 
 
 class GitError(Exception):
@@ -39,7 +39,7 @@ class Revision:
 
 
 def read(directory: Path, made: Sequence[str] = ()) -> Revision:
-    """The revision of the work tree that holds ``directory``; what the pipeline has ``made`` there is no change of its source."""
+    """The revision of the work tree that holds ``directory``; files ``made`` by the pipeline do not count as changes of its source."""
     commit = _git(directory, "rev-parse", "HEAD").strip()
     if not commit:
         return Revision()
@@ -48,7 +48,7 @@ def read(directory: Path, made: Sequence[str] = ()) -> Revision:
     try:
         dirty = bool(_call(directory, "status", "--porcelain", "--", *_source(made)).strip())
     except GitError:
-        dirty = True  # nobody knows what has changed
+        dirty = True  # the changes are unknown
     return Revision(commit, branch, remote, dirty)
 
 
@@ -91,7 +91,7 @@ def additions(folder: Path) -> str:
 
 
 class _Staged:
-    """The files on the disk in an index and an object store of our own, so that the repository's stay as they are."""
+    """The files on the disk in an index and an object store of our own, so that the repository's own stay unchanged."""
 
     def __init__(self, directory: Path, folder: Path) -> None:
         self._directory = directory
@@ -110,11 +110,11 @@ class _Staged:
         self._left_out = ""
         try:
             self._git("add", "--all", "--ignore-errors", "--", ".")
-        except GitError as error:  # all that it could add is added
+        except GitError as error:  # everything that could be added is
             self._left_out = f"Left out: {error}\n"
 
     def patch(self, redactor: Redactor, source: Sequence[str]) -> str:
-        """The patch from HEAD of what is source."""
+        """The patch from HEAD of the source files."""
         sections = []
         for change in self._changes(source):
             old, new = self._content(change.old_mode, change.old), self._content(change.new_mode, change.new)
@@ -135,7 +135,7 @@ class _Staged:
             yield FileChange(path, old_mode, new_mode, old, new)
 
     def _content(self, mode: str, name: str) -> bytes:
-        """A regular file's bytes; nothing for what is absent, a link or a submodule."""
+        """A regular file's bytes; empty for a missing file, a link or a submodule."""
         content = self._git("cat-file", "blob", name) if mode.startswith("100") else ""
         return content.encode("utf-8", "surrogateescape")
 
@@ -147,7 +147,7 @@ class _Staged:
 
 
 def _hidden(redactor: Redactor, path: str, content: bytes) -> bytes:
-    """The content with secrets hidden; in what is no text, only those that are known."""
+    """The content with secrets hidden; in non-text content, only known ones."""
     if b"\0" in content:
         for secret in redactor.values:
             content = content.replace(secret.encode("utf-8", "surrogateescape"), redaction.HIDDEN.encode())
@@ -161,12 +161,12 @@ def without_credentials(url: str) -> str:
 
 
 def _source(made: Sequence[str]) -> list[str]:
-    """What git is to look at: the whole work tree but those paths."""
+    """Arguments that limit git to the whole work tree except those paths."""
     return [":/", *(f":(exclude,literal){path}" for path in made)]
 
 
 def _git(directory: Path, *arguments: str) -> str:
-    """Output of a git command that asks for what need not be there; empty where it is not."""
+    """Output of a git command that may fail; empty if it does."""
     try:
         return _call(directory, *arguments)
     except GitError:
@@ -174,7 +174,7 @@ def _git(directory: Path, *arguments: str) -> str:
 
 
 def _call(directory: Path, *arguments: str, variables: Mapping[str, str] | None = None, stdin: bytes = b"") -> str:
-    """Output of a git command, which must succeed."""
+    """Output of a git command that must succeed."""
     environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C", **(variables or {})}
     command = ["git", "-C", str(directory), *arguments]
     try:
