@@ -39,7 +39,7 @@ class Revision:
 
 
 def read(directory: Path, made: Sequence[str] = ()) -> Revision:
-    """The revision of the work tree that holds ``directory``; files ``made`` by the pipeline do not count as changes of its source."""
+    """The revision of the work tree that holds ``directory``; files ``made`` by the pipeline are not changes of its source."""
     commit = _git(directory, "rev-parse", "HEAD").strip()
     if not commit:
         return Revision()
