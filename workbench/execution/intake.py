@@ -1,4 +1,4 @@
-"""What is checked of a stage's inputs before it runs: files, columns and that there is a row, from metadata alone.
+"""Checks a stage's inputs before it runs, from metadata alone: files, columns, and that there is at least one row.
 
 Outputs are validated row by row before they are committed (:mod:`workbench.artifacts.formats`); inputs may come from elsewhere,
 or be damaged since, so that a plugin would meet a KeyError where the user has to hear which column is missing.
@@ -17,7 +17,7 @@ def require(format_name: str, path: Path) -> None:
     """Refuse an input that its format's readers could not read.
 
     Raises:
-        ArtifactError: names the file or column that is missing, or says that there is no row.
+        ArtifactError: names the file or column that is missing, or says that there are no rows.
     """
     check = _CHECKS.get(format_name)
     if check is not None:
@@ -51,7 +51,7 @@ def _require_model(path: Path) -> None:
 
 def _require_row(path: Path, prefix: str, noun: str) -> None:
     if table.count_rows(path, prefix) == 0:
-        raise ArtifactError(f"it has no {noun}", str(path), "look at what the source read and filtered")
+        raise ArtifactError(f"it lacks a {noun}", str(path), "look at what the source read and filtered")
 
 
 def _examples_of(format_name: str) -> Callable[[Path], None]:

@@ -100,7 +100,7 @@ class PreparedStage:
         return sorted([*self.outputs.values(), *([] if self.metrics is None else [self.metrics])])
 
     def predicted(self, main: Path) -> float | None:
-        """Seconds that the newest `workbench plan` foretold; None where it foretold none."""
+        """Seconds predicted by the newest `workbench plan`; None if it predicted none."""
         compared = {key: value for key, value in self.record.items() if key != "moved"}
         return forecast.predicted_seconds(main, self.name, compared)
 
@@ -108,7 +108,7 @@ class PreparedStage:
 def _prepare(
     root: Path, main: Path, stage: str, address: str, flows: Mapping[str, str], config: compute.ComputeConfig
 ) -> PreparedStage:
-    """All that has to be right before the run begins, in the environment that the stage's plugins need."""
+    """Prepare and check everything before the run begins, in the environment that the stage's plugins need."""
     chosen = compute.choose(config, own_environment=environment.is_inside(main / environment.FOLDER))
     compute.prepare_process(chosen)
     resolved, locked = _restore(root, address)
@@ -118,12 +118,12 @@ def _prepare(
 
 
 def _restore(root: Path, address: str) -> tuple[Resolved, Locked]:
-    """Build the stage from its lock entry, and refuse code that is no longer what was locked, or not what is pinned."""
+    """Build the stage from its lock entry, and refuse code that differs from what was locked or pinned."""
     locked = plugin_lock.read_entry(root, address)
     try:
         resolved = _resolve(address, locked.record, registry(root, locked.distributions))
     except PluginError:
-        resolved = _resolve(address, locked.record, registry(root))  # another may have it now, or the error names all there are
+        resolved = _resolve(address, locked.record, registry(root))  # another may have it now, or the error lists all
     if resolved.locked()["plugins"] != locked.plugins:
         raise PluginError("its code has changed since the pipeline was resolved", f"stage {address}", "run `dvc repro` again")
     if locked.rerun == "pin":
@@ -165,14 +165,14 @@ def _prepared(
     identity: list[object] = [record, {artifact.flow: artifact.digest for artifact in artifacts}]
     identity.append(here if stage.machine_dependent else None)
     if (repeated := reproduction())[0]:
-        identity.append(repeated)  # it goes on from nothing that another run has left
+        identity.append(repeated)  # it does not continue from anything left by another run
     return PreparedStage(
         name, resolved, locked, record, inputs, outputs, metrics, chosen, here, artifacts, digests.of_record(identity)
     )
 
 
 def _input(root: Path, stage: str, flow: str, format_name: str, path: Path, recorded: Stages) -> events.Artifact:
-    """An input as it is now: every byte of it is hashed, and it is refused where DVC would record another hash for it."""
+    """An input as it is now: every byte is hashed, and it is refused if DVC would record a different hash."""
     if not path.exists():
         raise ArtifactError(f"input --{flow} is missing", str(path), "run `dvc repro`, or `dvc pull` if another machine made it")
     files = digests.listing(path)
@@ -186,7 +186,7 @@ def _execute(root: Path, prepared: PreparedStage, session: Session, console: Con
     main = main_root(root)
     interrupted = find_interrupted(main, session.id, prepared.fingerprint)
     journal = interrupted or Journal.create(main, session.id, uuid.uuid4().hex[:16])
-    started, clock = time.time(), time.monotonic()  # the one that people set, and the one that only runs
+    started, clock = time.time(), time.monotonic()  # the configured plugin, and the one that only runs
     scratch = root / STATE_FOLDER / "scratch" / prepared.written[0].as_posix().replace("/", "+")
     checkpoints = main / STATE_FOLDER / "checkpoints" / prepared.fingerprint
     journal.write(_started(prepared, journal.run, session.id, root, started, checkpoints))
@@ -313,7 +313,7 @@ def _format(prepared: PreparedStage, flow: str) -> str:
 
 
 def _commit(prepared: PreparedStage, written: Mapping[str, Path], run: Run, metrics: Path, journal: Journal) -> None:
-    """Whatever may fail comes first, so that all outputs are renamed into place or none."""
+    """Steps that may fail come first, so that either all outputs are renamed into place or none."""
     artifacts = []
     for flow, path in prepared.outputs.items():
         rows, columns = rows_and_columns(written[flow], _format(prepared, flow))
@@ -329,7 +329,7 @@ def _commit(prepared: PreparedStage, written: Mapping[str, Path], run: Run, metr
 
 
 class _Listeners:
-    """Passes what a run tells to the journal, its progress to the console, both to the alerts; all of it is a sign of life."""
+    """Passes a run's reports to the journal, its progress to the console, and both to the alerts; each is a sign of life."""
 
     def __init__(self, journal: Journal, console: Console, pulse: Pulse, alerts: Alerts) -> None:
         self._journal, self._console, self._pulse, self._alerts = journal, console, pulse, alerts
