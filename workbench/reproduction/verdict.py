@@ -1,4 +1,4 @@
-"""Verdicts: what repeating a stage has shown."""
+"""Verdicts on repeating a stage."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ EXIT_CODES: Mapping[ReproductionVerdict, int] = {
 
 
 class InputsChanged(WorkbenchError):  # noqa: N818 - it is a verdict
-    """What the run read can no longer be had as it was."""
+    """The inputs of the run are no longer available as they were."""
 
 
 class CannotRun(WorkbenchError):  # noqa: N818 - it is a verdict
-    """The code, the environment or the configuration of the run cannot be had again."""
+    """The code, the environment or the configuration of the run cannot be restored."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class MetricPair:
     original: float
     repeated: float
     allowed: float
-    """Greatest difference that counts as noise."""
+    """Largest difference that counts as noise."""
 
     @property
     def within(self) -> bool:
@@ -44,7 +44,7 @@ class MetricPair:
 
 @dataclass(frozen=True)
 class StageVerdict:
-    """What came of repeating one stage."""
+    """The result of repeating a stage."""
 
     stage: str
     verdict: ReproductionVerdict
@@ -52,12 +52,12 @@ class StageVerdict:
     """One line."""
     fix: str = ""
     outputs: Mapping[str, Sequence[Difference]] = field(default_factory=dict)
-    """Path of each output that was compared → its differences, none where it has the recorded hash."""
+    """Path of each output that was compared → its differences, empty if it has the recorded hash."""
     step: int | None = None
     """The first logged training step whose numbers differ."""
     metrics: Sequence[MetricPair] = ()
     machine: Sequence[str] = ()
-    """What differs between the two machines."""
+    """Differences between the two machines."""
 
     @property
     def exit_code(self) -> int:
