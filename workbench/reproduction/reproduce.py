@@ -1,4 +1,4 @@
-"""``workbench reproduce``: the recorded stages, truly run again in a workspace of their own, and held against the record."""
+"""``workbench reproduce``: runs the recorded stages again in a separate workspace, and compares the results with the record."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ FOLDER = Path(".workbench/reproductions")
 
 @dataclass(frozen=True)
 class Options:
-    """How to repeat, and how strictly to judge."""
+    """How to repeat a run, and how strictly to judge."""
 
     pipeline: bool = False
-    """Every stage of the run's pipeline, in order, instead of the one."""
+    """Every stage of the run's pipeline, in order, instead of only one."""
     fresh: bool = False
     """In an environment made of the recorded pins."""
     tolerance: float = 0.02
-    """On another machine: relative difference of a metric that still counts as equal, where no seeds tell of its noise."""
+    """On another machine: relative difference of a metric that counts as equal, if no other seeds reveal its noise."""
 
 
 def reproduce(main: Path, run: str, options: Options) -> list[StageVerdict]:
@@ -75,12 +75,12 @@ def _find(main: Path, run: str, into: Path) -> Record:
     if (found := trackers.recorded(main, run, into)) is not None:
         return found
     names = compute.load_config(main).trackers
-    fix = "`workbench ui` lists them; of another clone's store, say where it is, as MLFLOW_TRACKING_URI=… does for MLflow"
+    fix = "`workbench ui` lists them; for another clone's store set its address, for MLflow with MLFLOW_TRACKING_URI=…"
     raise WorkbenchError(f"no run {run!r} of a stage or a session", f"trackers {', '.join(names)}", fix)
 
 
 class _Reproduction:
-    """One command's work."""
+    """The work of one command."""
 
     def __init__(self, main: Path, record: Record, options: Options, folder: Path, session: Session) -> None:
         self._main, self._record, self._options, self._folder, self._session = main, record, options, folder, session
@@ -147,7 +147,7 @@ class _Reproduction:
             shutil.move(found[path], workspace.root / path)
 
     def _fetch(self, wanted: Mapping[str, str]) -> dict[str, Path]:
-        """Recorded results, copied to where they can be moved from: path → where it is, for those that could be had."""
+        """Recorded results, copied so that they can be moved: path → location, for those that were found."""
         if not wanted:
             return {}
         self._fetched += 1
@@ -202,7 +202,7 @@ class _Reproduction:
         return max(found, key=lambda event: event.time, default=None)
 
     def _refuse(self, stage: RecordedStage, error: CannotRun | InputsChanged) -> StageVerdict:
-        """Record a run that stands for the attempt."""
+        """Record a run that represents the attempt."""
         outcome = verdict.refused(stage.stage, error)
         self._tell(outcome)
         started = self._started(stage) or self._attempt(stage)
@@ -258,7 +258,7 @@ def _compared(repeated: Path, original: Path | None, digest: str | None) -> list
         return [Difference("", "it was not written")]
     if original is None:
         now = digests.of(repeated)
-        return [Difference("", f"its hash was {digest} and is {now}; the original bytes are no longer to be had")]
+        return [Difference("", f"its hash was {digest} and is {now}; the original bytes are no longer available")]
     return differences(original, repeated) or [Difference("", "other bytes")]
 
 
@@ -274,7 +274,7 @@ def _first_step(root: Path, originals: Mapping[str, Path]) -> int | None:
 
 
 def _unlike(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What differs between two machines' fingerprints; nothing where the first is not known."""
+    """What differs between two machines' fingerprints; empty if the first is unknown."""
     keys = sorted({*before, *now}) if before else []
     return [f"{key} was {before.get(key)}, is {now.get(key)}" for key in keys if before.get(key) != now.get(key)]
 
