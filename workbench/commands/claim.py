@@ -45,7 +45,7 @@ def fingerprint_digest(root: Path) -> str:
 
 
 def claimed(root: Path) -> str:
-    """The fingerprint in claim.json; empty where there is no claim."""
+    """The fingerprint in claim.json; empty without a claim."""
     file = root / CLAIM_FILE
     if not file.is_file():
         return ""
