@@ -28,7 +28,7 @@ _DIGEST = "0123456789abcdef0123456789abcdef.dir"
 def write_session(workspace: Path) -> None:
     """Journals of a session in which a model is trained and evaluated, a third stage is killed, and a fourth is restored.
 
-    Events of types that none of that brings about are added to the evaluation, each with the least that it can say.
+    Events of types that do not occur in that story are added to the evaluation, each with minimal content.
     The model itself must be at :data:`MODEL` below the workspace.
     """
     folder = folder_of(workspace, SESSION)
@@ -150,7 +150,7 @@ def _missing(folder: Path) -> list[type[AnyEvent]]:
 
 
 def _least(kind: type[Any]) -> Any:
-    """A record whose fields hold their defaults, or else the first value or the empty one of their types."""
+    """A minimal record: fields hold their defaults, or else the first or the empty value of their types."""
     known: dict[str, object] = {"session": SESSION, "run": RUNS[1], "time": BEGAN + 14}
     types = get_type_hints(kind)
     needed = [field.name for field in fields(kind) if field.default is MISSING and field.default_factory is MISSING]

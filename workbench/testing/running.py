@@ -1,4 +1,4 @@
-"""What every plugin that makes results is held to: valid outputs, the same bytes each time, nothing read or written in secret."""
+"""Checks for every plugin that makes results: valid outputs, the same bytes each time, no undeclared reads or writes."""
 
 from __future__ import annotations
 
@@ -102,13 +102,13 @@ class RunningConformance(Conformance):
             )
 
     def test_bad_input_gives_a_workbench_error(self, workbench_trial: Trial) -> None:
-        """Inputs without a column, row or file, and a bad configuration, end in an error that the user can mend."""
+        """Inputs without a column, row or file, and a bad configuration, end in an error that the user can fix."""
         self._need_a_run(workbench_trial)
         for number, bad in enumerate(workbench_trial.plan.bad):
             outcome = workbench_trial.outcomes[f"bad {number}"]
             if outcome.error and not outcome.expected:
                 broken(
-                    "what a user can mend is told by a WorkbenchError, with what, where and fix",
+                    "an error that a user can fix is a WorkbenchError, with what, where and fix",
                     f"{bad.what}: {outcome.error}\n{outcome.traceback}",
                     "check the input where it is read and raise ArtifactError(what, where, fix)",
                 )
@@ -133,7 +133,7 @@ class RunningConformance(Conformance):
             )
 
     def _difference(self, trial: Trial, name: str) -> str:
-        """How a run's outputs differ from those of the first, empty where they don't."""
+        """How a run's outputs differ from those of the first; empty if they do not."""
         self._need_a_run(trial)
         if trial.outcomes[name].error:
             return f"it failed there with {trial.outcomes[name].error}"

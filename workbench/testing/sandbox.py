@@ -23,7 +23,7 @@ THERE: Mapping[str, str] = {
     "TZ": "XYZ-13:45",
     "COLUMNS": "43",
 }
-"""Another hash seed, an ASCII locale, which decides how text files are read where no encoding is given, and another time zone."""
+"""Another hash seed, an ASCII locale, which decides how text files are read without an encoding, and another time zone."""
 SETTINGS: Mapping[str, str] = {
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
@@ -101,7 +101,7 @@ class Process:
     log: Path
 
     def wait(self, seconds: float) -> dict[str, AttemptOutcome]:
-        """The outcomes of all attempts; those that it did not come to say how the process ended."""
+        """The outcomes of all attempts; for those not reached, they say how the process ended."""
         try:
             ended = f"the process ended with code {self.process.wait(seconds)}"
         except subprocess.TimeoutExpired:

@@ -1,4 +1,4 @@
-"""What a test asks of a child process, and what that process answers: two files of JSON."""
+"""A test's task for a child process, and the process's report: two JSON files."""
 
 from __future__ import annotations
 

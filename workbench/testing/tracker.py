@@ -36,12 +36,12 @@ class Delivery:
 
 
 class TrackerConformance(Conformance):
-    """A tracker: its store must be below the workspace, as it is where nothing else is configured."""
+    """A tracker: its store must be below the workspace, as it is by default."""
 
     plugin: ClassVar[type[Tracker[Any]]]
 
     def recorded(self, workspace: Path) -> object:
-        """All that must stay the same when the events come again; by default the bytes of the files in the workspace.
+        """Everything that must stay the same when the events come again; by default the bytes of the files in the workspace.
 
         Override it where the store is a database, whose bytes may differ while its content does not.
         """
@@ -126,7 +126,7 @@ class TrackerConformance(Conformance):
             broken(rule, f"it took {took:.1f} s", "batch what is written; where the store is slow by nature, raise `cpu_seconds`")
 
     def hook_problem(self) -> str:
-        """A hook that is not one of the contract's, or has arguments that it does not have."""
+        """Describes a hook that the contract lacks, or that has unknown arguments; empty if there is none."""
         try:
             hooks_of(self.plugin(self.plugin.Config.model_validate(dict(self.config))))
         except pluggy.PluginValidationError as error:

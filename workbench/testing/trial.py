@@ -1,4 +1,4 @@
-"""A trial: all runs of one plugin that its checks look at, made once per test class."""
+"""A trial: all runs of a plugin that its checks examine, made once per test class."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class TrialPlan:
     origins: Sequence[str]
     """Folders of the code under test."""
     seconds: float
-    """When a process that does not end is stopped."""
+    """Seconds after which a process that does not end is stopped."""
     training: bool
     """Whether it is killed and resumed, and its model evaluated."""
 
