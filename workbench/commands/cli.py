@@ -77,8 +77,8 @@ def plan(
     from workbench.planning.plan import make
 
     plans = make(Path.cwd(), targets or [])
-    foretold = {plan.stage: (plan.record, plan.forecast) for plan in plans}
-    forecast.write(main_root(Path.cwd()), foretold)
+    predicted = {plan.stage: (plan.record, plan.forecast) for plan in plans}
+    forecast.write(main_root(Path.cwd()), predicted)
     typer.echo(json.dumps(page.records(plans), indent=1) if as_json else "\n".join(page.lines(plans)))
 
 
