@@ -48,7 +48,7 @@ def test_numbers_that_are_not_finite_and_a_stage_that_is_late_are_tags(tmp_path:
     begun.made.wait()
     client = mlflow.MlflowClient(f"sqlite:///{begun.made.root / '.workbench/mlflow.db'}")
     experiment = client.get_experiment_by_name("workbench-default").experiment_id
-    (run,) = client.search_runs([experiment], "tags.`alert.late` LIKE '%foretold%'")
+    (run,) = client.search_runs([experiment], "tags.`alert.late` LIKE '%predicted%'")
     assert run.data.tags["alert.not-finite"] == "loss is nan at step 1"
     assert "**Alert, late**: it will take" in run.data.tags["mlflow.note.content"]
 

@@ -207,7 +207,7 @@ def _misspell_flow(pipeline: dict[str, Any]) -> None:
         (_drop_dep, ("--corpus data/split/train is not under deps", "add data/split/train to deps")),
         (_add_out, ("data/other is listed, and the command does not name it",)),
         (_other_params, ("stages.dedup", "stages.tokenize")),
-        (_misspell_flow, ("has no option --corpse", "--corpus")),
+        (_misspell_flow, ("lacks the option --corpse", "--corpus")),
     ],
 )
 def test_dvc_yaml_that_disagrees_with_its_commands(

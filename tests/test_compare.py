@@ -147,7 +147,7 @@ def test_outside_a_workspace_it_says_so(tmp_path: Path) -> None:
 def test_an_unknown_name(made: Workspace, word: str) -> None:
     done = made.workbench("compare", word)
     assert done.code == 1
-    assert f"{word!r} is no revision of git, no experiment of DVC, and no run of mlflow" in done.err
+    assert f"{word!r} is not a git revision, a DVC experiment, or a run of mlflow" in done.err
     assert "fix:" in done.err
 
 
@@ -183,7 +183,7 @@ def test_without_a_commit_or_without_git(tmp_path: Path, *, git: bool) -> None:
         made.git("init", "--quiet")
     done = made.workbench("compare", "HEAD")
     assert done.code == 1
-    assert "'HEAD' is no revision of git, no experiment of DVC, and no run of any tracker" in done.err
+    assert "'HEAD' is not a git revision, a DVC experiment, or a run of any tracker" in done.err
 
 
 def write(folder: Path, values: dict[str, float], score: str = "accuracy") -> Path:

@@ -143,11 +143,11 @@ UNLOADABLE = {
     "heavy in a try": ("try:\n    import demo_heavy\nexcept ImportError:\n    pass\n" + SHORT, "imports demo_heavy"),
 }
 DEFECTS = {
-    "wrong base": (("Filter[ShortConfig]", ""), "is no plugin class"),
+    "wrong base": (("Filter[ShortConfig]", ""), "is not a plugin class"),
     "no kind": (("(Filter[ShortConfig])", "(plugin.Plugin[ShortConfig])"), "no kind"),
     "base of kinds": (("(Filter[ShortConfig])", "(stage.Stage[ShortConfig])"), "no kind"),
     "base itself": (("return [Short]", "return [Filter]"), "the base class of a kind"),
-    "instance": (("return [Short]", "return [Short(ShortConfig())]"), "is no plugin class"),
+    "instance": (("return [Short]", "return [Short(ShortConfig())]"), "is not a plugin class"),
     "kind": (('    name = "short"\n', '    name = "short"\n    kind = "fitler"\n'), "makes it 'filter'"),
     "no name": (('    name = "short"\n', ""), "has no name"),
     "bad name": (('name = "short"', 'name = "very short"'), "the name 'very short'"),
@@ -166,7 +166,7 @@ NESTED_DEFECTS = {
     "undocumented section": (nested(docstring=""), "'words' of Section has no docstring"),
     "mutable section": (nested(base='Config, frozen=False'), "Section is not frozen"),
     "section with any key": (nested(base='Config, extra="allow"'), "Section accepts unknown keys"),
-    "typed dictionary": (nested(base="TypedDict").replace("words: int = 1", "words: int"), "is no Config"),
+    "typed dictionary": (nested(base="TypedDict").replace("words: int = 1", "words: int"), "is not a Config"),
 }  # fmt: skip
 
 

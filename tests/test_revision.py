@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from workbench.records import revision
-from workbench.records.patches import Change, without_old_lines
+from workbench.records.patches import FileChange, without_old_lines
 from workbench.redaction import HIDDEN
 
 CANARY = "canary-7f3a"
@@ -115,7 +115,7 @@ def test_patches_without_old_lines_apply(tmp_path: Path, old: bytes, new: bytes)
     file.write_bytes(old)
     name = git(tmp_path, "hash-object", "file").strip()
     hidden = new.replace(b"secret", b"(redacted)")
-    patch = without_old_lines(Change("file", "100644", "100644", name, ""), old, new, hidden)
+    patch = without_old_lines(FileChange("file", "100644", "100644", name, ""), old, new, hidden)
     assert "secret" not in patch
     git(tmp_path, "apply", "-", stdin=patch.encode())
     assert file.read_bytes().replace(b"secret", b"(redacted)") == hidden

@@ -259,7 +259,7 @@ def test_what_cannot_be_read_or_moved_is_said(made: Workspace) -> None:
     (made.root / ".workbench").write_text("no folder")
     (finding,) = look(made)
     assert finding.found == "unreadable (Input/output error)"
-    assert finding.fix.startswith("move it away by hand, it cannot be moved")
+    assert finding.fix.startswith("move it away by hand, since it cannot be moved")
     assert finding.moved_to == ""
 
 

@@ -17,19 +17,19 @@ MEMORY_METRIC = "system/cost_memory"
 SECONDS_METRIC = "system/cost_seconds"
 STARTUP_METRIC = "system/cost_startup_seconds"
 PREDICTED_METRIC = "system/cost_predicted_seconds"
-"""By the prefix MLflow shows these among the system metrics; any other would stand above the curves of the run."""
+"""MLflow shows metrics with this prefix among the system metrics; with any other they would appear above the run's curves."""
 RUNS = 10
 """How many of the newest runs count."""
 CANDIDATE, CHAMPION = "candidate", "champion"
 """Aliases of a registered model's versions."""
 UNRECORDED = "unrecorded"
-"""Stands for the run that is repeated where no store knows it."""
+"""Placeholder for the repeated run when no store knows it."""
 RESULTS_LOCK = "results.lock"
 """File of a session: dvc.lock as it stood at its end."""
 RESULTS_TEXTS = "results.json"
 """File of a session: path → content of the small outputs that DVC leaves to git."""
 DIFF = "changes.diff"
-"""File of a session: the patch from its commit to the source that ran."""
+"""File of a session: the patch that turns its commit into the source that ran."""
 
 
 @dataclass(frozen=True)
@@ -38,22 +38,22 @@ class PastRun:
 
     seconds: float
     work: float
-    """As its plugin's ``estimate`` gave it then; 0 where it gave none."""
+    """From the plugin's ``estimate`` at the time; 0 if it gave none."""
     unit: str
     startup: float = 0
-    """Seconds before the first unit of work was done: imports, loading."""
+    """Seconds before the first unit of work: imports, loading."""
     memory: float = 0
-    """The memory that was estimated then, bytes; 0 where none was."""
+    """Memory estimated at the time, in bytes; 0 if none was."""
     peak_memory: float = 0
-    """The memory that was used at most, bytes."""
+    """Peak memory, in bytes."""
 
 
 @dataclass(frozen=True)
 class RecordedStage:
-    """One stage as it once ran."""
+    """A stage as it ran in the past."""
 
     stage: str
-    """DVC's name of it."""
+    """DVC's name for it."""
     command: str
     """``python -m workbench run ENTRY --FLOW PATH …``."""
     lock: Mapping[str, Any]
@@ -63,7 +63,7 @@ class RecordedStage:
     outputs: Mapping[str, str]
     """Path → DVC hash, the metrics file included."""
     run: str = ""
-    """The store's name of its run; empty where only the session's dvc.lock tells of it."""
+    """The store's name for its run; empty if only the session's dvc.lock mentions it."""
     metrics: Mapping[str, float] = field(default_factory=dict)
 
     @property
@@ -79,24 +79,24 @@ class RecordedStage:
 
     @property
     def words(self) -> list[str]:
-        """The command's words behind the entry: ``--FLOW PATH …``."""
+        """The words of the command after the entry: ``--FLOW PATH …``."""
         words = shlex.split(self.command)
         return words[words.index("run") + 2 :]
 
     @property
     def metrics_file(self) -> str:
-        """Path of its metrics; empty where it writes none."""
+        """Path of its metrics; empty if it writes none."""
         return next((path for flag, path in zip(self.words[::2], self.words[1::2], strict=True) if flag == "--metrics"), "")
 
 
 @dataclass(frozen=True)
 class Circumstances:
-    """What judging another result of a stage takes."""
+    """What is needed to judge another result of a stage."""
 
     machine: Mapping[str, Any] = field(default_factory=dict)
-    """Fingerprint of the machine that it ran on; empty where no run tells."""
+    """Fingerprint of the machine it ran on; empty if no run records it."""
     noise: Mapping[str, float] = field(default_factory=dict)
-    """Metric → standard deviation over runs that differ in nothing but the seed; only where there are at least three."""
+    """Metric → standard deviation over runs that differ only in the seed; given only if there are at least three."""
 
 
 @dataclass(frozen=True)
@@ -106,19 +106,19 @@ class Record:
     name: str
     """What the store shows for people."""
     stages: Sequence[RecordedStage]
-    """The one stage of a stage's run; every stage of a session's, in the pipeline's order."""
+    """For a stage's run, that stage; for a session's, every stage in pipeline order."""
     is_one_run: bool
-    """Whether it is a stage's run, not a session's."""
+    """Whether this is the run of a stage rather than of a session."""
     commit: str
     """Empty outside git."""
     dirty: bool
     session: str
-    """The store's name of the session's run; empty where it is not in the store."""
+    """The store's name for the session's run; empty if it is not in the store."""
     files: Path
     """Folder with the session's files: params.yaml, dvc.yaml, environment.txt, …"""
 
     def file(self, name: str) -> Path | None:
-        """One of the session's files, whichever suffix the store gave it for previews; None where it was not kept."""
+        """One of the session's files, whatever suffix the store gave it for previews; None if it was not kept."""
         return kept_file(self.files, name)
 
 
@@ -134,9 +134,9 @@ class Evaluated:
     name: str
     """Its key below ``eval`` in params.yaml."""
     conditions: str
-    """Digest of what decides the result beside the model and code: plugin, configuration, seed and data."""
+    """Digest of what decides the result besides model and code: plugin, configuration, seed and data."""
     digest: str
-    """DVC's hash of it."""
+    """Its DVC hash."""
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ class Version:
     evaluations: Sequence[Evaluated]
     """Newest first."""
     crowned: float | None = None
-    """When it became champion, in seconds since the epoch; None where it never did, or was rolled back."""
+    """When it became champion, in seconds since the epoch; None if it never did or was rolled back."""
 
     def __str__(self) -> str:
         return f"version {self.number} of {self.model} ({self.digest[:8]})"

@@ -1,4 +1,4 @@
-"""Where plugins may keep what can be made again: one folder below the workspace."""
+"""Where plugins may keep files that can be recreated: one folder below the workspace."""
 
 from __future__ import annotations
 

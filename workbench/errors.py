@@ -1,4 +1,4 @@
-"""Errors that a user meets: what happened, where, and how to mend it."""
+"""Errors shown to users: what happened, where, and how to fix it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ DECIDES_NO_OUTPUT = True
 
 @dataclass(eq=False)
 class WorkbenchError(Exception):
-    """Base of every error that is the user's to mend; the command line prints it without a traceback."""
+    """Base of every error that the user can fix; the command line prints it without a traceback."""
 
     what: str
     """What happened, in one sentence."""
@@ -44,8 +44,8 @@ class ArtifactError(WorkbenchError):
 
 
 class ComputeError(WorkbenchError):
-    """The machine cannot do what compute.yaml asks for, or it ran out of room."""
+    """The machine cannot do what compute.yaml asks for, or ran out of memory or disk."""
 
 
 class TrainingError(WorkbenchError):
-    """Training cannot go on: the loss or the weights are not finite."""
+    """Training cannot continue: the loss or the weights are not finite."""

@@ -11,21 +11,21 @@ DECIDES_NO_OUTPUT = True
 
 @dataclass(frozen=True)
 class Estimate:
-    """The cost of one run of a stage, as far as inputs and configuration tell."""
+    """The cost of one run of a stage, as far as its inputs and configuration reveal it."""
 
     work: float
     """Amount of work in ``unit``; time is proportional to it beyond start-up, at a rate that past runs teach."""
     unit: str
     """What is counted: ``tokens``, ``documents``, ``bytes``."""
     tokens: float = 0
-    """Tokens that a model trains on or reads; 0 where none does."""
+    """Tokens that a model trains on or reads; 0 if there is no model."""
     flops: float = 0
-    """Floating-point operations; 0 where unknown."""
+    """Floating-point operations; 0 if unknown."""
     memory: float = 0
-    """Peak memory in bytes; 0 where unknown."""
+    """Peak memory in bytes; 0 if unknown."""
 
 
 def size_of(paths: Mapping[str, Path]) -> int:
-    """Bytes below all the paths; those that do not exist count nothing."""
+    """Total bytes below the paths; missing paths count as zero."""
     files = (file for path in paths.values() for file in ([path] if path.is_file() else path.rglob("*")))
     return sum(file.stat().st_size for file in files if file.is_file())

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Literal
 
-Kind = Literal["table", "chart", "text"]
+ContentKind = Literal["table", "chart", "text"]
 Alert = Literal["not-finite", "training", "stall", "late"]
-"""A number is NaN or infinite; a training was ended for its loss or weights; no sign of progress; longer than foretold."""
+"""A NaN or infinite number; training ended because of its loss or weights; no sign of progress; longer than predicted."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Artifact:
     format: str
     """The artifact format, such as ``corpus``."""
     digest: str = ""
-    """DVC's hash of it, empty while it is not known."""
+    """Its DVC hash; empty while unknown."""
     rows: int | None = None
     size: int | None = None
     """Bytes."""
@@ -29,7 +30,7 @@ class Artifact:
     """Column names and types, for tables."""
 
     def row(self) -> dict[str, object]:
-        """Return it as a row of a table for people."""
+        """Return it as a row of a table."""
         return {
             "flow": self.flow,
             "path": self.path,
@@ -64,13 +65,13 @@ class StageStarted(Event):
     seed: int
     pid: int
     process_started: float
-    """:func:`workbench.lib.processes.process_start` of ``pid``, so that a reused pid is not taken for it."""
+    """:func:`workbench.lib.processes.process_start` of ``pid``, to recognise a reused pid."""
     config: dict[str, object]
     lock: dict[str, object]
     """The stage's entry in plugins-lock.json."""
     inputs: list[Artifact]
     fingerprint: str
-    """Hash of all that decides the outputs: lock entry, input digests, machine."""
+    """Hash of everything that decides the outputs: lock entry, input digests, machine."""
     machine: dict[str, object]
     command: str
     directory: str
@@ -80,13 +81,13 @@ class StageStarted(Event):
     resumed_from: str = ""
     """The checkpoint that training continues from, if any."""
     passed_over: list[str] = field(default_factory=list)
-    """Newer checkpoints, each with what is wrong with it."""
+    """Newer checkpoints that were skipped, each with its problem."""
     reproduces: str = ""
-    """The tracker's name of the run that this one repeats, if any."""
+    """The tracker's name for the run that this one repeats, if any."""
     reasons: list[str] = field(default_factory=list)
-    """What has changed since the result that was there, in words; empty for a run that repeats another."""
+    """What has changed since the previous result, in words; empty for a run that repeats another."""
     guard: int = 0
-    """The process that records the end of ``pid`` if that cannot; 0 where there is none."""
+    """The process that records the end of ``pid`` if ``pid`` cannot; 0 if there is none."""
     guard_started: float = -1.0
 
 
@@ -100,7 +101,7 @@ class MetricsLogged(Event):
 
 @dataclass(frozen=True)
 class AlertRaised(Event):
-    """Something that a person should look at before the stage has ended, or as it ends."""
+    """Something that needs attention while the stage runs or as it ends."""
 
     name: Alert
     message: str
@@ -112,7 +113,7 @@ class ArtifactLogged(Event):
 
     name: str
     title: str
-    content: Kind
+    content: ContentKind
     file: str
     """Path relative to the journal's directory: .json for tables and charts, .md for texts."""
 
@@ -144,7 +145,7 @@ class StageFinished(Event):
     peak_memory: int
     """Peak resident memory, bytes."""
     libraries: dict[str, object] = field(default_factory=dict)
-    """How the numerical libraries that it had loaded were built and run."""
+    """Build and runtime settings of the numerical libraries it had loaded."""
 
 
 @dataclass(frozen=True)
@@ -164,16 +165,16 @@ class OutputsHashed(Event):
     """Path → DVC hash."""
 
 
-Verdict = Literal["BIT-EXACT", "WITHIN-TOLERANCE", "DIVERGED", "INPUTS-CHANGED", "CANNOT-RUN"]
+ReproductionVerdict = Literal["BIT-EXACT", "WITHIN-TOLERANCE", "DIVERGED", "INPUTS-CHANGED", "CANNOT-RUN"]
 
 
 @dataclass(frozen=True)
 class StageReproduced(Event):
-    """The outputs of this run were held against those of the run that it repeats."""
+    """The outputs of this run were compared with those of the run it repeats."""
 
     original: str
-    """The tracker's name of that run."""
-    verdict: Verdict
+    """The tracker's name for that run."""
+    verdict: ReproductionVerdict
     reason: str
     """One line: where they differ first, or why the stage could not be repeated."""
     report: str
@@ -193,7 +194,7 @@ class StageRestored:
     state: Literal["restored", "unchanged"] = "unchanged"
     """``restored``: its entry in dvc.lock changed, so DVC took it from the run cache; ``unchanged``: nothing was stale."""
     moved: list[str] = field(default_factory=list)
-    """Plugins whose code is no longer the code that made the result, which the stage's policy kept."""
+    """Plugins whose code has changed since it made the result, which the stage's policy kept."""
 
 
 @dataclass(frozen=True)
@@ -213,14 +214,14 @@ class SessionStarted:
     remote: str = ""
     """URL of the git remote, without credentials."""
     stages: list[str] = field(default_factory=list)
-    """DVC's names of the pipeline's stages, in order; empty where dvc.yaml cannot be read."""
+    """DVC's names of the pipeline's stages, in order; empty if dvc.yaml cannot be read."""
     files: dict[str, str] = field(default_factory=dict)
     """Name → absolute path of what the session started from: params.yaml, the diff to the commit, …"""
 
 
 @dataclass(frozen=True)
 class SessionFinished:
-    """The ``dvc repro`` is gone and its journals are drained."""
+    """The ``dvc repro`` has ended and its journals are drained."""
 
     session: str
     time: float
@@ -228,8 +229,31 @@ class SessionFinished:
     files: dict[str, str] = field(default_factory=dict)
     """Name → absolute path of what the session made: dvc.lock as it stood then, …"""
     error: str = ""
-    """Why stages did not even begin; empty where all did. Of those that began, their own runs tell."""
+    """Why stages did not begin; empty if all did. Stages that began report in their own runs."""
 
 
-AnyEvent = Event | StageRestored | SessionStarted | SessionFinished
-"""What a journal holds."""
+AnyEvent = (
+    StageStarted
+    | MetricsLogged
+    | AlertRaised
+    | ArtifactLogged
+    | GenerationLogged
+    | ArtifactCommitted
+    | StageFinished
+    | StageFailed
+    | OutputsHashed
+    | StageReproduced
+    | StageRestored
+    | SessionStarted
+    | SessionFinished
+)
+"""What a journal holds.
+
+To add an event, write its class, name it here, describe its hook in :class:`workbench.hookspecs.TrackerHooks`, and send it.
+Journals, the watcher and the conformance tests of trackers know it from here.
+"""
+
+
+def hook_name(event: type[AnyEvent]) -> str:
+    """The tracker hook that receives an event: ``stage_started`` for :class:`StageStarted`."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", event.__name__).lower()

@@ -72,8 +72,9 @@ def workbench_formats() -> list[Format]:  # type: ignore[empty-body]
 class TrackerHooks:
     """What a tracker receives and is asked.
 
-    Events come in the watcher's process, in the order of the journals. ``past_runs``, ``recorded``, ``model_versions`` and
-    ``move_champion`` are called by commands, on a tracker that was not opened.
+    Each event of :data:`workbench.events.AnyEvent` has the hook that :func:`workbench.events.hook_name` names, with the argument
+    ``event``; metrics come in batches. Events come in the watcher's process, in the order of the journals. The hooks that ask are
+    called by commands, on a tracker that was not opened.
     """
 
     @hookspec
@@ -82,7 +83,7 @@ class TrackerHooks:
 
     @hookspec
     def stage_started(self, event: events.StageStarted) -> str | None:
-        """A stage begins; sent once more, with the same run, when a killed stage is resumed.
+        """A stage begins; sent again, with the same run, when a killed stage resumes.
 
         Return what names the run in the tracker's store, such as ``MLflow run 3f2a…``; the stage's last line shows it.
         """
@@ -93,7 +94,7 @@ class TrackerHooks:
 
     @hookspec
     def alert_raised(self, event: events.AlertRaised) -> None:
-        """Something that a person should look at; one run may raise the same alert again, as a stall that goes on."""
+        """Something that needs attention; one run may raise the same alert again, for example while a stall lasts."""
 
     @hookspec
     def artifact_logged(self, event: events.ArtifactLogged, file: str) -> None:
@@ -121,7 +122,7 @@ class TrackerHooks:
 
     @hookspec
     def stage_reproduced(self, event: events.StageReproduced) -> None:
-        """A run was held against the one that it repeats; comes after its end, or without one where it could not run."""
+        """A run was compared with the one it repeats; sent after the run's end, or without an end if it could not run."""
 
     @hookspec
     def stage_restored(self, event: events.StageRestored) -> None:
@@ -129,13 +130,13 @@ class TrackerHooks:
 
     @hookspec
     def session_finished(self, event: events.SessionFinished) -> None:
-        """The ``dvc repro`` is over and every event of it was sent."""
+        """The ``dvc repro`` has ended and all its events were sent."""
 
     @hookspec
     def past_runs(self, workspace: Path, kind: str, plugin: str, machine: str) -> list[PastRun]:  # type: ignore[empty-body]
         """Return the finished runs of one plugin on one machine, newest first; ``workbench plan`` learns from them.
 
-        Called outside the watcher, on a tracker that was not opened. Leave out runs that were resumed, whose time is
+        Called outside the watcher, on a tracker that was not opened. Leave out resumed runs, whose time is
         not that of all their work.
 
         Args:
@@ -148,7 +149,7 @@ class TrackerHooks:
 
     @hookspec(firstresult=True)
     def recorded(self, workspace: Path, run: str, into: Path) -> Record | None:
-        """Return what the store holds of a run, as ``workbench reproduce`` needs it; None where it has no such run.
+        """Return what the store holds of a run, as ``workbench reproduce`` needs it; None if it lacks the run.
 
         Called outside the watcher, on a tracker that was not opened.
 
@@ -160,18 +161,18 @@ class TrackerHooks:
 
     @hookspec(firstresult=True)
     def circumstances(self, workspace: Path, run: str) -> Circumstances | None:
-        """Return on which machine a stage ran and how far chance moves its results, where a repetition made other bytes.
+        """Return the machine of a stage's run and the random variation of its metrics; asked when a repetition made other bytes.
 
         Called outside the watcher, on a tracker that was not opened.
 
         Args:
             workspace: the main workspace.
-            run: the store's own name of the stage's run, as :meth:`recorded` told it.
+            run: the store's own name of the stage's run, as :meth:`recorded` returned it.
         """
 
     @hookspec(firstresult=True)
     def model_versions(self, workspace: Path) -> list[Version] | None:
-        """Return the versions of the pipeline's registered model, for ``workbench promote``; None where there is no store yet.
+        """Return the versions of the pipeline's registered model, for ``workbench promote``; None if there is no store yet.
 
         Called outside the watcher, on a tracker that was not opened.
         """
@@ -186,5 +187,10 @@ class TrackerHooks:
             workspace: the main workspace.
             to: the version.
             reason: why, for people.
-            rolled_back: the version that is champion no longer, and does not count as a former one; None in a promotion.
+            rolled_back: the version that loses the alias and does not count as a former champion; None in a promotion.
         """
+
+
+def tracker_hooks() -> list[str]:
+    """Names of the hooks that a tracker can implement."""
+    return [name for name in vars(TrackerHooks) if not name.startswith("_")]

@@ -27,7 +27,7 @@ class Plugin(Generic[C]):
     Config: ClassVar[type[Config]]
     """The configuration class that validates ``with:`` in params.yaml."""
     environment: ClassVar[Literal["shared", "own"]] = "shared"
-    """``own``: its dependencies would conflict with others', so its stage runs in an environment of its own."""
+    """``own``: its dependencies conflict with those of others, so its stage runs in a separate environment."""
 
     def __init__(self, config: C) -> None:
         self.config = config

@@ -1,8 +1,8 @@
-"""Keeps credentials out of every record: the journal and the files beside it, and by them out of the trackers' stores.
+"""Keeps credentials out of every record: the journal and its files, and so out of the trackers' stores.
 
 What is hidden: the values of environment variables whose names say that they are secret, wherever they occur; values of
 configuration under such names; credentials in URLs and headers; access tokens of well-known kinds; private keys. A word such as
-``pad_token`` or ``max_tokens`` is no secret's name in this field, and its value stays.
+``pad_token`` or ``max_tokens`` does not name a secret in this field, and its value stays.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ DECIDES_NO_OUTPUT = True
 
 HIDDEN = "(redacted)"
 SHORTEST = 8
-"""Characters of the shortest value that is hidden wherever it occurs: shorter ones occur in ordinary text."""
+"""Length of the shortest value that is hidden wherever it occurs; shorter ones occur in ordinary text."""
 STRUCTURED = frozenset({".yaml", ".yml", ".json", ".lock"})
-"""Suffixes of files whose keys name their values."""
+"""Suffixes of files that pair values with key names."""
 _SECRET_VARIABLE = re.compile(
     r"(TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIAL|KEY|(?<![A-Z])(PASS|AUTH|PAT)|(?<=_)PWD)S?(?=_|\d|$)", re.IGNORECASE
 )
@@ -66,15 +66,15 @@ class Redactor:
     """Hides what looks like a secret, and the secrets that it knows."""
 
     values: tuple[str, ...] = ()
-    """Texts that are hidden wherever they occur, longest first."""
+    """Texts hidden wherever they occur, longest first."""
 
     def knowing(self, values: Iterable[str]) -> Redactor:
-        """One that knows more secrets; those that might be ordinary words are left out."""
+        """A redactor that knows more secrets; those that could be ordinary words are left out."""
         known = {*self.values, *(form for value in values if _is_unmistakable(value) for form in (value, quote(value, safe="")))}
         return Redactor(tuple(sorted(known, key=lambda value: (-len(value), value))))
 
     def knowing_those_of(self, record: object) -> Redactor:
-        """One that also knows the secrets in a configuration: error messages like to repeat them."""
+        """A redactor that also knows the secrets in a configuration, which error messages often repeat."""
         return self.knowing(value for name, value in _leaves(record) if isinstance(value, str) and is_secret(name, value))
 
     def text(self, value: str) -> str:
@@ -82,7 +82,7 @@ class Redactor:
         return _ASSIGNED.sub(_hide_assigned, self._plain(value))
 
     def source(self, value: str) -> str:
-        """Source code, of which every change counts: quoted literals and unmistakable secrets alone are hidden."""
+        """Source code, where every change counts: only quoted literals and unmistakable secrets are hidden."""
         return _ASSIGNED.sub(_hide_literal, self._plain(value))
 
     def param(self, name: str, value: str) -> str:
@@ -90,7 +90,7 @@ class Redactor:
         return HIDDEN if is_secret(name, value) else self.text(value)
 
     def tree(self, value: object, name: str = "") -> Any:
-        """A configuration with every secret in it hidden, whatever its depth; the keys name their values."""
+        """A configuration with every secret hidden, at any depth; keys name their values."""
         if isinstance(value, Mapping):
             return {key: self.tree(inner, str(key)) for key, inner in value.items()}
         if isinstance(value, list | tuple):
@@ -100,7 +100,7 @@ class Redactor:
         return HIDDEN if isinstance(value, int | float) and not isinstance(value, bool) and is_secret(name, str(value)) else value
 
     def strings(self, value: object) -> Any:
-        """A record whose keys say nothing of its values, such as a table: every text in it is looked at."""
+        """A record whose keys say nothing about its values, such as a table: every text in it is checked."""
         if isinstance(value, Mapping):
             return {self.text(str(key)): self.strings(inner) for key, inner in value.items()}
         if isinstance(value, list | tuple):
@@ -117,7 +117,7 @@ class Redactor:
         return line if hidden == words else shlex.join(hidden)
 
     def file(self, name: str, content: str) -> str:
-        """A file's content, by what its suffix says it is. YAML and JSON can still be read afterwards."""
+        """A file's content, treated according to its suffix. YAML and JSON stay readable."""
         if Path(name).suffix not in STRUCTURED:
             return (self.source if Path(name).suffix == ".py" else self.text)(content)
         try:
@@ -178,12 +178,12 @@ def tree(value: object) -> Any:
 
 
 def file(name: str, content: bytes) -> bytes:
-    """See :meth:`Redactor.file`; bytes that are no UTF-8 stay."""
+    """See :meth:`Redactor.file`; bytes that are not UTF-8 stay."""
     return of_environment().file(name, content.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
 
 
 def _is_unmistakable(value: str) -> bool:
-    """Whether a value is hidden wherever it stands; a plain word or number would take harmless text with it."""
+    """Whether a value is hidden wherever it occurs; hiding a plain word or number would remove harmless text."""
     if len(value) < SHORTEST or _ORDINARY.fullmatch(value) or value == HIDDEN:
         return False
     return not value.isalpha() or len(value) >= 2 * SHORTEST or not (value.islower() or value.istitle() or value.isupper())

@@ -1,4 +1,4 @@
-"""The handle that a stage's code gets: seed, compute, scratch space, and a way to tell what happens."""
+"""The handle given to a stage's code: seed, compute, scratch space, and ways to report what happens."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Attention = Literal["auto", "eager", "sdpa"]
 
 @dataclass(frozen=True)
 class Compute:
-    """What compute.yaml and this machine give a stage. What of it may change bits is part of the machine's fingerprint."""
+    """What compute.yaml and this machine give a stage. Whatever may change bits is part of the machine's fingerprint."""
 
     device: Literal["cpu", "cuda"]
     threads: int
@@ -25,11 +25,11 @@ class Compute:
     determinism: Determinism = "machine"
     attention: Attention = "auto"
     loss_spike: float | None = 10.0
-    """It decides whether a training ends, never what it ends with."""
+    """It decides whether training is ended, never its result."""
 
     @property
     def attn_implementation(self) -> str | None:
-        """What transformers is told when a model is made for training; None leaves it the choice."""
+        """Passed to transformers when a model is created for training; None lets transformers choose."""
         return None if self.attention == "auto" else self.attention
 
 
@@ -40,7 +40,7 @@ class Chart:
     name: str
     """File stem, unique in the stage."""
     title: str
-    """A sentence that says what is to be seen."""
+    """A sentence that says what the chart shows."""
     x_label: str
     """Label of the x axis, with its unit."""
     y_label: str
@@ -48,7 +48,7 @@ class Chart:
     x: Sequence[float | str]
     """Positions along x; strings make a bar chart, numbers a line chart."""
     series: Mapping[str, Sequence[float]]
-    """One line, or one group of bars, per name; each as long as ``x``."""
+    """One line or group of bars per name, each as long as ``x``."""
     log_x: bool = False
     log_y: bool = False
 
@@ -65,7 +65,7 @@ class Generation:
 
 
 class Listener(Protocol):
-    """Receives what a stage tells through its :class:`Run`."""
+    """Receives what a stage reports through its :class:`Run`."""
 
     def metrics(self, values: Mapping[str, Value], step: int | None) -> None:
         """Numbers of one training step, or of the stage when ``step`` is None."""
@@ -83,7 +83,7 @@ class Listener(Protocol):
         """A generated text."""
 
     def progress(self, done: float, total: float | None, unit: str, label: str) -> None:
-        """How far the stage has come."""
+        """The stage's progress."""
 
 
 @dataclass
@@ -101,19 +101,19 @@ class Run:
     compute: Compute
     """Device, threads and precision, chosen in one place for every stage."""
     scratch: Path
-    """An empty directory that is removed when the stage ends."""
+    """An empty directory, removed when the stage ends."""
     checkpoints: Path
-    """A directory that outlives a killed stage, keyed by all that decides its result."""
+    """A directory that survives a killed stage, keyed by everything that decides its result."""
     listener: Listener
     summary: dict[str, Value] = field(default_factory=dict)
 
     def metric(self, name: str, value: Value) -> None:
-        """Record a result of the stage, in its metrics file and in the trackers."""
+        """Record a result of the stage in its metrics file and in the trackers."""
         self.summary[name] = value
         self.listener.metrics({name: value}, None)
 
     def log(self, values: Mapping[str, Value], step: int | None = None) -> None:
-        """Tell the trackers numbers; nothing of it reaches an output."""
+        """Send numbers to the trackers; they reach no output."""
         self.listener.metrics(values, step)
 
     def table(self, name: str, title: str, rows: Sequence[Mapping[str, Cell]]) -> None:
@@ -133,7 +133,7 @@ class Run:
         self.listener.generation(generation)
 
     def progress(self, done: float, total: float | None, unit: str, label: str = "") -> None:
-        """Tell how far the stage has come; cheap enough to call for every document."""
+        """Report progress; cheap enough to call for every document."""
         self.listener.progress(done, total, unit, label)
 
     def track(self, items: Iterable[T], *, unit: str, total: int | None = None, label: str = "") -> Iterator[T]:

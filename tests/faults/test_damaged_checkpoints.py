@@ -118,7 +118,7 @@ def test_both_are_damaged(interrupted: Interrupted, tmp_path: Path) -> None:
         truncate(folder / "checkpoint-4" / "rng_state.pth")
 
     said, recorder = interrupted.resume(tmp_path, damage)
-    assert "checkpoint-8 is not used: optimizer.pt is missing; training begins anew" in said
+    assert "checkpoint-8 is not used: optimizer.pt is missing; training starts over" in said
     assert "checkpoint-4 is not used: rng_state.pth has" in said
     assert steps(recorder) == list(range(1, 13))
 

@@ -42,7 +42,7 @@ def test_raises(begun: Begun) -> None:
 
 
 def test_leaves_with_success_in_the_midst(begun: Begun) -> None:
-    fails(begun, "import os; os._exit(0)", "its process left in the midst of the work with exit code 0")
+    fails(begun, "import os; os._exit(0)", "its process exited in the middle of its work with exit code 0")
 
 
 @slow
@@ -206,7 +206,7 @@ def test_its_entry_changes_while_it_runs(begun: Begun) -> None:
     code = """import json; from pathlib import Path
 file = Path("plugins-lock.json"); content = json.loads(file.read_text())
 content["stages"]["dedup"]["config"]["words"] = 1; file.write_text(json.dumps(content))"""
-    fails(begun, code, "plugins-lock.json has come to say something else of it while it ran")
+    fails(begun, code, "its entry in plugins-lock.json changed while it ran")
 
 
 @slow

@@ -44,7 +44,7 @@ if Path("notice").exists():
     wait_for(lambda: "mlflow" in "".join(file.read_text() for file in Path(".workbench/journal").glob("*/trouble.json")))
 """
 """Logs numbers, before and after the fault, and ends when the watcher has noticed the fault, if that is asked for."""
-WARNING = "warning: tracker mlflow does not take the record"
+WARNING = "warning: tracker mlflow does not accept the record"
 FIX = "run `workbench sync`"
 QUICK = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "3", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
 """Settings of MLflow's client, so that a test need not wait for minutes until it gives up."""

@@ -110,7 +110,7 @@ def test_a_killed_run_ends_with_the_bytes_of_an_uninterrupted_one(text: Corpus, 
 
 def test_a_checkpoint_between_two_rows_of_the_log_is_refused(text: Corpus, tokenizer: Path, tmp_path: Path) -> None:
     run, _ = make_run(tmp_path)
-    with pytest.raises(ParamsError, match="no multiple of logging_steps"):
+    with pytest.raises(ParamsError, match="not a multiple of logging_steps"):
         Causal(small(save_steps=7)).pretrain(text, tokenizer, tmp_path / "out", run)
 
 

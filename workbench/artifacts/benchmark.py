@@ -53,7 +53,7 @@ TASK_KEYS = frozenset(
         "metadata",
     ]
 )
-"""What a task description may say: the harness's keys but those that load code, other files or other tasks."""
+"""Keys a task description may use: the harness's, except those that load code, other files or other tasks."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Question:
     document: str
     """Id of the corpus document that answers it; `dedup` holds that document out of training."""
     group: str
-    """Questions of one group are not independent: statistics cluster by it."""
+    """Questions of one group are not independent; statistics cluster by it."""
 
     def record(self) -> dict[str, Any]:
         """The row without its id."""
@@ -83,7 +83,7 @@ class Question:
 def write(directory: Path, questions: Iterable[Question], task: str) -> int:
     """Write the questions and the harness's task description; returns the number of questions.
 
-    The task's data path is relative, so that the folder can be moved; who loads it sets the path.
+    The task's data path is relative, so that the folder can be moved; the loader sets the path.
     """
     import yaml
 
@@ -115,7 +115,7 @@ def description(directory: Path) -> dict[str, Any]:
     """The harness's task description, of plain values.
 
     Raises:
-        ArtifactError: it is missing or not YAML, has a tag such as ``!function``, which runs code, or a key or name of no task.
+        ArtifactError: it is missing or not YAML, has a tag such as ``!function``, which runs code, or an unknown key or bad name.
     """
     import yaml
 
@@ -150,7 +150,7 @@ def validate(directory: Path) -> None:
     for number, row in enumerate(read(directory)):
         if not 0 <= row["answer"] < len(row["choices"]):
             raise ArtifactError(
-                f"answer {row['answer']} is no index into {len(row['choices'])} choices",
+                f"answer {row['answer']} is not an index into {len(row['choices'])} choices",
                 f"{directory}, row {number}",
                 "fix the row",
             )

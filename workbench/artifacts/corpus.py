@@ -60,7 +60,7 @@ def schema(meta_fields: Sequence[str] | Columns) -> Columns:
     """
     meta = dict(meta_fields) if isinstance(meta_fields, Mapping) else dict.fromkeys(meta_fields, "string")
     if not meta:
-        raise PluginError("a document's `meta` has no field", "corpus", "name one, such as `origin`, in `meta_fields`")
+        raise PluginError("a document's `meta` lacks fields", "corpus", "name one, such as `origin`, in `meta_fields`")
     return {**COLUMNS, "meta": meta}
 
 
@@ -70,13 +70,13 @@ def write(directory: Path, rows: Iterable[Mapping[str, Any]], columns: Columns) 
 
 
 def validate(directory: Path) -> None:
-    """Check columns, unique ids, non-empty texts, and that there is a document at all.
+    """Check columns, unique ids, non-empty texts, and that there is at least one document.
 
     Raises:
         ArtifactError: says the row, the column and the fix.
     """
     table.require_columns(directory, COLUMNS)
     if table.count_rows(directory) == 0:
-        raise ArtifactError("the corpus has no document", str(directory), "loosen the filters, or look at what the source read")
+        raise ArtifactError("the corpus is empty", str(directory), "loosen the filters, or look at what the source read")
     table.require_unique(directory)
     table.require_text(directory, ["text", "source"])

@@ -1,4 +1,4 @@
-"""Content hashes of artifacts: DVC's where dvc.lock knows them, computed the same way where it does not."""
+"""Content hashes of artifacts: DVC's if dvc.lock has them, otherwise computed the same way."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 DECIDES_NO_OUTPUT = True
 
 FOLDER_SUFFIX = ".dir"
-"""Ends DVC's hash of a folder."""
+"""Suffix of DVC's hash of a folder."""
 _THREADS = os.cpu_count() or 1
 _AHEAD = 64
 
@@ -24,7 +24,7 @@ def of(path: Path) -> str:
 
 
 def listing(path: Path) -> dict[str, str]:
-    """Relative path → MD5 of every file of a folder; the relative path of a file alone is empty."""
+    """Relative path → MD5 of every file in a folder; a single file has an empty relative path."""
     if path.is_file():
         return {"": md5(path)}
     files = (file for file in path.rglob("*") if file.is_file())
@@ -32,7 +32,7 @@ def listing(path: Path) -> dict[str, str]:
 
 
 def combined(files: Mapping[str, str]) -> str:
-    """DVC's hash of what :func:`listing` tells."""
+    """DVC's hash of a :func:`listing`."""
     if list(files) == [""]:
         return files[""]
     return hashlib.md5(folder_object(files).encode()).hexdigest() + FOLDER_SUFFIX
@@ -50,7 +50,7 @@ def md5(file: Path) -> str:
 
 
 def hashed(files: Iterable[Path], one: Callable[[Path], str] = md5) -> Iterator[tuple[Path, str]]:
-    """Each file with its hash, in the order given; as many threads as cores read, and few files ahead are held in memory."""
+    """Each file with its hash, in the given order; one reading thread per core, with few files ahead in memory."""
     waiting: deque[tuple[Path, Future[str]]] = deque()
     with ThreadPoolExecutor(_THREADS) as pool:
         for file in files:

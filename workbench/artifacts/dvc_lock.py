@@ -1,4 +1,4 @@
-"""dvc.lock: what DVC has recorded of the stages that ran."""
+"""dvc.lock: DVC's record of the stages that ran."""
 
 from __future__ import annotations
 
@@ -11,17 +11,19 @@ from workbench.artifacts import yaml_1_2
 DECIDES_NO_OUTPUT = True
 
 FILE = Path("dvc.lock")
+Stages = Mapping[str, Mapping[str, Any]]
+"""DVC's name of each stage → what is recorded of it."""
 
 
 def parse(text: str) -> dict[str, dict[str, Any]]:
-    """The stages that a dvc.lock tells of, by DVC's names."""
+    """The stages in a dvc.lock, by DVC's names."""
     content = yaml_1_2.load(text) or {}
     stages: dict[str, dict[str, Any]] = content.get("stages", {})
     return stages
 
 
 def stages(root: Path) -> dict[str, dict[str, Any]]:
-    """The stages of a folder's dvc.lock; empty where there is no such file yet."""
+    """The stages of a folder's dvc.lock; empty if the file does not exist yet."""
     file = root / FILE
     return parse(file.read_text(encoding="utf-8")) if file.is_file() else {}
 
@@ -32,13 +34,13 @@ def hashes(stage: Mapping[str, Any], key: Literal["deps", "outs"]) -> dict[str, 
 
 
 def entry(stage: Mapping[str, Any]) -> dict[str, Any]:
-    """What plugins-lock.json said of a stage when it ran."""
+    """A stage's entry in plugins-lock.json at the time it ran."""
     (found,) = stage["params"]["plugins-lock.json"].values()
     return dict(found)
 
 
 def absent(root: Path) -> list[str]:
-    """Paths of the outputs that a folder's dvc.lock knows and that are not there."""
+    """Paths of the outputs in a folder's dvc.lock that do not exist."""
     return [path for path in outputs(root) if not (root / path).exists()]
 
 

@@ -20,16 +20,16 @@ REQUIRED: Columns = {"id": "string", "group": "string", "score": "double"}
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What an evaluation of one model found."""
+    """The result of an evaluation of one model."""
 
     metrics: Mapping[str, float]
     """Named results over all examples."""
     score: str
-    """What ``score`` means, such as ``bits_per_byte``; the mean of it is the headline."""
+    """What ``score`` means, such as ``bits_per_byte``; its mean is the headline number."""
     higher_is_better: bool
     """Whether a greater score is better."""
     examples: Iterable[Mapping[str, Any]]
-    """One row per example with ``id``, ``group`` (a cluster of dependent examples), ``score`` and what else is of use."""
+    """One row per example with ``id``, ``group`` (a cluster of dependent examples), ``score`` and any other useful columns."""
     weight: str | None = None
     """Name of the examples' column that weights the mean of ``score``, None for equal weights."""
 
@@ -73,5 +73,5 @@ def validate(directory: Path) -> None:
             raise ArtifactError(f"metric {name!r} is {value}", str(directory / METRICS_FILE), "look at the examples' scores")
     table.require_columns(directory, REQUIRED, prefix=EXAMPLES_PREFIX)
     if table.count_rows(directory, EXAMPLES_PREFIX) == 0:
-        raise ArtifactError("the evaluation has no example", str(directory), "look at the held-out data it read")
+        raise ArtifactError("the evaluation is empty", str(directory), "look at the held-out data it read")
     table.require_unique(directory, prefix=EXAMPLES_PREFIX)

@@ -102,7 +102,7 @@ def read(directory: Path, split: Split) -> Iterator[dict[str, Any]]:
 
 
 def sample(directory: Path, split: Split, number: int, seed: int) -> list[dict[str, Any]]:
-    """A seeded draw without replacement of at most ``number`` rows, so that no row is prepared in vain."""
+    """A seeded draw without replacement of at most ``number`` rows, so that only rows that are used get prepared."""
     rows = list(read(directory, split))
     return random.Random(seed).sample(rows, min(number, len(rows)))
 
@@ -122,7 +122,7 @@ def validate(directory: Path, format: str) -> None:
         for number, row in enumerate(read(directory, split)):
             _require_turns(row, f"{directory}, {split} row {number}")
     if not identities["train"]:
-        raise ArtifactError("the training split has no row", str(directory), "look at what the source read and filtered")
+        raise ArtifactError("the training split is empty", str(directory), "look at what the source read and filtered")
     if both := identities["train"] & identities["heldout"]:
         raise ArtifactError(f"{len(both)} rows are in train and heldout", str(directory), "give every row one split")
 
@@ -130,7 +130,7 @@ def validate(directory: Path, format: str) -> None:
 def _require_turns(row: dict[str, Any], where: str) -> None:
     for column in ("messages", "prompt", "chosen", "rejected"):
         if column in row and not row[column]:
-            raise ArtifactError(f"column {column!r} has no message", where, "drop the row")
+            raise ArtifactError(f"column {column!r} holds no message", where, "drop the row")
         for message in row.get(column, ()):
             if message["role"] not in {"system", "user", "assistant"}:
                 raise ArtifactError(f"role {message['role']!r} in {column!r}", where, "use system, user or assistant")

@@ -11,7 +11,7 @@ from workbench.errors import ArtifactError
 
 FORBIDDEN_SUFFIXES = {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".py", ".pyc", ".so"}
 FORBIDDEN_STARTS = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"PK\x03\x04")
-"""First bytes of a pickle by its protocol, and of the archives in which torch writes pickles; whatever the file is called."""
+"""First bytes of a pickle of each protocol, and of the archives in which torch writes pickles; file names do not matter."""
 _NUMPY_FLOATS = {"F64", "F32", "F16"}
 _BF16_EXPONENT = 0x7F80
 TRAINING_LOG = "training_log.csv"
@@ -28,13 +28,13 @@ def validate_tokenizer(directory: Path) -> None:
     _require_file(directory, "tokenizer.json")
     config = _read_json(directory / "tokenizer_config.json")
     if "chat_template" not in config and not (directory / "chat_template.jinja").is_file():
-        raise ArtifactError("the tokenizer has no chat template", str(directory), "set `chat_template` before saving")
+        raise ArtifactError("the tokenizer lacks a chat template", str(directory), "set `chat_template` before saving")
     if not config.get("eos_token"):
-        raise ArtifactError("the tokenizer has no end-of-sequence token", str(directory), "set `eos_token` before saving")
+        raise ArtifactError("the tokenizer lacks an end-of-sequence token", str(directory), "set `eos_token` before saving")
 
 
 def validate_model(directory: Path) -> None:
-    """Check that the directory is a model with its tokenizer whose weights are whole and finite.
+    """Check that the directory is a model with its tokenizer, and that its weights are complete and finite.
 
     Raises:
         ArtifactError: names the file or the tensor at fault.
@@ -42,7 +42,7 @@ def validate_model(directory: Path) -> None:
     validate_tokenizer(directory)
     config = _read_json(directory / "config.json")
     if "model_type" not in config:
-        raise ArtifactError("config.json has no model_type", str(directory), "save the model with `save_pretrained`")
+        raise ArtifactError("config.json lacks model_type", str(directory), "save the model with `save_pretrained`")
     weights = sorted(directory.glob("*.safetensors"))
     if not weights:
         raise ArtifactError("no *.safetensors file", str(directory), "save the model with `save_pretrained`")
@@ -65,13 +65,13 @@ def _require_finite(file: Path) -> None:
                 if not finite:
                     raise ArtifactError(f"tensor {name!r} is not finite", str(file), "lower the learning rate")
     except SafetensorError as error:
-        raise ArtifactError(f"not a whole safetensors file: {error}", str(file), "remove it and rerun its stage") from error
+        raise ArtifactError(f"not a complete safetensors file: {error}", str(file), "remove it and rerun its stage") from error
 
 
 def _is_finite_bf16(file: Path, name: str) -> bool:
-    """numpy has no bfloat16, so its bits are looked at: an exponent of all ones is an infinity or NaN.
+    """numpy lacks bfloat16, so the bits are checked: an exponent of all ones is an infinity or NaN.
 
-    The place of a tensor in the file: https://huggingface.co/docs/safetensors#format
+    How tensors are placed in the file: https://huggingface.co/docs/safetensors#format
     """
     import numpy as np
 
@@ -97,7 +97,7 @@ def _refuse_code(directory: Path) -> None:
 
 
 def _refuse_key(file: Path, key: str, value: Any) -> None:
-    """Refuse what tells transformers to fetch or run code that is no part of it."""
+    """Refuse settings that make transformers fetch or run external code."""
     if key == "auto_map":
         fix = "remove auto_map; install the code as a plugin"
         raise ArtifactError(f"{file.name} has an auto_map, which runs code", str(file.parent), fix)
@@ -107,7 +107,7 @@ def _refuse_key(file: Path, key: str, value: Any) -> None:
 
 
 def _walk(content: Any) -> Iterator[tuple[str, Any]]:
-    """Every key of nested JSON with its value."""
+    """Every key in nested JSON with its value."""
     if isinstance(content, dict):
         yield from content.items()
         content = list(content.values())

@@ -28,12 +28,12 @@ _MODULUS = 1 << 64
 
 @dataclass(frozen=True, eq=False)
 class ShingleSets:
-    """The shingles of many texts, as sorted distinct 64-bit hashes, one text after another."""
+    """The shingles of many texts, as sorted distinct 64-bit hashes, text after text."""
 
     hashes: Hashes
     """All hashes, (total,)."""
     starts: Rows
-    """Where each text's hashes begin, and where the last ends, (texts + 1,)."""
+    """Where each text's hashes begin, and where the last text's end, (texts + 1,)."""
 
     def __len__(self) -> int:
         return len(self.starts) - 1
@@ -60,7 +60,7 @@ class ShingleSets:
         return known
 
     def matrix(self, vocabulary: Hashes) -> csr_array:
-        """A row per text, a column per hash of the vocabulary, 1 where the text has it; other shingles are left out."""
+        """A row per text, a column per hash of the vocabulary, 1 where the text contains it; other shingles are left out."""
         from scipy.sparse import csr_array
 
         known = self.known_in(vocabulary)
@@ -97,7 +97,7 @@ def shingle(texts: Iterable[str], ngram: int) -> ShingleSets:
     """The word n-grams of each text: words in lower case, punctuation and blanks ignored.
 
     A text of fewer than ``ngram`` words is one shingle; one without any word is compared by its characters.
-    The hashes depend on the text alone, so sets made at different times can be compared.
+    The hashes depend on the text alone, so sets computed at different times can be compared.
     """
     known: dict[str, int] = {}
     return _joined([_of_text(text, ngram, known) for text in texts])

@@ -1,4 +1,4 @@
-"""Parquet directories: the carrier of every tabular artifact."""
+"""Parquet directories: the storage of every tabular artifact."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 Columns = Mapping[str, Any]
 """Column → type: an Arrow alias such as ``string``, ``int64``, ``double`` or ``bool``, an Arrow type, ``[T]`` for a list
-of T, or ``{name: T}`` for a struct. Declared so that a plugin is listed without importing pyarrow."""
+of T, or ``{name: T}`` for a struct. Declared this way so that listing a plugin does not import pyarrow."""
 ROWS_PER_BATCH = 1_000
 CHARACTERS_PER_BATCH = 16_000_000
-"""Of the texts of a batch, so that memory is bounded for long rows too."""
+"""Of text per batch, so that memory is bounded for long rows too."""
 ROWS_PER_SHARD = 200_000
 
 
@@ -50,7 +50,7 @@ def _arrow_type(declared: Any) -> pa.DataType:
 class ShardWriter:
     """Writes rows as Parquet shards ``<prefix>-00000.parquet`` in bounded memory; a context manager.
 
-    The bytes depend on the rows, the columns and the pyarrow version alone. One shard is written even for no rows.
+    The bytes depend only on the rows, the columns and the pyarrow version. One shard is written even without rows.
     """
 
     def __init__(self, directory: Path, columns: Columns, prefix: str = "part") -> None:
@@ -142,7 +142,7 @@ def read_rows(directory: Path, columns: list[str] | None = None, prefix: str = "
 
 
 def count_rows(directory: Path, prefix: str = "part") -> int:
-    """Number of rows, from the files' metadata alone."""
+    """Number of rows, read from the files' metadata."""
     import pyarrow.parquet as pq
 
     return sum(pq.ParquetFile(shard).metadata.num_rows for shard in shards(directory, prefix))
@@ -193,7 +193,7 @@ def require_columns(directory: Path, required: Columns, prefix: str = "part") ->
 
 
 def require_unique(directory: Path, column: str = "id", prefix: str = "part") -> None:
-    """Refuse a table in which a value of ``column`` is null or occurs twice.
+    """Refuse a table in which a value of ``column`` is null or repeated.
 
     Raises:
         ArtifactError: names the row and the value.
@@ -204,7 +204,7 @@ def require_unique(directory: Path, column: str = "id", prefix: str = "part") ->
     ):
         if value is None or value in seen:
             problem = "is null" if value is None else f"{value!r} occurs twice"
-            raise ArtifactError(f"column {column!r}: {problem}", f"{directory}, row {row}", "give every row an id of its own")
+            raise ArtifactError(f"column {column!r}: {problem}", f"{directory}, row {row}", "give every row a unique id")
         seen.add(value)
 
 

@@ -1,4 +1,4 @@
-"""YAML as DVC reads and writes it: params.yaml, dvc.yaml and dvc.lock are YAML 1.2, and PyYAML alone speaks 1.1.
+"""YAML as DVC reads and writes it: params.yaml, dvc.yaml and dvc.lock are YAML 1.2, and PyYAML by itself reads 1.1.
 
 In 1.2 ``no`` and ``12:30`` are texts and ``1e-5`` is a number. DVC's own reader, ruamel.yaml, takes ten times as long, and every
 stage reads dvc.lock several times.
@@ -24,7 +24,7 @@ _NO_TEXTS = {
     ),
     MERGE: (r"<<", ["<"]),
 }
-"""What a plain scalar may be beside a text, with the characters that it may begin with
+"""Types of a plain scalar other than text, with the characters they may begin with
 (https://yaml.org/spec/1.2.2/#103-core-schema)."""
 
 
@@ -42,6 +42,6 @@ def load(text: str | bytes) -> Any:
     """The content of a YAML text.
 
     Raises:
-        yaml.YAMLError: it is no YAML.
+        yaml.YAMLError: the text is not YAML.
     """
     return yaml.load(text, Loader=Loader)  # noqa: S506 - a safe loader

@@ -1,1 +1,1 @@
-"""Plugins and their configuration, described for people, programs and editors."""
+"""Descriptions of plugins and their configuration, for people, programs and editors."""

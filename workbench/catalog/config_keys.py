@@ -1,4 +1,4 @@
-"""The keys of a plugin's configuration in words: type, default, bounds and meaning of each, sections included."""
+"""The keys of a plugin's configuration, with the type, default, bounds and meaning of each, sections included."""
 
 from __future__ import annotations
 
@@ -83,14 +83,14 @@ def _inner(shown: Schema, definitions: Schema) -> tuple[Schema, str]:
 
 
 def dereferenced(shown: Schema, definitions: Schema) -> Schema:
-    """The schema with what it refers to filled in."""
+    """The schema with references resolved."""
     if "$ref" not in shown:
         return shown
     return {**definitions[shown["$ref"].rpartition("/")[2]], **shown}
 
 
 def _words(shown: Schema, definitions: Schema) -> str:
-    """A type as people say it: ``int``, ``list of str``, ``"muon" or "adamw"``."""
+    """A type in plain words: ``int``, ``list of str``, ``"muon" or "adamw"``."""
     shown = dereferenced(shown, definitions)
     if "const" in shown or "enum" in shown:
         return " or ".join(json.dumps(value, ensure_ascii=False) for value in shown.get("enum", [shown.get("const")]))
@@ -119,12 +119,12 @@ def _bounds(shown: Schema, definitions: Schema) -> Iterator[str]:
 
 
 def default_of(field: FieldInfo) -> Any:
-    """The default of a field; None where a value is required."""
+    """The default of a field; None if a value is required."""
     return None if field.is_required() else field.get_default(call_default_factory=True)
 
 
 def plain(value: Any) -> Any:
-    """A default as JSON has it."""
+    """A default as a JSON value."""
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""An example of a plugin in its file, with every key spelled out, that is valid as it stands."""
+"""A valid example of a plugin in its file, with every key spelled out."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def of_plugin(registry: Registry, plugin: type[Plugin[Any]]) -> dict[str, str]:
 
 
 def of_config(config: type[Config]) -> dict[str, Any]:
-    """Every key with its default; one that is required has a value that its type and bounds allow."""
+    """Every key with its default; required keys get a value that their type and bounds allow."""
     schemas, definitions = of_configs([config])
     return _filled(config, config_keys.dereferenced(schemas[config], definitions), definitions)
 
@@ -54,7 +54,7 @@ def _filled(model: type[BaseModel], shown: Schema, definitions: Schema) -> dict[
 
 
 def _sample(shown: Schema, definitions: Schema) -> Any:
-    """Some value of a type; what has a pattern or a format of its own is best given ``examples`` by its author."""
+    """Some value of a type; authors should give ``examples`` for fields with a pattern or a format."""
     shown = config_keys.dereferenced(shown, definitions)
     for key in ("default", "const"):
         if key in shown:
@@ -97,13 +97,13 @@ def _number(shown: Schema, *, whole: bool) -> float:
 
 
 def _data_path(registry: Registry, format_: str) -> str:
-    """Where the workspace's params.yaml makes data of that format."""
+    """The path at which the workspace's params.yaml makes data of that format."""
     try:
         for entry in params.entries(params.load(registry.root), registry.sections):
             if entry.kind == "source" and getattr(plugin_lock.resolve_entry(entry, registry).stage, "produces", "") == format_:
                 return f"data/curated/{entry.address.partition('.')[2]}"
     except WorkbenchError:
-        pass  # the example is of use where params.yaml is not in order, too
+        pass  # the example is useful even if params.yaml is invalid
     return f"data/curated/{format_}"
 
 

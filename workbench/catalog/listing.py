@@ -19,9 +19,9 @@ from workbench.hosting.contract import declared
 from workbench.hosting.host import Broken, Installed, Registry
 from workbench.plugin import Plugin
 
-Source = Literal["editable", "wheel", "workspace"]
+Origin = Literal["editable", "wheel", "workspace"]
 SLOW = 1.0
-"""Seconds from which an import is said to be slow."""
+"""Seconds from which an import is reported as slow."""
 SHOWN = 48
 """Characters of a default in the table."""
 
@@ -51,7 +51,7 @@ def lines(listed: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 
 def describe(registry: Registry, entry: Installed) -> dict[str, Any]:
-    """All about one plugin.
+    """Everything about a plugin.
 
     Keys: those of :func:`rows`, code (a digest), contract (the releases of the core that it is written for), dependencies,
     description, reads and writes (flow → format), config (see :func:`workbench.catalog.config_keys.describe`), example (YAML),
@@ -92,7 +92,7 @@ def page(facts: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _written(plugin: type[Plugin[Any]], format_: str) -> str:
-    """The format of an output; that of a source is its own, or depends on its configuration."""
+    """The format of an output; a source's is fixed by the class or depends on its configuration."""
     produces = getattr(plugin, "produces", None)
     return format_ if format_ != "*" else produces if isinstance(produces, str) else "as configured"
 
@@ -131,8 +131,8 @@ def _broken_row(broken: Broken, kinds: Container[str]) -> dict[str, Any]:
     }
 
 
-def _origin(entry: Installed) -> tuple[Source, Path]:
-    """How the code came here, and where it is. A workspace's own folder wins over what is installed."""
+def _origin(entry: Installed) -> tuple[Origin, Path]:
+    """How the code was installed, and where it is. A workspace's own folder takes precedence over installed code."""
     file = Path(inspect.getfile(entry.plugin)).resolve()
     installed = metadata.distribution(entry.distribution)
     record = json.loads(installed.read_text("direct_url.json") or "{}")
@@ -145,7 +145,7 @@ def _origin(entry: Installed) -> tuple[Source, Path]:
 
 def _table(config: Sequence[Mapping[str, Any]], width: int) -> Iterator[str]:
     if not config:
-        yield "It has no configuration."
+        yield "It takes no configuration."
         return
     cells = [("key", "type", "default", "bounds"), *((row["key"], row["type"], _shown(row), row["bounds"]) for row in config)]
     widths = [min(max(len(line[column]) for line in cells), limit) for column, limit in enumerate((40, 36, SHOWN, 0))]

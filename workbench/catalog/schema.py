@@ -1,4 +1,4 @@
-"""JSON Schema of params.yaml (draft 2020-12), made of the plugins that are installed, so that editors complete and check it."""
+"""JSON Schema of params.yaml (draft 2020-12), built from the installed plugins, so that editors complete and check it."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ _OBJECT = {"type": "object"}
 _PART = "{}-in-a-list"
 _ENTRY = {"type": "object", "required": ["use"]}
 _HAS_ENTRIES = {"allOf": [{"not": {"required": ["use"]}}, {"not": {"additionalProperties": {"not": _ENTRY}}}]}
-"""A section with several entries, see :mod:`workbench.project.params`: it is none itself, and one of its values is."""
+"""A section with several entries, see :mod:`workbench.project.params`: not an entry itself, while its values are."""
 Schema = dict[str, Any]
 _NONE: Schema = {}
 
 
 class _Generator(GenerateJsonSchema):
-    """Without titles, which would only repeat the keys."""
+    """Omits titles, which would only repeat the keys."""
 
     def field_title_should_be_set(self, schema: object) -> bool:
         """Never."""
@@ -43,7 +43,7 @@ class _Generator(GenerateJsonSchema):
 def of_configs(models: Sequence[type[BaseModel]]) -> tuple[dict[type[BaseModel], Schema], dict[str, Schema]]:
     """The schema of each configuration class, and the definitions that they refer to below ``#/$defs/``.
 
-    A class with a type that JSON cannot tell is any mapping.
+    A class with a type that JSON cannot express becomes any mapping.
     """
     sound = [model for model in dict.fromkeys(models) if _has_schema(model)]
     keys, whole = models_json_schema([(model, "validation") for model in sound], schema_generator=_Generator)
@@ -76,7 +76,7 @@ def build(registry: Registry) -> Schema:
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "params.yaml",
-        "description": "What is run: for each stage a plugin, its configuration and a seed.",
+        "description": "What to run: for each stage a plugin, its configuration and a seed.",
         "type": "object",
         "properties": properties,
         "additionalProperties": False,
@@ -115,12 +115,12 @@ def _several(kind: str, entry: Schema) -> Schema:
 
 
 def _entry(plugins: Sequence[type[Plugin[Any]]], configs: Mapping[type[BaseModel], Schema], more: Schema = _NONE) -> Schema:
-    """The schema of ``{use: …, with: …}`` for plugins of one kind, with ``more`` keys, of which each plugin takes its own."""
+    """The schema of ``{use: …, with: …}`` for plugins of one kind, with ``more`` keys, of which each plugin accepts its own."""
     use = {
         "description": "The plugin, one of:\n\n" + "\n".join(f"- {plugin.name}: {first_line(plugin)}" for plugin in plugins),
         "enum": list(dict.fromkeys(plugin.name for plugin in plugins)),
     }
-    with_ = {"description": "Its configuration; what is left out has its default.", "type": "object"}
+    with_ = {"description": "Its configuration; omitted keys get their defaults.", "type": "object"}
     entry: Schema = {
         "type": "object",
         "properties": {"use": use, "with": with_, **more},
@@ -148,7 +148,7 @@ def _stage(plugins: Sequence[type[Plugin[Any]]], configs: Mapping[type[BaseModel
 
 
 def _configured(plugin: type[Plugin[Any]], config: Schema, more: Schema) -> Schema:
-    """If that plugin is used, its configuration is as it says; it may be left out where every key has a default."""
+    """If that plugin is used, its configuration must match; it may be omitted if every key has a default."""
     chosen = {"properties": {"use": {"const": plugin.name}}, "required": ["use"]}
     useless = more.keys() - {"seed", "rerun", *_parts(plugin), *_inputs(plugin)}
     then: Schema = {"properties": {"with": config, **dict.fromkeys(sorted(useless), False)}}

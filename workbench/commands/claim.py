@@ -16,15 +16,15 @@ from workbench.project import params, pipeline
 from workbench.project.plugin_lock import resolve_entry
 
 CLAIM_FILE = Path("claim.json")
-State = Literal["same", "differs", "new", "missing"]
+ClaimState = Literal["same", "differs", "new", "missing"]
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ClaimedStage:
     """One stage's outputs beside the committed dvc.lock's."""
 
     stage: str
-    state: State
+    state: ClaimState
     machine_dependent: bool
     changed: tuple[str, ...] = ()
     """Paths of outputs that differ."""
@@ -44,7 +44,7 @@ def fingerprint_digest(root: Path) -> str:
 
 
 def claimed(root: Path) -> str:
-    """The fingerprint in claim.json; empty where there is no claim."""
+    """The fingerprint in claim.json; empty without a claim."""
     file = root / CLAIM_FILE
     if not file.is_file():
         return ""
@@ -54,7 +54,7 @@ def claimed(root: Path) -> str:
         raise PipelineError("it does not say which machine made dvc.lock", str(CLAIM_FILE), "`git checkout` it") from error
 
 
-def compare(root: Path) -> list[Comparison]:
+def compare(root: Path) -> list[ClaimedStage]:
     """Compare dvc.lock with the committed one, stage by stage.
 
     Raises:
@@ -69,12 +69,12 @@ def compare(root: Path) -> list[Comparison]:
     ]
 
 
-def _compare(name: str, committed: Any, current: Any, dependent: bool) -> Comparison:
+def _compare(name: str, committed: Any, current: Any, dependent: bool) -> ClaimedStage:
     if committed is None or current is None:
-        return Comparison(name, "new" if committed is None else "missing", dependent)
+        return ClaimedStage(name, "new" if committed is None else "missing", dependent)
     before, after = dvc_lock.hashes(committed, "outs"), dvc_lock.hashes(current, "outs")
     changed = tuple(path for path in {**before, **after} if before.get(path) != after.get(path))
-    return Comparison(
+    return ClaimedStage(
         name, "differs" if changed else "same", dependent, changed, committed.get("params") != current.get("params")
     )
 
@@ -98,7 +98,7 @@ def lines(root: Path) -> list[str]:
     return ["compared with the committed dvc.lock:", *text, verdict]
 
 
-def _say(row: Comparison) -> str:
+def _say(row: ClaimedStage) -> str:
     if row.state != "differs":
         return {"same": "same", "new": "not in the committed dvc.lock", "missing": "not run here"}[row.state]
     cause = ", and so do its parameters or plugins" if row.params_differ else ""

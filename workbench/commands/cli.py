@@ -77,8 +77,8 @@ def plan(
     from workbench.planning.plan import make
 
     plans = make(Path.cwd(), targets or [])
-    foretold = {plan.stage: (plan.record, plan.forecast) for plan in plans}
-    forecast.write(main_root(Path.cwd()), foretold)
+    predicted = {plan.stage: (plan.record, plan.forecast) for plan in plans}
+    forecast.write(main_root(Path.cwd()), predicted)
     typer.echo(json.dumps(page.records(plans), indent=1) if as_json else "\n".join(page.lines(plans)))
 
 
@@ -129,7 +129,7 @@ def schema(
         bool, typer.Option("--write", help="Write it to .workbench/params.schema.json, where editors look.")
     ] = False,
 ) -> None:
-    """Print the JSON Schema of params.yaml, made of the installed plugins."""
+    """Print the JSON Schema of params.yaml, built from the installed plugins."""
     from workbench.catalog import schema as schemas
     from workbench.hosting.host import registry
 
@@ -164,9 +164,9 @@ def ui(
 
 @app.command()
 def sync(
-    again: Annotated[bool, typer.Option("--again", help="Send all anew: the store was lost, or it is another one.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Send everything again: the store was lost or replaced.")] = False,
 ) -> None:
-    """Bring what the trackers lack of the journals to them; safe to repeat."""
+    """Deliver journal entries that the trackers lack; safe to repeat."""
     from workbench.errors import WorkbenchError
     from workbench.lib.layout import main_root
     from workbench.tracking import watcher
@@ -178,7 +178,7 @@ def sync(
         raise WorkbenchError(
             f"{len(left)} sessions are not in the trackers yet; their journals are whole",
             f".workbench/journal/{left[0]}/watcher.log",
-            "see that the tracker's store can be reached, then run `workbench sync` again",
+            "check that the tracker's store can be reached, then run `workbench sync` again",
         )
 
 
@@ -233,7 +233,7 @@ def compare(
     from workbench.comparison import page as pages
     from workbench.lib.layout import main_root
 
-    gc.disable()  # it leaves little garbage, and ends soon
+    gc.disable()  # it produces little garbage and ends soon
     found = comparisons.compare(main_root(Path.cwd()), before, after)
     typer.echo(json.dumps(pages.record(found), indent=1) if as_json else "\n".join(pages.lines(found)))
     if page:
@@ -264,9 +264,9 @@ def promote(
 
 @app.command()
 def doctor(as_json: AsJson = False) -> None:
-    """Look at git, DVC, locks, store, disks, packages and machine; say what is wrong and how to mend it.
+    """Look at git, DVC, locks, store, disks, packages and machine; say what is wrong and how to fix it.
 
-    Exit code 1 says that something fails; a warning is no failure.
+    Exit code 1 means that something fails; a warning is not a failure.
     """
     from workbench.commands.doctor import checkup
 
@@ -290,7 +290,7 @@ def claim(write: Annotated[bool, typer.Option("--write", help="Record this machi
 
 
 def main() -> None:
-    """Run the command line; errors that are the user's to mend are printed without a traceback."""
+    """Run the command line; errors that the user can fix are printed without a traceback."""
     from workbench.errors import WorkbenchError
     from workbench.lib import garbage
 

@@ -21,14 +21,14 @@ _WHERE = "workbench promote"
 
 @dataclass(frozen=True)
 class Contest:
-    """A candidate beside the champion."""
+    """A candidate compared with the champion."""
 
     candidate: Version
     champion: Version | None
     results: Mapping[str, ScoreChange | str]
-    """Evaluation → difference; why there is none, where there is none."""
+    """Evaluation → difference, or why there is none."""
     deciding: str
-    """The evaluation that decides; the others only object."""
+    """The evaluation that decides; the others can only veto."""
 
     @property
     def scored(self) -> dict[str, ScoreChange]:
@@ -37,12 +37,12 @@ class Contest:
 
 
 def contest(main: Path, number: str = "", deciding: str = "") -> Contest:
-    """Hold a version against the champion, evaluation by evaluation over the examples that both have.
+    """Compare a version with the champion, evaluation by evaluation, over the examples that both have.
 
     Args:
         main: the workspace.
         number: of the version; empty for the one with alias ``candidate``.
-        deciding: an evaluation; empty where there is one alone.
+        deciding: an evaluation; empty if there is only one.
 
     Raises:
         WorkbenchError: there is no such version or evaluation, or the version is champion already.
@@ -66,7 +66,7 @@ def contest(main: Path, number: str = "", deciding: str = "") -> Contest:
 
 
 def lines(found: Contest) -> Iterator[str]:
-    """The contest for people."""
+    """The contest as text."""
     yield f"candidate  {found.candidate}"
     if found.champion is None:
         yield "champion   none yet"

@@ -28,7 +28,7 @@ REQUIREMENTS = (f"{CORE_DISTRIBUTION}{RELEASES}", "pydantic>=2.11,<3")
 
 @dataclass(frozen=True)
 class Draft:
-    """A distribution to be written."""
+    """A distribution to write."""
 
     kind: str
     name: str
@@ -107,7 +107,7 @@ def draft(kind: str, name: str) -> Draft:
 
 
 def write(new: Draft, into: Path = PLUGIN_FOLDER) -> Path:
-    """Write the distribution below ``into``, whole or not at all; returns its folder.
+    """Write the distribution below ``into``, completely or not at all; returns its folder.
 
     Raises:
         PluginError: the folder exists, or cannot be written.

@@ -17,7 +17,7 @@ from workbench.tracking import watcher
 
 LOOPBACK = "127.0.0.1"
 _GRACE = 8.0
-"""Seconds that a server gets to end by itself."""
+"""Seconds that a server has to end by itself."""
 
 
 def serve(root: Path, port: int) -> None:
@@ -76,7 +76,7 @@ def _end(server: subprocess.Popen[bytes]) -> None:
     _signal(server.pid, signal.SIGTERM)
     with suppress(subprocess.TimeoutExpired):
         server.wait(_GRACE)
-    _signal(server.pid, signal.SIGKILL)  # children that outlive the server would keep the port
+    _signal(server.pid, signal.SIGKILL)  # children outliving the server would keep the port
     server.wait()
 
 

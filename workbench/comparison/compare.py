@@ -1,4 +1,4 @@
-"""What differs between two sides, stage by stage: configuration and code, data, metrics, and what the examples say of it."""
+"""The differences between two sides, stage by stage: configuration and code, data, metrics, and scores over shared examples."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Only = Literal["", "A", "B"]
 
 @dataclass(frozen=True)
 class MetricChange:
-    """One metric of both; None where a side lacks it."""
+    """A metric of both sides; None if a side lacks it."""
 
     name: str
     before: float | None
@@ -36,19 +36,19 @@ class StageChange:
     stage: str
     """``A → B`` where two runs of differently named stages are compared."""
     only: Only = ""
-    """The one side that has the stage."""
+    """The only side that has the stage."""
     config: Sequence[str] = ()
     """Differences of configuration, seed, plugins, code and dependencies, in words."""
     inputs: Sequence[str] = ()
-    """Paths that both read, with other bytes."""
+    """Paths that both read, with different bytes."""
     outputs: Sequence[str] = ()
-    """Paths that both wrote, with other bytes."""
+    """Paths that both wrote, with different bytes."""
     metrics: Sequence[MetricChange] = ()
     """Those that differ."""
     score: ScoreChange | None = None
-    """Where both have per-example results."""
+    """If both have per-example results."""
     note: str = ""
-    """Why there is no comparison of examples where one would expect it."""
+    """Why an expected comparison of examples is missing."""
 
     @property
     def same(self) -> bool:
@@ -58,7 +58,7 @@ class StageChange:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All of it."""
+    """The whole comparison."""
 
     before: str
     after: str
@@ -73,7 +73,7 @@ def compare(main: Path, before: str, after: str) -> Comparison:
     """Compare two things by their names; see :func:`workbench.comparison.side.find`.
 
     Raises:
-        WorkbenchError: one of them is not known, or has no result.
+        WorkbenchError: one of them is unknown or lacks a result.
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -123,7 +123,7 @@ class _Pair:
         )
 
     def _score(self, old: RecordedStage, new: RecordedStage) -> ScoreChange | str:
-        """Of the evaluation that both wrote; an empty string where there is none, or where it is the same bytes."""
+        """The comparison of an evaluation that both wrote; an empty string if there is none, or if the bytes are the same."""
         results = [
             (path, other)
             for path, other in zip(old.outputs, new.outputs, strict=False)

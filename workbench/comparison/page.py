@@ -1,4 +1,4 @@
-"""A comparison for a terminal, as JSON, and as one HTML page that needs nothing beside it."""
+"""A comparison as terminal text, as JSON, and as a self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def _score_lines(stages: Sequence[StageChange]) -> Iterator[str]:
 
 
 def _notes(stages: Sequence[StageChange]) -> Iterator[str]:
-    """Why stages have no interval."""
+    """Why stages lack an interval."""
     for note in dict.fromkeys(stage.note for stage in stages if stage.note):
         yield f"{', '.join(stage.stage for stage in stages if stage.note == note)}: {note}"
 
@@ -147,7 +147,7 @@ def _words(stage: StageChange) -> list[str]:
 
 
 def interval(score: ScoreChange) -> str:
-    """The difference with its interval and what it rests on, on one line."""
+    """The difference with its interval and basis, on one line."""
     found = score.difference
     alone = f", {score.unshared} not shared" if score.unshared else ""
     return f"{found.estimate:+.4g} [{found.low:+.4g}, {found.high:+.4g}], {found.examples} examples{alone}"

@@ -21,18 +21,18 @@ class ScoreChange:
     difference: ClusteredMean
     higher_is_better: bool
     unshared: int
-    """Examples that one alone has."""
+    """Examples that only one side has."""
 
     @property
     def verdict(self) -> str:
-        """``better``, ``worse``, or ``no difference shown`` where the interval includes zero."""
+        """``better``, ``worse``, or ``no difference shown`` if the interval includes zero."""
         if not self.difference.excludes_zero:
             return "no difference shown"
         return "better" if (self.difference.estimate > 0) is self.higher_is_better else "worse"
 
 
 def compare(before: Path, after: Path) -> ScoreChange | str:
-    """Hold two evaluation results against each other; why that can't be done, where it can't."""
+    """Compare two evaluation results, or return why that is impossible."""
     records = [evaluation.read_record(folder) for folder in (before, after)]
     for key in ("score", "weight", "higher_is_better"):
         if records[0][key] != records[1][key]:

@@ -1,4 +1,4 @@
-"""One of the two things that are compared: a run of the store, a git revision, a DVC experiment or the workspace."""
+"""One side of a comparison: a run of the store, a git revision, a DVC experiment or the workspace."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ from workbench.project.dvc import open_repo
 from workbench.records import provenance
 
 WORKSPACE = "workspace"
-"""Names the files as they are now."""
+"""Name for the files as they are now."""
 
 
 @dataclass(frozen=True)
 class Side:
-    """What is known of one of the two."""
+    """What is known about one side."""
 
     name: str
-    """As people know it."""
+    """Display name."""
     stages: Mapping[str, RecordedStage]
-    """By DVC's name, in the pipeline's order."""
+    """By DVC's name, in pipeline order."""
     is_one_run: bool = False
-    """Whether it is the run of one stage, not a pipeline, which may have one stage as well."""
+    """Whether it is the run of one stage rather than a pipeline, which may also have one stage."""
     parts: causes.Parts = field(default_factory=dict)
     pins: Mapping[str, str] = field(default_factory=dict)
-    """Distribution → version; empty where no session recorded them."""
+    """Distribution → version; empty if no session recorded them."""
 
 
 def find(main: Path, word: str, into: Path) -> Side:
-    """What a word names: ``workspace``, what git or DVC knows under it, or a run of the store.
+    """Resolve a word: ``workspace``, a revision or experiment known to git or DVC, or a run of the store.
 
     Args:
         main: the workspace.
@@ -80,7 +80,7 @@ class _Commit:
 
 
 def _resolve(main: Path, word: str) -> str:
-    """The commit that git, or DVC for an experiment, knows under that name; empty for none."""
+    """The commit that git, or DVC for an experiment, knows by that name; empty if there is none."""
     from dvc.exceptions import DvcException
     from dvc.scm import resolve_rev
     from scmrepo.exceptions import SCMError
@@ -88,7 +88,7 @@ def _resolve(main: Path, word: str) -> str:
     with open_repo(main) as repo:
         try:
             return str(resolve_rev(repo.scm, word))
-        except (DvcException, SCMError):  # SCMError where nothing is committed yet
+        except (DvcException, SCMError):  # SCMError if nothing is committed yet
             return ""
 
 

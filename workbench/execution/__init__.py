@@ -1,1 +1,1 @@
-"""A stage's process: begun, guarded, ended, and its outputs put in place whole or not at all."""
+"""A stage's process: started, guarded and ended, with its outputs committed completely or not at all."""

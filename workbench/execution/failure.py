@@ -1,4 +1,4 @@
-"""What went wrong in a stage, in the words that its record and its user get."""
+"""Describes what went wrong in a stage, for its record and its user."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ _INTERRUPTED = 130
 
 @dataclass(frozen=True)
 class Failure:
-    """How a stage ended that did not end well."""
+    """How a failed stage ended."""
 
     status: Literal["FAILED", "KILLED"]
     error: BaseException
-    """To be raised: a WorkbenchError where there is more to say than the traceback does."""
+    """The error to raise: a WorkbenchError if there is more to say than the traceback."""
     code: int
     """The process's exit code."""
     record: str
     """The message, with the plugins whose code ran."""
     traceback: str
-    """Empty where it would tell nothing to whoever can mend it."""
+    """Empty if it would not help whoever can fix the problem."""
 
 
 def explain(error: BaseException, stage: str, resolved: Resolved) -> Failure:
-    """Put an error that ended a stage into words; the error that is to be raised has the plugins in a note."""
+    """Describe the error that ended a stage; the error to be raised lists the plugins in a note."""
     told = _told(error, stage, resolved)
     plugins = plugins_of(resolved)
     told.add_note(f"  code:  {plugins}")
@@ -51,11 +51,11 @@ def plugins_of(resolved: Resolved) -> str:
 def _told(error: BaseException, stage: str, resolved: Resolved) -> BaseException:
     where = f"stage {stage}"
     if isinstance(error, KeyboardInterrupt):
-        return ComputeError("interrupted", where, "run `dvc repro` again to go on")
+        return ComputeError("interrupted", where, "run `dvc repro` again to continue")
     if isinstance(error, SystemExit):
-        return RuntimeError(f"the stage's code called sys.exit({error.code!r}) in the midst of its work")
+        return RuntimeError(f"the stage's code called sys.exit({error.code!r}) in the middle of its work")
     if any(_is_full(cause) for cause in _causes(error)):
-        fix = "free room (`dvc gc -w` drops unused cache), run `dvc repro` again"
+        fix = "free space (`dvc gc -w` drops unused cache), run `dvc repro` again"
         return ComputeError(f"the disk is full: {error}", where, fix)
     if any(_is_memory(cause) for cause in _causes(error)):
         knobs = [key for key in resolved.locked()["config"] if "batch" in key or "length" in key]

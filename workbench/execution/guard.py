@@ -1,4 +1,4 @@
-"""Watches over a stage from outside its process, which may be killed, hang, leave without a word or leave children behind.
+"""Watches over a stage from outside its process, which may be killed, hang, exit without an error or leave children behind.
 
 ``workbench run`` forks at its start. The child does the stage's work; the parent is its guard, and DVC waits for the guard. The
 kernel ends the child when its guard is killed, and gives every orphan below the guard to the guard (Linux, prctl(2)).
@@ -50,7 +50,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Word:
-    """What is said of a stage that did not say it itself."""
+    """How a stage ended, if it could not record that itself."""
 
     status: Literal["FAILED", "KILLED"]
     error: WorkbenchError
@@ -156,7 +156,7 @@ class _Guard:
             os.kill(self._child.pid, number)
 
     def _end_strays(self) -> None:
-        """Again and again, since what is being killed may start more; helpers of libraries end by themselves in a moment."""
+        """Repeatedly, since a process being killed may start more; helpers of libraries end by themselves in a moment."""
         psutil.wait_procs(strays.below(os.getpid(), self._child.pid, self._born), timeout=PARTING_SECONDS)
         ended: dict[int, str] = {}
         for _ in range(10):
@@ -196,14 +196,12 @@ class _Guard:
         return 128 - code if code < 0 else code or 1
 
     def _explain(self, code: int) -> Word | None:
-        """None where the process itself has said why it ended."""
+        """None if the process itself recorded why it ended."""
         if code >= 0:
             if code and not pulse.read(self._file).run:
                 return None
-            what = f"its process left in the midst of the work with exit code {code}, by `os._exit` or in a library"
-            return Word(
-                "FAILED", PluginError(what, f"stage {self._stage}", "mend the plugin: a stage raises an error or returns")
-            )
+            what = f"its process exited in the middle of its work with exit code {code}, by `os._exit` or in a library"
+            return Word("FAILED", PluginError(what, f"stage {self._stage}", "fix the plugin: a stage raises an error or returns"))
         number = signal.Signals(-code)
         if number in _CRASHES:
             fix = "the stacks above show where; lower threads in compute.yaml or another version of the library may help"
@@ -211,7 +209,7 @@ class _Guard:
         if number is not signal.SIGKILL:
             return Word("KILLED", self._error(f"its process was ended by {number.name}", "run `dvc repro` again"))
         fix = "run `dvc repro` again; if it was memory (`dmesg` tells), lower batch size or length in params.yaml first"
-        what = "its process was killed (SIGKILL); if nobody did that, it was the kernel for want of memory"
+        what = "its process was killed (SIGKILL); if nobody did that, the kernel did, since memory ran out"
         return Word("KILLED", self._error(what, fix))
 
     def _raise_stall(self, message: str) -> None:

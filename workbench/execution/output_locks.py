@@ -1,4 +1,4 @@
-"""Locks that keep two processes from writing one result. The kernel frees them when their process ends, however it ends.
+"""Locks that keep two processes from writing the same result. The kernel frees them when their process ends in any way.
 
 .workbench/locks/OUTPUT.lock             in the workspace: whoever writes the output holds it; its time says when one did
 .workbench/locks/FINGERPRINT.result      in the main workspace, which those of ``dvc exp run --temp`` share checkpoints with
@@ -22,7 +22,7 @@ PATIENCE_SECONDS = 1.0
 
 @contextmanager
 def only_writer(root: Path, stage: str, outputs: Iterable[Path]) -> Iterator[None]:
-    """Hold every output of a stage, whatever the stage is called and whoever starts it.
+    """Lock every output of a stage, regardless of the stage's name and who starts it.
 
     Raises:
         ComputeError: another process holds one of them; names it.
@@ -46,7 +46,7 @@ def written_since(root: Path, output: Path, began: float) -> bool:
 
 @contextmanager
 def only_maker(main: Path, fingerprint: str, say: Callable[[str], None]) -> Iterator[None]:
-    """Hold a result by all that decides it, since its checkpoints and its record are one; waits while another holds it."""
+    """Lock a result by its fingerprint, since its checkpoints and record are shared; waits while another process holds it."""
     file = main / FOLDER / f"{fingerprint}.result"
     file.parent.mkdir(parents=True, exist_ok=True)
     while True:

@@ -19,7 +19,7 @@ from typing import Any
 from workbench.tracking.session import folder_of
 
 BEAT_SECONDS = 1.0
-"""Least time between two signs of life."""
+"""Minimum time between two signs of life."""
 
 
 class Pulse:
@@ -28,13 +28,13 @@ class Pulse:
     def __init__(self, file: Path) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         self.begun = False
-        """Whether the run has begun, so that its journal tells of it."""
+        """Whether the run has begun, so that it has a journal."""
         self._file = file.open("ab", buffering=0)
         self._last = time.monotonic()
         faulthandler.enable(file=self._file, all_threads=True)
 
     def begin(self, run: str, fingerprint: str, plugins: str) -> None:
-        """Tell which run this is, and whose code runs."""
+        """Report which run this is, and whose code runs."""
         self.begun = True
         self._tell({"run": run, "fingerprint": fingerprint, "plugins": plugins})
 
@@ -43,11 +43,11 @@ class Pulse:
         now = time.monotonic()
         if now - self._last >= BEAT_SECONDS:
             self._last = now
-            with suppress(OSError):  # no reason to end a training
+            with suppress(OSError):  # not a reason to end training
                 os.utime(self._file.fileno())
 
     def end(self, code: int) -> None:
-        """Tell that the record of the run is complete, and which exit code stands for it."""
+        """Report that the record of the run is complete, and its exit code."""
         self._tell({"code": code})
 
     def _tell(self, record: dict[str, Any]) -> None:
@@ -56,25 +56,25 @@ class Pulse:
 
 @dataclass(frozen=True)
 class Told:
-    """What the file holds."""
+    """The content of the file."""
 
     run: str = ""
     """Empty until the run has begun."""
     fingerprint: str = ""
     plugins: str = ""
     code: int | None = None
-    """None until the run has come to its end."""
+    """None until the run has ended."""
     traceback: str = ""
     """Stacks of all threads at a crash."""
 
 
 def path(root: Path, session: str, guard: int) -> Path:
-    """Where the stage below a guard leaves its pulse."""
+    """The path of the pulse of a guard's stage."""
     return folder_of(root, session) / f"_{guard}.pulse"
 
 
 def read(file: Path) -> Told:
-    """What has been told so far; nothing when there is no file."""
+    """What has been reported so far; None if there is no file."""
     try:
         lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
     except FileNotFoundError:

@@ -42,7 +42,7 @@ from workbench.tracking.journal import Journal, find_interrupted
 from workbench.tracking.session import Session, current_session, guard_above, reproduction
 from workbench.tracking.watcher import ensure_watcher, wait_for_link, warnings
 from workbench.training.checkpoints import look
-from workbench.verification.integrity import Stages, require_unaltered
+from workbench.verification.integrity import require_unaltered
 
 
 def run_stage(address: str, flows: Mapping[str, str]) -> None:
@@ -61,12 +61,12 @@ def run_stage(address: str, flows: Mapping[str, str]) -> None:
     limits = guard.Limits(config.time_limit(address), config.stall_limit)
     pulse = guard.enter(main, session, stage, limits)  # from here on in a process of its own
     try:
-        plan = _prepare(root, main, stage, address, flows, config)
+        prepared = _prepare(root, main, stage, address, flows, config)
         with ExitStack() as stack:
             console = stack.enter_context(Console(stage))
-            stack.enter_context(output_locks.only_writer(root, stage, plan.written))
-            stack.enter_context(output_locks.only_maker(main, plan.fingerprint, console.say))
-            _execute(root, plan, session, console, pulse)
+            stack.enter_context(output_locks.only_writer(root, stage, prepared.written))
+            stack.enter_context(output_locks.only_maker(main, prepared.fingerprint, console.say))
+            _execute(root, prepared, session, console, pulse)
     except WorkbenchError as error:
         if not pulse.begun:
             sessions.note_refusal(main, session.id, stage, str(error))
@@ -74,7 +74,7 @@ def run_stage(address: str, flows: Mapping[str, str]) -> None:
 
 
 @dataclass(frozen=True)
-class Plan:
+class PreparedStage:
     """A stage about to run."""
 
     name: str
@@ -101,13 +101,15 @@ class Plan:
         return sorted([*self.outputs.values(), *([] if self.metrics is None else [self.metrics])])
 
     def predicted(self, main: Path) -> float | None:
-        """Seconds that the newest `workbench plan` foretold; None where it foretold none."""
+        """Seconds predicted by the newest `workbench plan`; None if it predicted none."""
         compared = {key: value for key, value in self.record.items() if key != "moved"}
         return forecast.predicted_seconds(main, self.name, compared)
 
 
-def _prepare(root: Path, main: Path, stage: str, address: str, flows: Mapping[str, str], config: compute.ComputeConfig) -> Plan:
-    """All that has to be right before the run begins, in the environment that the stage's plugins need."""
+def _prepare(
+    root: Path, main: Path, stage: str, address: str, flows: Mapping[str, str], config: compute.ComputeConfig
+) -> PreparedStage:
+    """Prepare and check everything before the run begins, in the environment that the stage's plugins need."""
     chosen = compute.choose(config, own_environment=environment.is_inside(main / environment.FOLDER))
     compute.prepare_process(chosen)
     resolved, locked, formats = _restore(root, address)
@@ -154,7 +156,7 @@ def _plan(
     formats: Mapping[str, Format],
     flows: Mapping[str, str],
     chosen: Compute,
-) -> Plan:
+) -> PreparedStage:
     stage = resolved.stage
     record = {**locked.record, "moved": locked.moved} if locked.moved else locked.record
     unknown = set(flows) - {*stage.inputs, *stage.outputs, "metrics"}
@@ -174,12 +176,12 @@ def _plan(
     if (repeated := reproduction())[0]:
         identity.append(repeated)  # it goes on from nothing that another run has left
     written = {flow: formats[stage.produced(flow)] for flow in outputs}
-    return Plan(
+    return PreparedStage(
         name, resolved, locked, record, inputs, outputs, written, metrics, chosen, here, artifacts, digests.of_record(identity)
     )
 
 
-def _input(root: Path, stage: str, flow: str, format_: Format, path: Path, recorded: Stages) -> events.Artifact:
+def _input(root: Path, stage: str, flow: str, format_: Format, path: Path, recorded: dvc_lock.Stages) -> events.Artifact:
     """An input as it is now: every byte of it is hashed, and it is refused where DVC would record another hash for it."""
     if not path.exists():
         raise ArtifactError(f"input --{flow} is missing", str(path), "run `dvc repro`, or `dvc pull` if another machine made it")
@@ -190,35 +192,37 @@ def _input(root: Path, stage: str, flow: str, format_: Format, path: Path, recor
     return events.Artifact(flow, path.as_posix(), format_.name, digests.combined(files), format_.rows(path), size, columns)
 
 
-def _execute(root: Path, plan: Plan, session: Session, console: Console, pulse: Pulse) -> None:
+def _execute(root: Path, prepared: PreparedStage, session: Session, console: Console, pulse: Pulse) -> None:
     main = main_root(root)
-    interrupted = find_interrupted(main, session.id, plan.fingerprint)
+    interrupted = find_interrupted(main, session.id, prepared.fingerprint)
     journal = interrupted or Journal.create(main, session.id, uuid.uuid4().hex[:16])
-    started, clock = time.time(), time.monotonic()  # the one that people set, and the one that only runs
-    scratch = root / STATE_FOLDER / "scratch" / plan.written[0].as_posix().replace("/", "+")
-    checkpoints = main / STATE_FOLDER / "checkpoints" / plan.fingerprint
-    journal.write(_started(plan, journal.run, session.id, root, started, checkpoints))
-    pulse.begin(journal.run, plan.fingerprint, failure.plugins_of(plan.resolved))
-    predicted = plan.predicted(main)
+    started, clock = time.time(), time.monotonic()  # the wall clock, which people set, and one that only runs
+    scratch = root / STATE_FOLDER / "scratch" / prepared.written[0].as_posix().replace("/", "+")
+    checkpoints = main / STATE_FOLDER / "checkpoints" / prepared.fingerprint
+    journal.write(_started(prepared, journal.run, session.id, root, started, checkpoints))
+    pulse.begin(journal.run, prepared.fingerprint, failure.plugins_of(prepared.resolved))
+    predicted = prepared.predicted(main)
     alerts = Alerts(journal, console, predicted)
     listeners = _Listeners(journal, console, pulse, alerts)
     try:
         remove(scratch)
         (scratch / "work").mkdir(parents=True)
-        before = untouched.look(root, plan.name, plan.resolved.entry.address, plan.locked, plan.artifacts, plan.written, started)
-        run = _make_run(plan, listeners, scratch / "work", checkpoints)
+        before = untouched.look(
+            root, prepared.name, prepared.resolved.entry.address, prepared.locked, prepared.artifacts, prepared.written, started
+        )
+        run = _make_run(prepared, listeners, scratch / "work", checkpoints)
         compute.use_temporary_folder(run.scratch)
-        run.log(forecast.metrics(plan.resolved.stage, plan.inputs, predicted))
-        written = {flow: scratch / flow for flow in plan.outputs}
-        plan.resolved.stage.execute(_readable(root, plan, scratch), written, run)
-        strays.require_closed(plan.name, written.values())
-        _validate(plan, written)
+        run.log(forecast.metrics(prepared.resolved.stage, prepared.inputs, predicted))
+        written = {flow: scratch / flow for flow in prepared.outputs}
+        prepared.resolved.stage.execute(_readable(root, prepared, scratch), written, run)
+        strays.require_closed(prepared.name, written.values())
+        _validate(prepared, written)
         before.require()
-        _commit(plan, written, run, scratch / "metrics", journal)
+        _commit(prepared, written, run, scratch / "metrics", journal)
     except BaseException as error:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not cut the record short
         alerts.ended(error)
-        failed = failure.explain(error, plan.name, plan.resolved)
+        failed = failure.explain(error, prepared.name, prepared.resolved)
         journal.write(events.StageFailed(journal.run, time.time(), failed.status, failed.record, failed.traceback))
         journal.close()
         pulse.end(failed.code)
@@ -240,17 +244,17 @@ def _execute(root: Path, plan: Plan, session: Session, console: Console, pulse: 
         console.say(warning)
 
 
-def _readable(root: Path, plan: Plan, scratch: Path) -> dict[str, Path]:
+def _readable(root: Path, prepared: PreparedStage, scratch: Path) -> dict[str, Path]:
     """The inputs as the plugin reads them: of a folder of results, only what today's dvc.yaml makes.
 
     DVC leaves the outputs of stages that are no longer in dvc.yaml where they are; no result may depend on them.
     """
-    formats = plan.resolved.stage.inputs
+    formats = prepared.resolved.stage.inputs
     if FOLDER not in formats.values():
-        return dict(plan.inputs)
+        return dict(prepared.inputs)
     outs = plugin_lock.read_outs(root)
-    readable = dict(plan.inputs)
-    for flow, folder in plan.inputs.items():
+    readable = dict(prepared.inputs)
+    for flow, folder in prepared.inputs.items():
         if formats[flow] == FOLDER:
             readable[flow] = view = scratch / "inputs" / flow
             view.mkdir(parents=True)
@@ -260,78 +264,78 @@ def _readable(root: Path, plan: Plan, scratch: Path) -> dict[str, Path]:
     return readable
 
 
-def _make_run(plan: Plan, listeners: _Listeners, scratch: Path, checkpoints: Path) -> Run:
+def _make_run(prepared: PreparedStage, listeners: _Listeners, scratch: Path, checkpoints: Path) -> Run:
     checkpoints.mkdir(parents=True, exist_ok=True)
     if "torch" in sys.modules:
-        raise PluginError("torch was imported before its threads were set", plan.name, "import torch inside functions")
-    return Run(plan.name, plan.resolved.entry.seed, plan.compute, scratch, checkpoints, listeners)
+        raise PluginError("torch was imported before its threads were set", prepared.name, "import torch inside functions")
+    return Run(prepared.name, prepared.resolved.entry.seed, prepared.compute, scratch, checkpoints, listeners)
 
 
-def _started(plan: Plan, run: str, session: str, root: Path, now: float, checkpoints: Path) -> events.StageStarted:
+def _started(prepared: PreparedStage, run: str, session: str, root: Path, now: float, checkpoints: Path) -> events.StageStarted:
     found = look(checkpoints)
     parts = sorted({path.parent for path in checkpoints.rglob("checkpoint-*")} - {checkpoints})  # of a stage that trains twice
     words = ["python", "-m", "workbench", *sys.argv[1:]]
-    inputs = {artifact.path: artifact.digest for artifact in plan.artifacts}
+    inputs = {artifact.path: artifact.digest for artifact in prepared.artifacts}
     repeated, absent = reproduction()[1], sessions.load(main_root(root), session).absent
     return events.StageStarted(
         run=run,
         time=now,
         session=session,
-        stage=plan.name,
-        entry=plan.resolved.entry.address,
-        kind=plan.resolved.entry.kind,
-        plugin=plan.resolved.entry.choice.use,
-        seed=plan.resolved.entry.seed,
+        stage=prepared.name,
+        entry=prepared.resolved.entry.address,
+        kind=prepared.resolved.entry.kind,
+        plugin=prepared.resolved.entry.choice.use,
+        seed=prepared.resolved.entry.seed,
         pid=os.getpid(),
         process_started=process_start(os.getpid()),
         guard=guard_above(),
         guard_started=process_start(guard_above()),
-        config=dict(plan.record["config"]),
-        lock=dict(plan.record),
-        inputs=list(plan.artifacts),
-        fingerprint=plan.fingerprint,
-        machine=dict(plan.machine),
+        config=dict(prepared.record["config"]),
+        lock=dict(prepared.record),
+        inputs=list(prepared.artifacts),
+        fingerprint=prepared.fingerprint,
+        machine=dict(prepared.machine),
         command=shlex.join(words),
         directory=str(root),
         experiment=os.environ.get("DVC_EXP_NAME", ""),
         resumed_from=found.newest.name if found.newest else "",
         passed_over=[*found.passed_over, *(f"{part.name}/{problem}" for part in parts for problem in look(part).passed_over)],
         reproduces=repeated,
-        reasons=[] if repeated else begun.reasons(root, plan.name, words, plan.locked.record, inputs, absent),
+        reasons=[] if repeated else begun.reasons(root, prepared.name, words, prepared.locked.record, inputs, absent),
     )
 
 
-def _validate(plan: Plan, written: Mapping[str, Path]) -> None:
+def _validate(prepared: PreparedStage, written: Mapping[str, Path]) -> None:
     for flow, path in written.items():
         if not path.exists():
-            raise PluginError(f"it wrote no {flow}", f"stage {plan.name}", f"mend the {plan.resolved.entry.kind} plugin")
+            raise PluginError(f"it wrote no {flow}", f"stage {prepared.name}", f"mend the {prepared.resolved.entry.kind} plugin")
         try:
-            plan.formats[flow].validate(path)
+            prepared.formats[flow].validate(path)
         except ArtifactError as error:
-            where = error.where.replace(str(path), str(plan.outputs[flow]))
-            raise ArtifactError(error.what, f"output of stage {plan.name}: {where}", error.fix) from error
+            where = error.where.replace(str(path), str(prepared.outputs[flow]))
+            raise ArtifactError(error.what, f"output of stage {prepared.name}: {where}", error.fix) from error
 
 
-def _commit(plan: Plan, written: Mapping[str, Path], run: Run, metrics: Path, journal: Journal) -> None:
+def _commit(prepared: PreparedStage, written: Mapping[str, Path], run: Run, metrics: Path, journal: Journal) -> None:
     """Whatever may fail comes first, so that all outputs are renamed into place or none."""
     artifacts = []
-    for flow, path in plan.outputs.items():
-        format_, made = plan.formats[flow], written[flow]
+    for flow, path in prepared.outputs.items():
+        format_, made = prepared.formats[flow], written[flow]
         size, columns = digests.size_of(made), format_.columns(made)
         artifacts.append(events.Artifact(flow, path.as_posix(), format_.name, "", format_.rows(made), size, columns))
         if format_.preview is not None:
             run.table(f"{flow}-preview", f"The first rows of {path.as_posix()}", format_.preview(made))
     metrics.write_text(json.dumps(run.summary, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    for flow, path in plan.outputs.items():
+    for flow, path in prepared.outputs.items():
         move_into_place(written[flow], path)
-    if plan.metrics is not None:
-        move_into_place(metrics, plan.metrics)
+    if prepared.metrics is not None:
+        move_into_place(metrics, prepared.metrics)
     for artifact in artifacts:
         journal.write(events.ArtifactCommitted(run=journal.run, time=time.time(), artifact=artifact))
 
 
 class _Listeners:
-    """Passes what a run tells to the journal, its progress to the console, both to the alerts; all of it is a sign of life."""
+    """Passes a run's reports to the journal, its progress to the console, and both to the alerts; each is a sign of life."""
 
     def __init__(self, journal: Journal, console: Console, pulse: Pulse, alerts: Alerts) -> None:
         self._journal, self._console, self._pulse, self._alerts = journal, console, pulse, alerts

@@ -15,7 +15,7 @@ from workbench.tracking.session import guard_above
 
 
 def below(guard: int, stage: int, born: float) -> list[psutil.Process]:
-    """Those that still run, wherever below the stage's guard they are by now.
+    """The processes that still run, anywhere below the stage's guard.
 
     What the guard itself started before the stage, the session's watcher, is none of them, nor is what that one starts.
 
@@ -34,12 +34,12 @@ def below(guard: int, stage: int, born: float) -> list[psutil.Process]:
 
 
 def require_closed(stage: str, outputs: Iterable[Path]) -> None:
-    """Refuse outputs that someone may still write to: the stage's own process, or one that it has left running.
+    """Refuse outputs that someone may still write to: the stage's own process, or one that it left running.
 
     Raises:
         PluginError: names the process and the file.
     """
-    gc.collect()  # closes what the plugin has merely dropped
+    gc.collect()  # closes files that the plugin dropped without closing
     own = psutil.Process()
     guard = guard_above()
     roots = [output.resolve() for output in outputs]
@@ -47,7 +47,7 @@ def require_closed(stage: str, outputs: Iterable[Path]) -> None:
         for file in _written_by(process):
             if any(file == root or root in file.parents for root in roots):
                 who = "its own process" if process == own else f"process {process.pid}, which it has left running,"
-                fix = "mend the plugin: it has to close its files, and to wait for what it starts"
+                fix = "fix the plugin: it has to close its files and wait for the processes it starts"
                 raise PluginError(f"{who} still has {file.name} of its output open for writing", f"stage {stage}", fix)
 
 

@@ -1,4 +1,4 @@
-"""What must be at a stage's end as at its beginning: its inputs, its entry in plugins-lock.json, other stages' outputs.
+"""What must not change while a stage runs: its inputs, its entry in plugins-lock.json, other stages' outputs.
 
 DVC hashes the dependencies when the command has ended, so that a result would be recorded as that of whatever they are by then.
 Of the source tree nothing is watched: people edit it while a training runs, and the next `resolve` sees it.
@@ -25,7 +25,7 @@ Looks = Mapping[str, tuple[int, int, int]]
 
 @dataclass(frozen=True)
 class Untouched:
-    """What was there when a stage began."""
+    """The state when a stage began."""
 
     root: Path
     stage: str
@@ -46,7 +46,7 @@ class Untouched:
             ArtifactError: an input has changed, or an output of another stage that no other stage has written since.
         """
         if plugin_lock.read_entry(self.root, self.address) != self.locked:
-            what = f"{LOCK_FILE} has come to say something else of it while it ran, and DVC would record that as what ran"
+            what = f"its entry in {LOCK_FILE} changed while it ran, and DVC would record the new entry as what ran"
             fix = "run `dvc repro` again, and let `workbench resolve` and git wait for it"
             raise PipelineError(what, f"stage {self.stage}", fix)
         changed = [path for path, looks in self.seen.items() if _look(path) != looks]
@@ -63,13 +63,13 @@ class Untouched:
 
     @property
     def _fix(self) -> str:
-        return "run `dvc repro` again, which restores it; if it was the plugin, mend it: it may write to its own outputs alone"
+        return "run `dvc repro` again, which restores it; if the plugin did it, fix it: it may write only to its own outputs"
 
 
 def look(
     root: Path, stage: str, address: str, locked: Locked, inputs: Sequence[Artifact], outputs: Sequence[Path], began: float
 ) -> Untouched:
-    """Remember what is there: a look at names, sizes and times, which reads no file."""
+    """Record the current state: names, sizes and times, without reading any file."""
     read = {Path(artifact.path): artifact.digest for artifact in inputs}
     others = {path for path in map(Path, dvc_lock.outputs(root)) if not _meets(path, outputs)}
     return Untouched(root, stage, address, locked, read, {path: _look(path) for path in {*read, *others}}, began)

@@ -1,1 +1,1 @@
-"""The installed plugins: found, held to their contract, identified by what their code means, given their own environments."""
+"""The installed plugins: discovery, contract checks, identities from the meaning of their code, and separate environments."""

@@ -1,4 +1,4 @@
-"""The plugin contract: its version, how a distribution declares it, and what every plugin class must keep to."""
+"""The plugin contract: its version, how a distribution declares it, and the rules for every plugin class."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _CORE_NAME = re.compile(r"pionero[-_.]+workbench(?![\w.-])", re.IGNORECASE)
 
 
 def declared(requirements: Sequence[str]) -> str:
-    """The releases of the core that a distribution requires, from its ``Requires-Dist`` lines; empty where it requires none."""
+    """The releases of the core that a distribution requires, from its ``Requires-Dist`` lines; empty if it requires none."""
     lines = [line.partition(";")[0] for line in requirements if _CORE_NAME.match(line) and "extra ==" not in line]
     return ",".join(sorted(clause for line in lines for clause in _clauses(line)))
 
@@ -69,7 +69,7 @@ def require_class(plugin: object, kinds: Kinds | None = None) -> None:
         kinds: those that there are; None where not all are known, as in a stage's process.
 
     Raises:
-        PluginError: says what is wrong, in which file and line, and how to mend it.
+        PluginError: says what is wrong, in which file and line, and how to fix it.
     """
     if not (isinstance(plugin, type) and issubclass(plugin, Plugin)):
         raise PluginError(f"{plugin!r} is no plugin class", place(plugin), f"return classes that subclass a kind{_list(kinds)}")
@@ -93,7 +93,7 @@ def base_of(plugin: type[Plugin[Any]]) -> type[Plugin[Any]] | None:
 
 
 def models_of(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
-    """A configuration class and those of all sections below it, each once."""
+    """A configuration class and those of its nested sections, each once."""
     pending, seen = [model], set[type[BaseModel]]()
     while pending:
         current = pending.pop(0)
@@ -115,7 +115,7 @@ def classes_of(annotation: Any) -> Iterator[type]:
 
 
 def place(subject: object, word: str = "") -> str:
-    """The file and line of a class or function, or of the line in it that sets ``word``."""
+    """The file and line of a class or function, or of the line within it that sets ``word``."""
     try:
         file = inspect.getsourcefile(subject)  # type: ignore[arg-type]
         lines, first = inspect.getsourcelines(subject)  # type: ignore[arg-type]
@@ -185,24 +185,25 @@ def _require_model(model: type[BaseModel]) -> None:
             raise PluginError(what, place(model, name), "write under the field what it means, with its unit")
         for inner in classes_of(field.annotation):
             if dataclasses.is_dataclass(inner) or (issubclass(inner, dict) and inner is not dict):
-                what = f"config field {name!r} of {model.__qualname__} is of type {inner.__name__}, which is no Config"
+                what = f"config field {name!r} of {model.__qualname__} is of type {inner.__name__}, which is not a Config"
                 raise PluginError(what, place(model, name), f"make {inner.__name__} a subclass of workbench.plugin.Config")
 
 
 def _require_hooks(plugin: type[Plugin[Any]]) -> None:
-    """The hooks that the class implements, as trackers do, are among those there are, with the arguments that they have."""
+    """The hooks that the class implements, as trackers do, exist and have the specified arguments."""
     manager = pluggy.PluginManager("workbench")
     own = [name for base in plugin.__mro__ if not base.__module__.startswith("workbench.") for name in vars(base)]
     marked = [name for name in own if manager.parse_hookimpl_opts(plugin, name)]
     if not marked:
         return
     manager.add_hookspecs(hookspecs.TrackerHooks)
-    known = ", ".join(name for name in vars(hookspecs.TrackerHooks) if not name.startswith("_"))
+    known = hookspecs.tracker_hooks()
     for name in marked:
-        if not hasattr(hookspecs.TrackerHooks, name):
-            raise PluginError(f"there is no hook {name!r}", place(getattr(plugin, name)), f"the hooks of a tracker are {known}")
+        if name not in known:
+            fix = f"the hooks of a tracker are {', '.join(known)}"
+            raise PluginError(f"there is no hook {name!r}", place(getattr(plugin, name)), fix)
     try:
-        manager.register(object.__new__(plugin))  # of methods alone pluggy knows that `self` is no argument
+        manager.register(object.__new__(plugin))  # pluggy ignores `self` only for bound methods
     except pluggy.PluginValidationError as error:
         problem = f"{str(error).splitlines()[0].partition(' for ')[2]}: {str(error).splitlines()[-1]}"
         raise PluginError(problem, place(plugin), "give each hook the arguments of workbench.hookspecs.TrackerHooks") from error

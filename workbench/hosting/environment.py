@@ -1,4 +1,4 @@
-"""Environments of their own for plugins whose dependencies conflict with those of the core or of other plugins.
+"""Separate environments for plugins whose dependencies conflict with those of the core or of other plugins.
 
 Such a plugin says ``environment = "own"``. Its distribution is installed beside the core without its dependencies, so that
 it is listed, configured and hashed as any other. ``resolve`` pins what it needs, together with the little that a stage needs
@@ -35,22 +35,22 @@ if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
 LOCK_FOLDER = Path("environments")
-"""Holds the pins, in the workspace."""
+"""Folder of the pins, in the workspace."""
 FOLDER = Path(".workbench/environments")
-"""Holds what is made of them, in the main workspace."""
+"""Folder of the environments made from them, in the main workspace."""
 RECORDED = "fresh-"
-"""Begins the name of an environment that is made of a run's record, and serves whenever such a run is reproduced."""
+"""Name prefix of an environment made from a run's record, reused whenever such a run is reproduced."""
 RUNNER = ("packaging", "pluggy", "psutil", "pyarrow", "pydantic", "pyyaml", "rich", "typer")
-"""What running a stage takes of the core's dependencies; the ranges are the core's own."""
+"""The core's dependencies that running a stage needs; the version ranges are the core's own."""
 UNLOCKED = "unlocked"
-"""Stands for a version that ``resolve`` has still to pin."""
+"""Placeholder for a version that ``resolve`` has yet to pin."""
 _HEADER = "# Pins of an environment that stages run in, by `workbench resolve`; made anew when what it is for changes. Commit it."
 _FOR = "# for: "
 
 
 @dataclass(frozen=True)
 class Environment:
-    """What the plugins of one stage need in order to run apart."""
+    """What the plugins of one stage need to run in their own environment."""
 
     name: str
     """Of its lock, such as ``filter-entropy``: the plugins that need anything beyond the runner, joined by ``+``."""
@@ -60,18 +60,18 @@ class Environment:
 
     @property
     def lock_file(self) -> Path:
-        """Relative to the workspace, in which every command runs."""
+        """Relative to the workspace, where every command runs."""
         return LOCK_FOLDER / f"{self.name}.lock"
 
     def pins(self) -> dict[str, str] | None:
-        """Distribution → version; None when there are none for these requirements yet."""
+        """Distribution → version; None if these requirements are not pinned yet."""
         text = self.lock_file.read_text(encoding="utf-8") if self.lock_file.is_file() else ""
         made_for = [line.removeprefix(_FOR) for line in text.splitlines() if line.startswith(_FOR)]
         return read_pins(text) if made_for == list(self.requirements) else None
 
 
 def of(used: Sequence[Installed]) -> Environment | None:
-    """The environment that a stage of these plugins runs in; None when none of them asks for one of its own."""
+    """The environment that a stage with these plugins runs in; None if none of them asks for its own."""
     if all(entry.plugin.environment == "shared" for entry in used):
         return None
     runner = set(_core_requirements(RUNNER))
@@ -82,7 +82,7 @@ def of(used: Sequence[Installed]) -> Environment | None:
 
 
 def versions(used: Sequence[Installed]) -> Callable[[str], str]:
-    """How to look up the version of a distribution that these plugins find when they run together."""
+    """A function that looks up the version of a distribution seen by these plugins when they run together."""
     environment = of(used)
     if environment is None:
         return identity.installed_version
@@ -99,7 +99,7 @@ def lock(used: Sequence[Installed]) -> None:
     it can, so that an artifact's bytes do not depend on where it was written.
 
     Raises:
-        PluginError: the requirements contradict one another.
+        PluginError: the requirements conflict.
         ComputeError: pip is missing or finds no such release.
     """
     environment = of(used)
@@ -119,7 +119,7 @@ def lock(used: Sequence[Installed]) -> None:
 
 
 def enter(root: Path, used: Sequence[Installed], stage: str) -> None:
-    """Go on in the environment of these plugins: returns at once where none is needed or this process is in it already.
+    """Continue in the environment of these plugins: returns at once if none is needed or this process is already in it.
 
     Otherwise it makes the environment if need be and replaces this process's program, so that it does not return.
 
@@ -146,11 +146,11 @@ def enter(root: Path, used: Sequence[Installed], stage: str) -> None:
     search = os.pathsep.join([str(python.parent), os.environ.get("PATH", os.defpath)])
     there = {"PATH": search, "PYTHONPATH": str(_offer(folder, environment)), "PYTHONNOUSERSITE": "1", "VIRTUAL_ENV": str(folder)}
     kept = {name: value for name, value in os.environ.items() if name != "PYTHONHOME"}
-    os.execve(python, [str(python), "-m", "workbench", *sys.argv[1:]], {**kept, **there})  # noqa: S606 - the point of it
+    os.execve(python, [str(python), "-m", "workbench", *sys.argv[1:]], {**kept, **there})  # noqa: S606 - this is the purpose
 
 
 def unused(root: Path, main: Path) -> list[Path]:
-    """Environments below ``main`` that no lock of the workspace ``root`` asks for any more."""
+    """Environments below ``main`` that no lock of the workspace ``root`` needs any more."""
     locks = [read_pins(file.read_text(encoding="utf-8")) for file in (root / LOCK_FOLDER).glob("*.lock")]
     keys = {_key(pins) for pins in locks}
     made = [folder for folder in (main / FOLDER).glob("*/") if not folder.name.startswith(RECORDED)]
@@ -168,13 +168,13 @@ def _own_requirements(entry: Installed) -> list[str]:
 
 
 def _core_requirements(names: Sequence[str]) -> list[str]:
-    """The core's ranges of some of its dependencies; what it imports and does not require, the plugin must."""
+    """The core's version ranges for some of its dependencies; what it imports without requiring, the plugin must require."""
     ranges = {canonical(line.name): str(line) for line in _holding(metadata.requires(CORE_DISTRIBUTION) or [])}
     return [ranges[canonical(name)] for name in names if canonical(name) in ranges]
 
 
 def _holding(lines: Sequence[str]) -> list[Requirement]:
-    """The requirements that hold for this interpreter, without extras."""
+    """The requirements that apply to this interpreter, without extras."""
     from packaging.requirements import Requirement
 
     read = [Requirement(line) for line in lines]
@@ -185,7 +185,7 @@ def _holding(lines: Sequence[str]) -> list[Requirement]:
 
 
 def _versions_here(environment: Environment) -> dict[str, str]:
-    """What is installed in the main environment of the core's dependencies."""
+    """The versions of the core's dependencies in the main environment."""
     core = {canonical(name) for entry in environment.used for name in (*RUNNER, *identity.core_dependencies(entry))}
     here = {name: identity.installed_version(name) for name in sorted(core)}
     return {name: version for name, version in here.items() if version != "absent"}
@@ -220,6 +220,6 @@ def _offer(folder: Path, environment: Environment) -> Path:
             write_text(scratch / name, text)
         try:
             scratch.rename(offered)
-        except OSError:  # another stage was quicker
+        except OSError:  # another stage created it first
             remove(scratch)
     return offered

@@ -1,7 +1,7 @@
 """The plugin host: finds installed plugins, keeps the errors of broken ones, and selects one by kind and name.
 
 A distribution offers its plugins by one entry point of group ``workbench``, whose key is the distribution's name. Each is loaded
-on its own, so that whatever goes wrong in one is kept as its error and met only by who selects its plugins.
+on its own, so that a failure is kept as its error and affects only those who select its plugins.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ PLUGIN_FOLDER = missing.PLUGIN_FOLDER
 
 @dataclass(frozen=True)
 class Installed:
-    """One plugin class with the distribution that brings it."""
+    """A plugin class with the distribution that provides it."""
 
     plugin: type[Plugin[Any]]
     distribution: str
@@ -71,7 +71,7 @@ class Broken:
 
 @dataclass(frozen=True)
 class Registry:
-    """All that is installed, whole or broken."""
+    """Everything installed, working or broken."""
 
     installed: tuple[Installed, ...]
     broken: tuple[Broken, ...]
@@ -96,7 +96,7 @@ class Registry:
         return tuple(sorted({self.owners[name] for name in names if name in self.owners}))
 
     def names(self, kind: str) -> list[str]:
-        """The names of a kind's plugins."""
+        """The names of the plugins of a kind."""
         return sorted({entry.plugin.name for entry in self.installed if entry.plugin.kind == kind})
 
     def select(self, kind: str, name: str, where: str = "") -> Installed:
@@ -147,7 +147,7 @@ def registry(root: Path, distributions: frozenset[str] | None = None) -> Registr
             loaded.append(_Loaded(name, version, loader.load(distribution, name)))
         except KeyboardInterrupt:
             raise
-        except BaseException as error:  # noqa: BLE001 - a stranger's module may even exit; it is kept and shown
+        except BaseException as error:  # noqa: BLE001 - a third-party module may even exit; the error is kept and shown
             broken.append(_broken(name, version, error))
     loaded.sort(key=lambda item: canonical(item.name) != contract.CORE_DISTRIBUTION)
     formats: dict[str, Format] = {}
@@ -197,7 +197,7 @@ class _Loaded:
 
 
 def named_after(kind: str, name: str) -> frozenset[str]:
-    """The distributions that are called after a plugin, as ``pionero-workbench-tracker-mlflow`` is."""
+    """The distributions named after a plugin, such as ``pionero-workbench-tracker-mlflow`` is."""
     return frozenset(found for found in map(_canonical, _offering(None)) if _is_named_after(found, kind, name))
 
 
@@ -206,21 +206,21 @@ def _is_named_after(distribution: str, kind: str, name: str) -> bool:
 
 
 def _offering(wanted: frozenset[str] | None) -> list[metadata.Distribution]:
-    """The distributions with entry points of the group, by name; of two with one name, that which is found first."""
+    """The distributions with entry points of the group, by name; of two with the same name, the first one found."""
     names = None if wanted is None else {canonical(name) for name in wanted}
     found: dict[str, metadata.Distribution] = {}
     for distribution in metadata.distributions():
         try:
             text = distribution.read_text("entry_points.txt") or ""
         except UnicodeDecodeError:
-            continue  # no installer writes such a file: it is none of ours
+            continue  # no installer writes such a file: not one of ours
         if re.search(rf"^\s*\[\s*{loader.GROUP}\s*\]", text, re.MULTILINE):
             found.setdefault(_canonical(distribution), distribution)
     return [found[name] for name in sorted(found) if names is None or name in names]
 
 
 def _canonical(distribution: metadata.Distribution) -> str:
-    with contextlib.suppress(Exception):  # metadata that is missing or torn is told of later
+    with contextlib.suppress(Exception):  # missing or damaged metadata is reported later
         return canonical(distribution.metadata["Name"])
     return str(distribution.locate_file(""))
 
@@ -240,7 +240,7 @@ def _defects(classes: Sequence[Any], kinds: contract.Kinds | None, formats: Cont
         if list(keys.values()).count((kind, name)) > 1:
             what, fix = (
                 f"its distribution offers the {kind} {name!r} twice",
-                "give one of the two another name, or return it once",
+                "rename one of the two, or return it once",
             )
             found[position] = PluginError(what, contract.place(classes[position]), fix)
     return found
@@ -267,8 +267,8 @@ def _culprit(error: BaseException) -> str:
 
 def _advice(error: BaseException) -> str:
     if isinstance(error, ModuleNotFoundError):
-        return f"install what it lacks, or it again with its dependencies, so that `import {error.name}` works"
-    return "mend it or install another release"
+        return f"install the missing package, or reinstall the plugin with its dependencies, so that `import {error.name}` works"
+    return "fix it or install another release"
 
 
 def _broken_error(broken: Broken, kind: str, name: str, where: str) -> PluginError:

@@ -1,7 +1,7 @@
 """The identity of a plugin: a hash over the meaning of its code and the versions of its direct dependencies.
 
 Meaning, because a comment, a docstring, another layout or another type for checkers must rerun nothing. The core's part is hashed
-the same way: the modules that the plugin and its kind import, but for those that decide no output.
+the same way: the modules that the plugin and its kind import, except those that decide no output.
 :mod:`workbench.hosting.meaning` says what of a file counts.
 """
 
@@ -25,7 +25,7 @@ from workbench.hosting.naming import canonical, name_in
 from workbench.plugin import Plugin
 
 DISTRIBUTIONS = {"yaml": "PyYAML"}
-"""Distributions of the core's imports that have another name; asking importlib.metadata would read every installed file list."""
+"""Distributions whose name differs from the core's import; importlib.metadata would have to read every installed file list."""
 IRRELEVANT = {f"{CORE}.errors", f"{CORE}.estimate", f"{CORE}.model_cost", f"{CORE}.processes"}
 """Core modules that decide no output: what errors say, what a run will cost, whether a process runs."""
 IGNORED = {"__pycache__", ".mypy_cache", ".pytest_cache", ".ruff_cache"}
@@ -109,14 +109,14 @@ def core_dependencies(entry: Installed) -> list[str]:
 
 
 def package(module: str) -> Path:
-    """Where a module lies: the folder of a package, the file of a single module."""
+    """Location of a module: the folder of a package, or the file of a single module."""
     file = _module_file(module)
     return file.parent if file.name == "__init__.py" else file
 
 
 @cache
 def installed_version(distribution: str) -> str:
-    """The version that is installed here, without its local label; ``absent`` when there is none."""
+    """The version that is installed here, without its local label; ``absent`` if there is none."""
     try:
         return metadata.version(distribution).partition("+")[0]
     except metadata.PackageNotFoundError:
@@ -212,7 +212,7 @@ def _counts(name: str) -> bool:
 
 @cache
 def _core_file(name: str) -> Path | None:
-    """Source of a core module; None for a name that is no module. Nothing is imported, as ``find_spec`` would parents."""
+    """Source of a core module; None if the name is not a module. Nothing is imported, whereas ``find_spec`` imports parents."""
     path = Path(__file__).parents[1].joinpath(*name.split(".")[1:])
     return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None)
 
@@ -221,7 +221,7 @@ def _core_file(name: str) -> Path | None:
 def _module_file(module: str) -> Path:
     origin = _core_file(module) if module.startswith(f"{CORE}.") else getattr(find_spec(module), "origin", None)
     if origin is None:
-        raise PluginError(f"module {module} has no source file", module, "reinstall it")
+        raise PluginError(f"module {module} lacks a source file", module, "reinstall it")
     return Path(origin)
 
 

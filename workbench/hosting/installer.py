@@ -1,4 +1,4 @@
-"""pip, as the workbench uses it: to find versions that fit together, and to install them into another environment."""
+"""How the workbench uses pip: to find compatible versions, and to install them into another environment."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def read_pins(text: str) -> dict[str, str]:
 
 
 def fitting(pins: Mapping[str, str], requirements: Sequence[str]) -> dict[str, str]:
-    """The pins that contradict no requirement."""
+    """The pins that satisfy all requirements."""
     from packaging.requirements import Requirement
 
     wanted = [Requirement(line) for line in requirements]
@@ -40,7 +40,7 @@ def fitting(pins: Mapping[str, str], requirements: Sequence[str]) -> dict[str, s
 
 
 def resolve(requirements: Sequence[str], preferred: Mapping[str, str], where: str, fix: str) -> dict[str, str]:
-    """Versions that meet the requirements together, without local labels; the preferred ones if those can be had.
+    """Versions that together satisfy the requirements, without local labels; the preferred ones if available.
 
     Raises:
         PluginError: the requirements contradict one another; ``where`` and ``fix`` go into the message.
@@ -53,20 +53,20 @@ def resolve(requirements: Sequence[str], preferred: Mapping[str, str], where: st
         raise _unresolvable(said, where, fix)
     for item in report["install"]:
         if item["is_direct"]:
-            what = f"{item['metadata']['name']} is required by its address, which has no version to pin"
+            what = f"{item['metadata']['name']} is required by URL, without a version to pin"
             raise PluginError(what, where, "require a released version of it")
     found = {canonical(item["metadata"]["name"]): item["metadata"]["version"].partition("+")[0] for item in report["install"]}
     return dict(sorted(found.items()))
 
 
 def install(python: Path, pins: Path, *, keep: int, progress: Callable[[int], None]) -> str:
-    """Install exactly what a file of pins names; returns pip's last error, empty when all went well.
+    """Install exactly what a file of pins names; returns pip's last error; empty on success.
 
     Args:
         python: interpreter of the environment, which needs no pip of its own.
         pins: file of lines ``name==version``.
-        keep: descriptor that pip holds open, so that a lock on it outlives this process as long as pip does.
-        progress: told the number of packages collected so far.
+        keep: descriptor that pip holds open, so that a lock on it lasts until pip ends, even if this process ends first.
+        progress: called with the number of packages collected so far.
     """
     said, collected = [], 0
     options = ("--no-deps", "--no-compile", "--progress-bar", "off", "--requirement", str(pins))
@@ -95,12 +95,12 @@ def _unresolvable(said: Sequence[str], where: str, fix: str) -> PluginError | Co
         return ComputeError(
             f"pip finds no versions that fit together: {_last_error(said)}",
             where,
-            "mend the requirement, or see that the package index can be reached",
+            "fix the requirement, or check that the package index can be reached",
         )
     block = said[said.index(_CAUSE) + 1 :]
     end = next((place for place, line in enumerate(block) if line.startswith(_ADVICE)), len(block))
     causes = "; ".join(line.strip() for line in block[:end] if line.strip())
-    return PluginError(f"its requirements cannot be met together: {causes}", where, fix)
+    return PluginError(f"its requirements conflict: {causes}", where, fix)
 
 
 def _last_error(said: Sequence[str]) -> str:
@@ -110,9 +110,9 @@ def _last_error(said: Sequence[str]) -> str:
 
 @contextmanager
 def _pip(*words: str, keep: tuple[int, ...] = ()) -> Iterator[subprocess.Popen[str]]:
-    """Run this interpreter's pip to its end, its two outputs as one."""
+    """Run this interpreter's pip to completion, with stdout and stderr combined."""
     if find_spec("pip") is None:
-        raise ComputeError("pip is missing, which makes environments", sys.prefix, "run `python -m ensurepip`")
+        raise ComputeError("pip is missing, which is needed to create environments", sys.prefix, "run `python -m ensurepip`")
     command = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", *words)
     out = subprocess.PIPE
     with subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, text=True, errors="replace", pass_fds=keep) as process:

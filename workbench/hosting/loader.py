@@ -1,4 +1,4 @@
-"""Loads what one distribution offers: metadata, entry point, module and hook, each with an error that says how to mend it."""
+"""Loads what a distribution offers: metadata, entry point, module and hook, each with an error that says how to fix it."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ from workbench.hosting import contract
 GROUP = "workbench"
 HOOKS = ("workbench_plugins", "workbench_kinds", "workbench_formats")
 FORBIDDEN = frozenset({"torch", "transformers", "mlflow"})
-"""Packages that no plugin may import before it runs: with torch loaded no stage could set its threads and start."""
+"""Packages that a plugin must not import before it runs: once torch is loaded, a stage cannot set its threads."""
 
 
 def read_metadata(distribution: metadata.Distribution) -> tuple[str, str, list[str]]:
     """Name, version and ``Requires-Dist`` lines.
 
     Raises:
-        PluginError: what an interrupted installation left has no name.
+        PluginError: an interrupted installation left metadata without a name.
     """
     try:
         read = distribution.metadata
         name, version = read["Name"], read["Version"]
-    except (TypeError, KeyError, ValueError, OSError):  # OSError: of the backport, which takes over when it is imported
+    except (TypeError, KeyError, ValueError, OSError):  # OSError: raised by the backport, which takes over when it is imported
         name = version = ""
     if not (name and version):
         fix = "remove what an interrupted installation left there, and install the plugin again"
-        raise PluginError("its metadata has no name or version", str(distribution.locate_file("")), fix)
+        raise PluginError("its metadata lacks a name or version", str(distribution.locate_file("")), fix)
     return name, version, read.get_all("Requires-Dist") or []
 
 
@@ -60,12 +60,12 @@ def load(distribution: metadata.Distribution, name: str) -> Offer:
     """Import the module of its entry point, and ask its hooks.
 
     Raises:
-        PluginError: the distribution does not keep to the way in which plugins are offered.
-        BaseException: whatever the import of a stranger's module may raise.
+        PluginError: the distribution does not offer its plugins in the required way.
+        BaseException: anything that importing a third-party module may raise.
     """
     point = _entry_point(distribution, name)
     started = time.perf_counter()
-    # What a module prints would spoil the output of `--json`.
+    # Text printed by a module would corrupt the output of `--json`.
     with _nothing_heavy(), contextlib.redirect_stdout(sys.stderr):
         module = import_module(point.module)
         seconds = time.perf_counter() - started
@@ -129,10 +129,10 @@ def _nothing_heavy() -> Iterator[None]:
 
 
 class _Barrier(importlib.abc.MetaPathFinder):
-    """Ends the import of a plugin that imports what it may not, so that it breaks alone."""
+    """Aborts the import of a plugin that imports a forbidden package, so that only that plugin breaks."""
 
     def find_spec(self, fullname: str, path: object = None, target: object = None) -> None:
         """Find nothing, so that the next finder is asked."""
-        if fullname in FORBIDDEN:  # no ImportError, which the plugin might take for a package that is not installed
+        if fullname in FORBIDDEN:  # not an ImportError, which the plugin might mistake for a package that is not installed
             what = f"its import imports {fullname}, which every command would then pay for"
             raise PluginError(what, "", f"import {fullname} inside the function that uses it")

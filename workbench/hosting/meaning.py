@@ -1,6 +1,6 @@
-"""What a file means: a hash of what Python executes of it, and the modules that it imports.
+"""The meaning of a file: a hash of what Python executes, and the modules it imports.
 
-A comment, a docstring, another layout, a type that only a checker reads: none of them changes what runs, so none counts.
+Comments, docstrings, layout and types that only a checker reads do not change what runs, so they do not count.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from workbench.errors import PluginError
 
 CORE = "workbench"
 PRIVATE = f"{CORE}.lib"
-"""What never decides an output; neither its code nor the lines that import it count."""
+"""Package that never decides an output; neither its code nor the lines that import it count."""
 FAMILY = f"{CORE}_"
-"""Begins the names of packages that count by their code wherever a plugin imports them."""
+"""Prefix of packages whose code counts wherever a plugin imports them."""
 MARK = "DECIDES_NO_OUTPUT"
 """A module of the core that sets it to True does not count: what errors say, what a run will cost."""
 _READ_NO_ANNOTATIONS = frozenset(
@@ -32,12 +32,12 @@ _READ_NO_ANNOTATIONS = frozenset(
 
 @dataclass(frozen=True)
 class Meaning:
-    """What a file means."""
+    """The meaning of a file."""
 
     digest: str
     """Hash of what Python executes, or of the bytes of anything else."""
     imports: tuple[str, ...] = ()
-    """Modules that it imports anywhere but under ``if TYPE_CHECKING``; ``from a import b`` gives a and, in the core, a.b."""
+    """Modules that it imports anywhere except under ``if TYPE_CHECKING``; ``from a import b`` gives a and, in the core, a.b."""
     counts: bool = True
     """False for a module with :data:`MARK`."""
 
@@ -47,7 +47,7 @@ def read(file: Path) -> Meaning:
     """The meaning of one file.
 
     Raises:
-        PluginError: it is Python, and its syntax is wrong.
+        PluginError: it is Python with a syntax error.
     """
     content = file.read_bytes()
     if file.suffix != ".py":
@@ -63,7 +63,7 @@ def read(file: Path) -> Meaning:
 
 
 def is_private(module: str) -> bool:
-    """Whether a module belongs to what never decides an output."""
+    """Whether a module never decides an output."""
     return f"{module}.".startswith(f"{PRIVATE}.")
 
 
@@ -98,7 +98,7 @@ def _may_be_read(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
 
 
 def _name_of(node: ast.expr) -> str:
-    """The last part of a dotted name, called or not."""
+    """The last part of a dotted name, whether called or not."""
     node = node.func if isinstance(node, ast.Call) else node
     return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
 
@@ -122,7 +122,7 @@ def _imported(node: ast.AST) -> Iterator[str]:
 
 
 class _Public(ast.NodeTransformer):
-    """Drops the imports of private modules, so that those can move."""
+    """Drops the imports of private modules, so that these can move."""
 
     def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.stmt:
         """Leave an empty statement in place of ``from workbench.lib import commit``."""

@@ -20,7 +20,7 @@ PLUGIN_FOLDER = Path("plugins")
 
 
 def pip_line(root: Path, kind: str, name: str) -> str:
-    """The command that installs a plugin of that kind and name; empty where none is known.
+    """The command that installs a plugin of that kind and name; empty if unknown.
 
     Args:
         root: the workspace.
@@ -93,7 +93,7 @@ def _former(root: Path, kind: str, name: str) -> str:
 
 
 def _shown(folder: Path) -> str:
-    """Relative to where the command is typed, if it lies below."""
+    """Relative to the current directory if it lies below it."""
     try:
         return str(folder.relative_to(Path(os.curdir).resolve()))
     except ValueError:

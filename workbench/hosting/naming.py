@@ -6,7 +6,7 @@ import re
 
 
 def canonical(name: str) -> str:
-    """A distribution's name as indexes compare it (PEP 503): ``PyYAML`` → ``pyyaml``."""
+    """A distribution's name as package indexes compare it (PEP 503): ``PyYAML`` → ``pyyaml``."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 

@@ -26,7 +26,7 @@ _WHERE = "compute.yaml, key trackers"
 
 
 def configured(root: Path) -> list[Tracker[Any]]:
-    """An instance of each, with its default configuration, not opened.
+    """An instance of each, with its default configuration and not opened.
 
     Raises:
         PluginError: a tracker is not installed, or compute.yaml names none and none is on by default.
@@ -38,7 +38,7 @@ def configured(root: Path) -> list[Tracker[Any]]:
         named = [host.named_after("tracker", name) for name in names]
         return _selected(root, registry(root, frozenset().union(*named)))
     except PluginError:
-        return _selected(root, registry(root))  # another may have it, or the error names all there are
+        return _selected(root, registry(root))  # another distribution may have it, or the error lists all there are
 
 
 def names(root: Path) -> tuple[str, ...]:
@@ -57,7 +57,7 @@ def that_answer(root: Path, hook: str) -> list[str]:
 
 
 def require_one_of_each(root: Path) -> None:
-    """Refuse a tracker that no distribution offers, or more than one, whatever they are called.
+    """Refuse a tracker that no distribution offers, or more than one, regardless of the distributions' names.
 
     Raises:
         PluginError: there is such a tracker in compute.yaml, or it names none and none is on by default.
@@ -134,7 +134,7 @@ def circumstances(root: Path, run: str) -> Circumstances:
 
 
 def recorded(root: Path, run: str, into: Path) -> Record | None:
-    """What the first tracker that knows a run holds of it; None where none does.
+    """The record of a run from the first tracker that knows it; None if none does.
 
     Args:
         root: the main workspace.
@@ -142,8 +142,8 @@ def recorded(root: Path, run: str, into: Path) -> Record | None:
         into: a folder for the session's files; it must not exist yet.
 
     Raises:
-        WorkbenchError: a tracker's store cannot be reached, or it is a session that recorded no result, since it is still at
-            work or was no `dvc repro`.
+        WorkbenchError: a tracker's store cannot be reached, or it is a session without a result, which is still at
+            work or was not a `dvc repro`.
     """
     into.mkdir(parents=True)
     found: Record | None = first_answer(root, lambda hooks: hooks.recorded(workspace=root, run=run, into=into))

@@ -1,4 +1,4 @@
-"""A virtual environment made of pins, once, whoever asks for it first."""
+"""A virtual environment created once from pins, by whoever asks first."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from workbench.lib.commit import remove, write_text
 from workbench.lib.console import Console
 
 _WHOLE = "whole.txt"
-"""File of a finished environment, written last: the pins that it was made of."""
+"""File of a finished environment, written last: its pins."""
 
 
 def ensure(folder: Path, pins: Path, name: str, console: Console) -> str:
-    """Make the environment unless it is there; says why it could not be made, nothing where it could.
+    """Create the environment unless it exists; returns why that failed, or an empty text on success.
 
-    An environment cannot be moved, so it is made in its place, by one process at a time.
+    An environment cannot be moved, so it is created in place, by one process at a time.
 
     Args:
-        folder: where it is to be; its name tells the pins.
+        folder: its location; the name identifies the pins.
         pins: a file of lines ``name==version``.
         name: what the console calls it.
     """

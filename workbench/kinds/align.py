@@ -14,7 +14,7 @@ from workbench.run import Run
 
 
 class AlignStage(Stage[C]):
-    """Trains a fine-tuned model on preferences or problems; a subclass says which it reads in ``inputs["data"]``."""
+    """Trains a fine-tuned model on preferences or problems; a subclass declares which in ``inputs["data"]``."""
 
     kind: ClassVar[str] = "align"
     section: ClassVar[str] = "align"

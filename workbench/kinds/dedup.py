@@ -1,6 +1,6 @@
 """Kind ``dedup``: finds documents that repeat one another. The stage `dedup`, which also owns the split.
 
-Training on near-copies of held-out text makes every measurement on it too good (Lee et al. 2022,
+Training on near-copies of held-out text inflates every measurement on it (Lee et al. 2022,
 https://arxiv.org/abs/2107.06499), so whole clusters are held out and what still overlaps is removed.
 """
 
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 
 class DedupConfig(Config):
-    """What every dedup plugin's configuration has: how the corpus is split and cleaned of overlap."""
+    """Settings common to every dedup plugin: how the corpus is split and overlap removed."""
 
     heldout: float = Field(0.05, gt=0, lt=1)
-    """Share of the clusters that are drawn to be held out; clusters named by the benchmark come in addition."""
+    """Share of the clusters drawn as held-out; clusters named by the benchmark come on top."""
     overlap: float = Field(0.5, gt=0, le=1)
     """A training document is removed where it shares this part, or more, of the smaller of the two's shingles with a
     held-out document or the right answer of a benchmark question."""
@@ -41,7 +41,7 @@ D = TypeVar("D", bound=DedupConfig)
 
 @dataclass(frozen=True, eq=False)
 class Clusters:
-    """A partition of the documents: two with one label are duplicates."""
+    """A partition of the documents: two with the same label are duplicates."""
 
     labels: Rows
     """One integer per document in corpus order, (documents,)."""
@@ -85,7 +85,7 @@ class Clusters:
 
 
 class DedupStage(Stage[D]):
-    """Splits a corpus without near-copies across the split; the base class decides, writes and explains."""
+    """Splits a corpus so that no near-copies cross the split; the base class decides, writes and explains."""
 
     kind: ClassVar[str] = "dedup"
     section: ClassVar[str] = "dedup"

@@ -18,7 +18,7 @@ EXAMPLES_SHOWN = 200
 
 
 class EvalStage(Stage[C]):
-    """Scores one model example by example."""
+    """Scores a model example by example."""
 
     kind: ClassVar[str] = "eval"
     section: ClassVar[str] = "eval"

@@ -1,4 +1,4 @@
-"""Kind ``filter``: decides for one document after another whether the corpus keeps it."""
+"""Kind ``filter``: decides, document by document, what the corpus keeps."""
 
 from __future__ import annotations
 
@@ -19,5 +19,5 @@ class Filter(Plugin[C], ABC):
         """Return the name of the rule that the document breaks, or None to keep it."""
 
     def clean(self, document: Document) -> Document:
-        """Return the document as it should go on, for filters that also edit; called before :meth:`reject`."""
+        """Return the document to pass on, for filters that also edit; called before :meth:`reject`."""
         return document

@@ -15,20 +15,20 @@ from workbench.run import Run
 
 @dataclass(frozen=True)
 class Results:
-    """Where a pipeline left its results."""
+    """Where a pipeline's results are."""
 
     models: Path
     """Folder of model directories: base, sft, aligned."""
     evals: Path
     """Folder of evaluation results named ``<evaluation>-<model>``."""
     decisions: Path
-    """Folder of decisions, by data set, with dedup's among them."""
+    """Folder of decisions by data set, including dedup's."""
     metrics: Path
     """Folder of the stages' metrics files."""
 
 
 class ReportStage(Stage[C]):
-    """Writes a folder of documents. They hold no time, host or run id."""
+    """Writes a folder of documents, which contain no time, host or run id."""
 
     kind: ClassVar[str] = "report"
     section: ClassVar[str] = "report"

@@ -1,4 +1,4 @@
-"""Sources of rows: what tables of strangers have in common. A column map, quarantine of bad rows, a bound on them."""
+"""Sources of rows: what third-party tables need: a column map, a quarantine for bad rows and a limit on their share."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from workbench.run import Run
 Produces = Literal["corpus", "conversations", "preferences", "problems"]
 ROLES = ("system", "user", "assistant")
 EMPTY = "empty-text"
-"""Of documents: a corpus may have any number of empty ones. A value that is missing elsewhere makes a bad row."""
+"""For documents: a corpus may have any number of empty ones. Elsewhere a missing value makes a bad row."""
 MISSING = "missing-value"
 SHOWN = 100
 DETAIL = 200
 
 
-class Columns(Config):
-    """The names under which a table holds what the workbench needs; only those of the produced format are read."""
+class ColumnMap(Config):
+    """Names of the table's columns that the workbench needs; only those of the produced format are read."""
 
     text: str = "text"
     """Corpus: the document."""
@@ -52,20 +52,20 @@ class Columns(Config):
 
 
 class RowsConfig(Config):
-    """What the configuration of every source of rows has."""
+    """Settings common to every source of rows."""
 
     produces: Produces = "corpus"
-    """The artifact format that is made of the rows."""
-    columns: Columns = Columns()
+    """The artifact format made from the rows."""
+    columns: ColumnMap = ColumnMap()
     """The column map."""
     verifier: str | None = None
     """Problems: the reward plugin that checks every answer; null reads it from a column."""
     heldout: float = Field(0.05, ge=0, lt=1)
     """Share of the prompts whose rows are held out; a corpus is split by `dedup` instead."""
     max_bad_share: float = Field(0.01, ge=0, le=1)
-    """Share of the records that may be unreadable; they are left out and counted. More is an error."""
+    """Largest share of records that may be unreadable; they are skipped and counted. More is an error."""
     max_record_bytes: int = Field(10_000_000, ge=1)
-    """Size of a record in bytes of UTF-8 from which on it counts as unreadable."""
+    """Records of this size or more, in bytes of UTF-8, count as unreadable."""
 
 
 R = TypeVar("R", bound=RowsConfig)
@@ -73,10 +73,10 @@ R = TypeVar("R", bound=RowsConfig)
 
 @dataclass(frozen=True)
 class Row:
-    """One record as it was read."""
+    """A record as read."""
 
     origin: str
-    """Where it stands, such as ``folder/file.jsonl:12``; never an absolute path."""
+    """Its location, such as ``folder/file.jsonl:12``; never an absolute path."""
     source: str
     """Its source, unless a column says it."""
     values: Mapping[str, Any]
@@ -84,11 +84,11 @@ class Row:
 
 @dataclass(frozen=True)
 class BadRow:
-    """One record that could not be read."""
+    """A record that could not be read."""
 
     origin: str
     reason: str
-    """One word or two, for counting."""
+    """One or two words, for counting."""
     detail: str = ""
 
 
@@ -101,8 +101,8 @@ class UnusableRowError(ValueError):
 
 
 @dataclass
-class Quarantine:
-    """The records that were left out."""
+class BadRows:
+    """The records that were skipped."""
 
     max_share: float
     read: int = 0
@@ -110,13 +110,13 @@ class Quarantine:
     number: int = 0
 
     def add(self, row: BadRow) -> None:
-        """Count one, and keep it if it is among the first."""
+        """Count a record, and keep it if it is among the first."""
         self.number += 1
         if len(self.bad) < SHOWN:
             self.bad.append(row)
 
     def report(self, run: Run) -> None:
-        """Show the first of them, and refuse too many.
+        """Show the first few, and refuse too many.
 
         Raises:
             ArtifactError: names the first bad record and its problem.
@@ -136,7 +136,7 @@ class Quarantine:
 
 
 class RowSource(Source[R]):
-    """A source whose author yields rows; the base class maps columns and sets bad rows apart."""
+    """A source whose author yields rows; the base class maps columns and quarantines bad rows."""
 
     def __init__(self, config: R, parts: Mapping[str, Sequence[Any]] | None = None) -> None:
         super().__init__(config, parts)
@@ -147,8 +147,8 @@ class RowSource(Source[R]):
         """Yield the rows in a fixed order, in bounded memory."""
 
     def records(self, run: Run) -> Iterator[Document | Example]:
-        """Convert the rows; count and set apart those that cannot be used."""
-        quarantine = Quarantine(self.config.max_bad_share)
+        """Convert the rows; count and quarantine those that cannot be used."""
+        quarantine = BadRows(self.config.max_bad_share)
         for row in self.rows(run):
             quarantine.read += 1
             if isinstance(row, Row):
@@ -176,7 +176,7 @@ def needed_columns(config: RowsConfig) -> list[str]:
 
 
 def require_columns(present: Sequence[str], config: RowsConfig, where: str) -> None:
-    """Refuse a table that lacks a column of the map.
+    """Refuse a table that lacks a mapped column.
 
     Raises:
         ArtifactError: names the columns that are missing and those that are there.
@@ -191,7 +191,7 @@ def require_columns(present: Sequence[str], config: RowsConfig, where: str) -> N
 
 
 def convert(row: Row, config: RowsConfig, seed: int) -> Document | Example:
-    """Make a record of a row.
+    """Convert a row to a record.
 
     Raises:
         UnusableRowError: a value is missing, empty, too long or of another type.
@@ -259,7 +259,7 @@ def _answer(values: Mapping[str, Any], name: str, config: RowsConfig) -> str:
 
 
 def _messages(values: Mapping[str, Any], name: str, role: str | None, config: RowsConfig) -> tuple[Message, ...]:
-    """Messages from a list of them or such a list as JSON text; from plain text one message of that role, where there is one."""
+    """Messages from a list or a JSON list; plain text becomes one message of the given role, if any."""
     value = values.get(name)
     if isinstance(value, str):
         try:
@@ -272,7 +272,7 @@ def _messages(values: Mapping[str, Any], name: str, role: str | None, config: Ro
     if value is None:
         raise UnusableRowError("missing-column" if name not in values else MISSING, f"no {name!r}")
     if not isinstance(value, list) or not value:
-        raise UnusableRowError("not-messages", f"{name!r} is no list of messages")
+        raise UnusableRowError("not-messages", f"{name!r} is not a list of messages")
     return tuple(_message(item, name, config) for item in value)
 
 
@@ -283,19 +283,19 @@ def _message(item: object, name: str, config: RowsConfig) -> Message:
 
 
 def _prompt(messages: tuple[Message, ...]) -> tuple[Message, ...]:
-    """Up to the first question: a system's message may stand before it, the same in all rows."""
+    """Up to the first question; a system message, the same in all rows, may precede it."""
     asked = next((place for place, message in enumerate(messages) if message["role"] == "user"), 0)
     return messages[: asked + 1]
 
 
 def _split(prompt: tuple[Message, ...], config: RowsConfig, seed: int) -> Split:
-    """By a hash of the prompt, so that rows with one prompt stay together whatever the others are."""
+    """Decided by a hash of the prompt, so that rows sharing a prompt stay together regardless of other rows."""
     digest = hashlib.sha256(f"{seed}\0{json.dumps(prompt, ensure_ascii=True)}".encode()).digest()
     return "heldout" if int.from_bytes(digest[:6], "big") < config.heldout * 2**48 else "train"
 
 
 def files_digest(files: Mapping[str, Path]) -> str:
-    """One digest over the names and the content of files, at about the disk's speed."""
+    """One digest over the names and contents of files, at about disk speed."""
     digest = hashlib.sha256()
     for name in sorted(files):
         with files[name].open("rb") as stream:

@@ -48,14 +48,14 @@ class Source(Stage[C]):
     meta_fields: ClassVar[tuple[str, ...]] = ("origin",)
     """Fields of every document's ``meta``, for corpora."""
     skipped: Counter[str]
-    """What the source could not read, by reason; the author counts it with :meth:`skip`."""
+    """Records the source could not read, by reason, as counted with :meth:`skip`."""
 
     @abstractmethod
     def records(self, run: Run) -> Iterator[Record]:
         """Yield Document, Conversation, Preference, Problem or Question records in a fixed order."""
 
     def skip(self, reason: str) -> None:
-        """Count a record that can't be used; it appears in the funnel."""
+        """Count an unusable record; it appears in the funnel."""
         self.skipped[reason] += 1
 
     def execute(self, inputs: Mapping[str, Path], outputs: Mapping[str, Path], run: Run) -> None:
@@ -156,7 +156,7 @@ class Funnel:
             yield record
 
     def count(self, document: Document, rule: str | None) -> None:
-        """Count one document."""
+        """Count a document."""
         self.read += 1
         if rule is None:
             self.kept += 1
@@ -169,7 +169,7 @@ class Funnel:
             shown.append(document.text[:EXCERPT])
 
     def report(self, skipped: Counter[str], run: Run) -> None:
-        """Tell the run the counts, the funnel and examples of rejected documents."""
+        """Report the counts, the funnel and examples of rejected documents to the run."""
         run.metric("read", self.read + sum(skipped.values()))
         run.metric("kept", self.kept)
         if self.characters:

@@ -25,7 +25,7 @@ from workbench.artifacts.table import Columns
 from workbench.errors import ArtifactError
 from workbench.run import Cell, Chart, Run
 
-Split = Literal["train", "heldout", "none"]
+DocumentSplit = Literal["train", "heldout", "none"]
 DECISIONS: Columns = {
     "id": "string",
     "kept": "bool",
@@ -43,37 +43,37 @@ SIZES = (1, 2, 3, 5, 10, 20, 50, 100)
 
 
 @dataclass(frozen=True)
-class Question:
-    """What decontamination needs of a benchmark question."""
+class AnsweredQuestion:
+    """The parts of a benchmark question that decontamination needs."""
 
     id: str
     document: str
     answer: str
 
 
-def read_questions(directory: Path | None) -> list[Question]:
-    """The questions of a benchmark; none where there is no benchmark."""
+def read_questions(directory: Path | None) -> list[AnsweredQuestion]:
+    """The questions of a benchmark; empty without a benchmark."""
     if directory is None:
         return []
-    return [Question(row["id"], row["document"], row["choices"][row["answer"]]) for row in benchmark.read(directory)]
+    return [AnsweredQuestion(row["id"], row["document"], row["choices"][row["answer"]]) for row in benchmark.read(directory)]
 
 
 @dataclass
-class Plan:
+class SplitPlan:
     """The decision about each document, filled in step by step; all arrays are (documents,)."""
 
     ids: list[str]
     firsts: Rows
     kept_of: Rows
-    """Position of the document that stands for the cluster."""
+    """Position of the cluster's representative document."""
     heldout: npt.NDArray[np.bool_]
     named: int
-    """Clusters held out because the benchmark names a document of theirs."""
+    """Clusters held out because the benchmark names one of their documents."""
     reasons: npt.NDArray[np.object_]
     similar: list[str | None]
     similarity: npt.NDArray[np.float64]
 
-    def rows(self, split: Split) -> Rows:
+    def rows(self, split: DocumentSplit) -> Rows:
         """Positions of the kept documents of a split."""
         side = self.heldout if split == "heldout" else ~self.heldout
         return np.flatnonzero((self.reasons == KEPT) & side)
@@ -83,7 +83,7 @@ class Plan:
         return int((self.reasons == reason).sum())
 
     def remove(self, rows: Rows, reason: str, similar: Sequence[str], similarity: npt.NDArray[np.float64]) -> None:
-        """Remove documents, with the document or question that each is similar to."""
+        """Remove documents, noting the document or question that each is similar to."""
         self.reasons[rows] = reason
         self.similarity[rows] = similarity
         for row, other in zip(rows, similar, strict=True):
@@ -99,7 +99,7 @@ class Plan:
         """One row per document in corpus order."""
         for row, identity in enumerate(self.ids):
             kept = self.reasons[row] == KEPT
-            split: Split = "none" if not kept else "heldout" if self.heldout[row] else "train"
+            split: DocumentSplit = "none" if not kept else "heldout" if self.heldout[row] else "train"
             yield {
                 "id": identity,
                 "kept": kept,
@@ -111,8 +111,8 @@ class Plan:
             }
 
 
-def draw(firsts: Rows, ids: list[str], named: set[str], share: float, run: Run) -> Plan:
-    """Hold out the clusters that the benchmark names, and a share of the others; ``firsts`` tells the clusters, (documents,).
+def draw(firsts: Rows, ids: list[str], named: set[str], share: float, run: Run) -> SplitPlan:
+    """Hold out the clusters that the benchmark names and a share of the others; ``firsts`` gives the clusters, (documents,).
 
     Raises:
         ArtifactError: there is nothing to split.
@@ -121,7 +121,7 @@ def draw(firsts: Rows, ids: list[str], named: set[str], share: float, run: Run) 
     forced = np.zeros(len(ids), np.bool_)
     forced[firsts[in_benchmark]] = True
     drawn = _draw_clusters(firsts, ids, forced, share, run)
-    return Plan(
+    return SplitPlan(
         ids=ids,
         firsts=firsts,
         kept_of=_representatives(firsts, in_benchmark),
@@ -144,7 +144,7 @@ def _draw_clusters(firsts: Rows, ids: list[str], forced: npt.NDArray[np.bool_], 
     """Mark the first document of each drawn cluster.
 
     A cluster is drawn by a hash of its smallest id, so neither the order nor the number of the others moves it.
-    Where chance leaves one side empty, the cluster nearest to the limit changes sides.
+    If chance leaves one side empty, the cluster nearest to the limit changes sides.
     """
     smallest: dict[int, str] = {}
     for first, identity in zip(firsts.tolist(), ids, strict=True):
@@ -167,13 +167,13 @@ def _draw_clusters(firsts: Rows, ids: list[str], forced: npt.NDArray[np.bool_], 
 
 
 def _place(identity: str, seed: int) -> float:
-    """A number in [0, 1) that depends on the cluster and the seed alone."""
+    """A number in [0, 1) that depends only on the cluster and the seed."""
     digest = hashlib.sha256(f"heldout\0{seed}\0{identity}".encode()).digest()
     return float(int.from_bytes(digest[:6], "big") / 2**48)
 
 
 def remove_overlap(
-    plan: Plan, shingles: ShingleSets, questions: Sequence[Question], ngram: int, threshold: float, run: Run
+    plan: SplitPlan, shingles: ShingleSets, questions: Sequence[AnsweredQuestion], ngram: int, threshold: float, run: Run
 ) -> None:
     """Decontamination: remove what training documents share with held-out ones or with the benchmark's right answers.
 
@@ -190,7 +190,7 @@ def remove_overlap(
 
 
 def _remove_like(
-    plan: Plan, shingles: ShingleSets, others: ShingleSets, names: Sequence[str], reason: str, threshold: float
+    plan: SplitPlan, shingles: ShingleSets, others: ShingleSets, names: Sequence[str], reason: str, threshold: float
 ) -> None:
     """Remove the training documents whose overlap coefficient with one of the others reaches the threshold."""
     train = plan.rows("train")
@@ -207,7 +207,7 @@ def _remove_like(
     plan.remove(train[hit], reason, [names[query] for query in closest[hit]], best[hit])
 
 
-def _require_both_splits(plan: Plan, run: Run) -> None:
+def _require_both_splits(plan: SplitPlan, run: Run) -> None:
     if len(plan.rows("train")):
         return
     counts = {reason: plan.count(reason) for reason in (DUPLICATE, OVERLAPS_HELDOUT, OVERLAPS_BENCHMARK)}
@@ -220,7 +220,7 @@ def _require_both_splits(plan: Plan, run: Run) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Closeness:
-    """How near each held-out document is to the training documents, (held out,) each."""
+    """Closeness of each held-out document to the training documents; each array is (held out,)."""
 
     jaccard: npt.NDArray[np.float64]
     """Similarity to the most similar training document."""
@@ -228,8 +228,8 @@ class Closeness:
     """Share of the shingles that occur in training documents."""
 
 
-def measure_closeness(plan: Plan, shingles: ShingleSets) -> Closeness:
-    """How near the held-out documents are to what is trained on."""
+def measure_closeness(plan: SplitPlan, shingles: ShingleSets) -> Closeness:
+    """How close the held-out documents are to the training documents."""
     heldout, train = shingles.take(plan.rows("heldout")), shingles.take(plan.rows("train"))
     jaccard = np.zeros(len(heldout))
     for block in shared(heldout, train):
@@ -240,8 +240,8 @@ def measure_closeness(plan: Plan, shingles: ShingleSets) -> Closeness:
     return Closeness(jaccard, seen / heldout.sizes)
 
 
-def write(plan: Plan, corpus: Corpus, closeness: Closeness, outputs: Mapping[str, Path]) -> Counter[str]:
-    """Write both splits and the decisions; returns the characters of each split."""
+def write(plan: SplitPlan, corpus: Corpus, closeness: Closeness, outputs: Mapping[str, Path]) -> Counter[str]:
+    """Write both splits and the decisions; returns the number of characters per split."""
     meta = table.read_schema(corpus.path).field("meta").type
     types = {meta.field(place).name: meta.field(place).type for place in range(meta.num_fields)}
     more = {**types, "train_jaccard": "double", "train_seen": "double"}
@@ -264,8 +264,8 @@ def write(plan: Plan, corpus: Corpus, closeness: Closeness, outputs: Mapping[str
     return characters
 
 
-def report(plan: Plan, corpus: Corpus, named: set[str], closeness: Closeness, characters: Counter[str], run: Run) -> None:
-    """Tell the run the counts, the funnel and the largest clusters."""
+def report(plan: SplitPlan, corpus: Corpus, named: set[str], closeness: Closeness, characters: Counter[str], run: Run) -> None:
+    """Report the counts, the funnel and the largest clusters to the run."""
     sizes = np.bincount(plan.firsts, minlength=len(plan.ids))
     losses = {reason: plan.count(reason) for reason in (DUPLICATE, OVERLAPS_HELDOUT, OVERLAPS_BENCHMARK)}
     heldout, train = len(plan.rows("heldout")), len(plan.rows("train"))
@@ -295,7 +295,7 @@ def _show_funnel(documents: int, losses: Mapping[str, int], heldout: int, train:
     run.table("funnel", "Funnel", [{"step": step, "documents": number} for step, number in steps.items()])
 
 
-def _show_clusters(plan: Plan, sizes: Rows, corpus: Corpus, run: Run) -> None:
+def _show_clusters(plan: SplitPlan, sizes: Rows, corpus: Corpus, run: Run) -> None:
     clustered = sizes[sizes > 0]
     places = np.searchsorted(SIZES, clustered, side="right") - 1
     labels = [_size_label(place) for place in range(len(SIZES))]
@@ -315,7 +315,7 @@ def _size_label(place: int) -> str:
     return str(low) if high == low else f"{low}-{high}"
 
 
-def _cluster_rows(plan: Plan, largest: Sequence[int], sizes: Rows, corpus: Corpus) -> list[dict[str, Cell]]:
+def _cluster_rows(plan: SplitPlan, largest: Sequence[int], sizes: Rows, corpus: Corpus) -> list[dict[str, Cell]]:
     lasts = {int(plan.firsts[row]): row for row in range(len(plan.ids))}
     wanted = {*largest, *(lasts[first] for first in largest)}
     excerpts = {row: text[:EXCERPT] for row, text in enumerate(corpus.texts()) if row in wanted}

@@ -29,11 +29,11 @@ class TokenizerStage(Stage[C]):
     inputs: ClassVar[Mapping[str, str]] = {"corpus": "corpus"}
     outputs: ClassVar[Mapping[str, str]] = {"out": "tokenizer"}
     lossless: ClassVar[bool] = True
-    """Whether decoding gives back every text exactly; checked on the first documents."""
+    """Whether decoding restores every text exactly; checked on the first documents."""
 
     @abstractmethod
     def train(self, corpus: Corpus, out: Path, run: Run) -> None:
-        """Train on the corpus and save ``tokenizer.json`` and ``tokenizer_config.json`` (chat template in it) to ``out``."""
+        """Train on the corpus and save ``tokenizer.json`` and ``tokenizer_config.json`` (with the chat template) to ``out``."""
 
     def execute(self, inputs: Mapping[str, Path], outputs: Mapping[str, Path], run: Run) -> None:
         """Train, check the round trip, report fertility by source."""
@@ -53,7 +53,7 @@ def _require_round_trip(tokenizer: Tokenizer, corpus: Corpus) -> None:
         decoded = tokenizer.decode(tokenizer.encode(row["text"], add_special_tokens=False).ids, skip_special_tokens=False)
         if decoded != row["text"]:
             raise ArtifactError(
-                "the tokenizer does not give back the text it encoded",
+                "the tokenizer does not restore the text it encoded",
                 f"document {row['id']}",
                 "set `lossless = False` if intended",
             )

@@ -25,21 +25,21 @@ class Tracker(Plugin[C]):
         """Connect to the store; ``workspace`` is the directory of the main workspace."""
 
     def check_store(self, workspace: Path) -> str:
-        """Say in some words what the store is, for ``workbench doctor``; empty where that cannot be said.
+        """Describe the store in a few words, for ``workbench doctor``; empty if unknown.
 
         Called on a tracker that was not opened. It must be quick, import nothing heavy, and change nothing.
 
         Raises:
-            ConnectionError: the store would take no run; the message says why.
+            ConnectionError: the store would accept no run; the message says why.
         """
         return ""
 
     def ui_command(self, workspace: Path, port: int) -> list[str]:
-        """The command that serves the store's user interface on the loopback interface; empty where it has none."""
+        """The command that serves the store's user interface on the loopback interface; empty if there is none."""
         return []
 
     def ui_address(self, workspace: Path, port: int) -> str:
-        """Where a browser finds the runs once that command serves, or where others serve them; empty where nobody does."""
+        """The address of the runs once that command serves them, or where they are already served; empty if nowhere."""
         return ""
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""What the training kinds share: optimizer settings, and the training log that travels with a model."""
+"""Shared by the training kinds: optimizer settings, and the training log stored with a model."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from workbench.run import Chart, Run
 
 
 class OptimizerConfig(Config):
-    """How weights are stepped; :mod:`workbench.training.optimizers` builds it."""
+    """Optimizer settings; :mod:`workbench.training.optimizers` builds the optimizer."""
 
     name: Literal["muon", "adamw"] = "adamw"
-    """``muon`` steps the hidden matrices by Muon and the rest by AdamW; ``adamw`` steps all by AdamW."""
+    """``muon`` updates the hidden matrices with Muon and the rest with AdamW; ``adamw`` updates everything with AdamW."""
     matrix_learning_rate: float = Field(0.02, gt=0)
     """Peak learning rate of the hidden matrices under ``muon``."""
     learning_rate: float = Field(1e-3, gt=0)
     """Peak learning rate of AdamW."""
     weight_decay: float = Field(0.0, ge=0)
-    """Decoupled weight decay of hidden matrices; embeddings, norms and biases have none."""
+    """Decoupled weight decay for hidden matrices; embeddings, norms and biases are not decayed."""
     warmup_steps: int = Field(10, ge=0)
     """Steps of linear warm-up."""
     decay_share: float = Field(0.9, gt=0, le=1)
@@ -41,13 +41,13 @@ def write_training_log(model: Path, rows: Sequence[Mapping[str, float]]) -> None
 
 
 def read_training_log(model: Path) -> list[dict[str, float]]:
-    """Read the log of a model directory; cells that were not logged are left out of their row."""
+    """Read the log of a model directory; rows omit cells that were not logged."""
     with (model / TRAINING_LOG).open(newline="", encoding="utf-8") as file:
         return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
 
 
 def report_training(model: Path, run: Run, unit: str = "nats per token") -> None:
-    """Show the loss curve of a model directory, whose loss has that unit, and record its last loss."""
+    """Show the loss curve of a model directory, with the loss in ``unit``, and record the last loss."""
     rows = [row for row in read_training_log(model) if "loss" in row]
     if not rows:
         return

@@ -1,1 +1,1 @@
-"""What several packages of the workbench share, private to it: nothing here decides the bytes of an output."""
+"""Private helpers shared by several packages of the workbench; nothing here decides the bytes of an output."""

@@ -1,4 +1,4 @@
-"""Whole or absent: files and folders are written aside, synced, and renamed into place once."""
+"""Atomic writes: files and folders are written aside, synced, and renamed into place."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def write_text(path: Path, text: str) -> None:
 def move_into_place(scratch: Path, path: Path) -> None:
     """Sync a finished file or folder to disk and rename it to ``path``, in place of what was there.
 
-    A kill leaves the old content, nothing, or the new: never a part, for which the old content is first renamed away, since
-    a folder is not removed in one step.
+    After a kill there is the old content, nothing, or the new, never a part. To that end the old content is first renamed away,
+    since a folder is not removed in one step.
     """
     for inside in sorted(scratch.rglob("*"), reverse=True) if scratch.is_dir() else []:
         if inside.is_file() or inside.is_dir():
@@ -57,7 +57,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def _remove_left_over(path: Path) -> None:
-    """Remove what processes that were killed while they wrote this file have left beside it."""
+    """Remove scratch files left by processes that were killed while writing this file."""
     for left in path.parent.glob(f".{glob.escape(path.name)}.*"):
         pid = left.name.rpartition(".")[2]
         if pid.isdecimal() and not is_running(int(pid)):

@@ -21,7 +21,7 @@ from workbench.run import Attention, Compute, Determinism, Precision
 COMPUTE_FILE = Path("compute.yaml")
 PORTABLE_ARCHITECTURE = "x86-64-v3"
 PORTABLE_FLAGS = ("abm", "avx2", "bmi1", "bmi2", "f16c", "fma", "movbe")
-"""What /proc/cpuinfo says of a processor of that level (System V ABI for AMD64, section 3.1.1)."""
+"""The /proc/cpuinfo flags of a processor of that level (System V ABI for AMD64, section 3.1.1)."""
 PORTABLE_VARIABLES: Mapping[str, str] = {
     "ARROW_USER_SIMD_LEVEL": "AVX2",
     "ATEN_CPU_CAPABILITY": "avx2",
@@ -32,7 +32,7 @@ PORTABLE_VARIABLES: Mapping[str, str] = {
     "ONEDNN_MAX_CPU_ISA": "AVX2",
     "OPENBLAS_CORETYPE": "Haswell",
 }
-"""What keeps each numerical library to the instructions of that level; they are read when the library is loaded."""
+"""Variables that restrict each numerical library to that level's instructions; read when the library is loaded."""
 NUMERIC_VARIABLES = (
     *PORTABLE_VARIABLES,
     "CUBLAS_WORKSPACE_CONFIG",
@@ -43,10 +43,10 @@ NUMERIC_VARIABLES = (
     "MKL_ENABLE_INSTRUCTIONS",
     "NPY_DISABLE_CPU_FEATURES",
 )
-"""Variables of the environment that decide floating-point results."""
+"""Environment variables that decide floating-point results."""
 THREAD_VARIABLES = ("MKL_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 OVERRULING_VARIABLES = ("MKL_DOMAIN_NUM_THREADS", "OMP_DYNAMIC", "OMP_THREAD_LIMIT")
-"""With them a library takes another number of threads than it is told."""
+"""Variables with which a library uses a different number of threads than it is told."""
 
 
 class ComputeConfig(BaseModel):
@@ -55,13 +55,13 @@ class ComputeConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where training and evaluation run; ``auto`` takes a GPU where there is one."""
+    """Where training and evaluation run; ``auto`` uses a GPU if there is one."""
     threads: int | Literal["auto"] = "auto"
     """CPU threads of a stage; ``auto`` takes all cores."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Arithmetic of training; ``auto`` takes bf16 where the hardware multiplies in it."""
+    """Arithmetic of training; ``auto`` uses bf16 if the hardware multiplies in it."""
     attention: Attention = "auto"
-    """Kernel of attention in training; ``auto`` takes sdpa on a CPU, or eager in bf16, and on a GPU what transformers takes."""
+    """Attention kernel in training; ``auto`` uses sdpa on a CPU, or eager in bf16, and transformers' default on a GPU."""
     determinism: Determinism = "machine"
     """``machine``: the same bits again on this machine; ``portable``: on every x86-64-v3 processor, on one thread in fp32."""
     trackers: tuple[str, ...] | None = None
@@ -113,10 +113,10 @@ def choose(config: ComputeConfig, *, own_environment: bool = False) -> Compute:
 
     Args:
         config: what compute.yaml says.
-        own_environment: whether this process runs in a plugin's own environment, which may do without torch.
+        own_environment: whether this process runs in a plugin's own environment, which may lack torch.
 
     Raises:
-        ComputeError: a GPU is asked for and there is none, or the settings contradict one another.
+        ComputeError: a GPU is requested and there is none, or the settings conflict.
     """
     if config.determinism == "portable":
         return _choose_portable(config)
@@ -130,7 +130,7 @@ def choose(config: ComputeConfig, *, own_environment: bool = False) -> Compute:
 
 
 def _quickest_attention(device: str, precision: Precision) -> Attention:
-    """The fused kernel of a CPU is the slower one in bf16, as `make bench-training` shows."""
+    """On a CPU the fused kernel is the slower one in bf16, as `make bench-training` shows."""
     if device != "cpu":
         return "auto"
     return "eager" if precision == "bf16" else "sdpa"
@@ -150,18 +150,18 @@ def _choose_portable(config: ComputeConfig) -> Compute:
         what = f"portable needs a processor of {PORTABLE_ARCHITECTURE}, and this one lacks or is: {lacks}"
         raise ComputeError(what, where, "use `determinism: machine`")
     if "hwcaps" in os.environ.get("GLIBC_TUNABLES", ""):
-        what = "GLIBC_TUNABLES hides instructions, and the C library has obeyed it before this process could set it aside"
+        what = "GLIBC_TUNABLES hides instructions, and the C library applied it before this process could remove it"
         raise ComputeError(what, where, "unset GLIBC_TUNABLES, or use `determinism: machine`")
     return chosen
 
 
 def _choose_device(config: ComputeConfig, *, own_environment: bool) -> Literal["cpu", "cuda"]:
-    # Asking torch costs its import, two seconds in every stage, so it is asked only where a GPU is likely.
+    # Asking torch costs its import, two seconds in every stage, so only do so if a GPU is likely.
     if config.device == "cpu" or (config.device == "auto" and not Path("/dev/nvidiactl").exists()):
         return "cpu"
     if not find_spec("torch"):
         if config.device == "auto" or own_environment:
-            return "cpu"  # a plugin that asked for an environment without torch computes nothing on a GPU
+            return "cpu"  # a plugin with an environment without torch does not compute on a GPU
         raise ComputeError(
             "device is cuda, and torch is not installed",
             f"{COMPUTE_FILE}, key device",
@@ -189,12 +189,12 @@ def _best_precision(device: str) -> Precision:
 
 
 def cpu_flags() -> set[str]:
-    """The processor's feature flags; empty where the system does not tell."""
+    """The processor's feature flags; empty if the system does not report them."""
     return set(cpu_facts().get("flags", "").split())
 
 
 def cpu_facts() -> dict[str, str]:
-    """The first processor's lines of /proc/cpuinfo; empty where there is no such file."""
+    """The first processor's lines of /proc/cpuinfo; empty if the file does not exist."""
     file = Path("/proc/cpuinfo")
     if not file.is_file():
         return {}
@@ -203,7 +203,7 @@ def cpu_facts() -> dict[str, str]:
 
 
 def use_temporary_folder(folder: Path) -> None:
-    """Let the temporary files of every library go to ``folder``; a killed stage would leave them in the system's for good."""
+    """Make every library put temporary files in ``folder``; a killed stage would leave them in the system's folder for good."""
     os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
 
 
@@ -222,12 +222,12 @@ def prepare_process(compute: Compute) -> None:
     if compute.determinism == "portable":
         os.environ.update(PORTABLE_VARIABLES)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    os.environ.setdefault("TQDM_DISABLE", "1")  # progress is the console's
+    os.environ.setdefault("TQDM_DISABLE", "1")  # the console shows progress
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"transformers\.")
     try:
         libc = ctypes.CDLL("libc.so.6")
     except OSError:
-        return  # another C library, which needs no such advice
+        return  # another C library, which does not need this
     m_mmap_threshold, m_trim_threshold, m_top_pad = -3, -1, -2
     libc.mallopt(m_mmap_threshold, 1 << 30)
     libc.mallopt(m_trim_threshold, 2**31 - 1)

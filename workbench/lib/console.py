@@ -1,4 +1,4 @@
-"""What a stage says on the terminal: a progress bar with an ETA there, plain lines elsewhere."""
+"""A stage's terminal output: a progress bar with an ETA on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Console:
         sys.stderr.flush()
 
     def progress(self, done: float, total: float | None, unit: str, label: str) -> None:
-        """Show how far the stage has come; at most ten times a second, or one plain line in ten seconds."""
+        """Show progress: at most ten times a second, or one plain line every ten seconds."""
         now = time.monotonic()
         pause = 0.1 if self._bar is not None else SECONDS_BETWEEN_LINES
         if label == self._label and now - self._last < pause:

@@ -1,4 +1,4 @@
-"""Where two outputs that should be equal differ, file by file, in words."""
+"""Describes where two outputs that should be equal differ, file by file."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ SHOWN = 80
 
 @dataclass(frozen=True)
 class Difference:
-    """One file that differs."""
+    """A file that differs."""
 
     file: str
-    """Path within the output; empty where the output is a file itself."""
+    """Path within the output; empty if the output is itself a file."""
     words: str
-    """The first row, line or tensor of it that differs, and by how much."""
+    """The first row, line or tensor in it that differs, and by how much."""
 
     def __str__(self) -> str:
         return f"{self.file}{', ' if self.file and self.words else ''}{self.words}"
 
 
 def first_difference(expected: Path, found: Path) -> str:
-    """The first file that differs, and the first row, line or tensor in it; empty where nothing differs."""
+    """The first file that differs, and the first row, line or tensor in it; empty if nothing differs."""
     return str(next(iter(differences(expected, found)), ""))
 
 
 def differences(expected: Path, found: Path) -> list[Difference]:
-    """Every file that differs between two outputs, in the order of their names."""
+    """Every file that differs between two outputs, sorted by name."""
     before, after = _tree(expected), _tree(found)
     different = [name for name in sorted({*before, *after}) if before.get(name) != after.get(name)]
     alone = {name: f"is there only in the {'first' if name in before else 'second'}" for name in {*before} ^ {*after}}
@@ -84,7 +84,7 @@ def _first_tensor(expected: Path, found: Path) -> str:
     from safetensors import safe_open
 
     with safe_open(expected, framework="pt") as before, safe_open(found, framework="pt") as after:
-        names = [*before.keys(), *(name for name in after.keys() if name not in before.keys())]  # noqa: SIM118 - no mapping
+        names = [*before.keys(), *(name for name in after.keys() if name not in before.keys())]  # noqa: SIM118 - not a mapping
         gaps = [(name, _gap(name, before, after)) for name in names]
     different = [(name, gap) for name, gap in gaps if gap]
     if not different:
@@ -95,7 +95,7 @@ def _first_tensor(expected: Path, found: Path) -> str:
 
 
 def _gap(name: str, before: Any, after: Any) -> str:
-    if name not in before.keys() or name not in after.keys():  # noqa: SIM118 - no mapping
+    if name not in before.keys() or name not in after.keys():  # noqa: SIM118 - not a mapping
         return "is there only in one of them"
     left, right = before.get_tensor(name), after.get_tensor(name)
     if left.shape != right.shape or left.dtype != right.dtype:

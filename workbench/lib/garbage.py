@@ -1,18 +1,18 @@
-"""How often Python's collector of garbage looks at everything there is."""
+"""How often Python's garbage collector runs a full collection."""
 
 from __future__ import annotations
 
 import gc
 
 THRESHOLD_2 = 100
-"""Collections of the middle generation before one of all, as :func:`gc.set_threshold` names it; Python's own choice is 10."""
+"""Middle-generation collections per full collection, as in :func:`gc.set_threshold`; Python's default is 10."""
 
 
 def collect_all_less_often() -> None:
-    """Spare a process that imports torch or MLflow most of its full collections.
+    """Avoid most full collections in a process that imports torch or MLflow.
 
-    What such an import makes stays. Python looks at all of it seven times while it comes: 1.1 of the 7.4 s of processor time that
-    torch, transformers and datasets take. What dies young is still found as soon as ever.
+    Objects created by such an import stay. Python scans them all seven times during the import: 1.1 of the 7.4 s of CPU time that
+    torch, transformers and datasets take. Short-lived garbage is still collected as early as before.
     """
     young, middle, _ = gc.get_threshold()
     gc.set_threshold(young, middle, THRESHOLD_2)

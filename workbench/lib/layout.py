@@ -1,4 +1,4 @@
-"""Where a workspace keeps things: the files that people edit, and the folder ``.workbench`` of what can be made again."""
+"""The layout of a workspace: the files that people edit, and the folder ``.workbench`` of files that can be recreated."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import os
 from pathlib import Path
 
 LOCK_FILE = Path("plugins-lock.json")
-"""All that decides each stage's result, written by ``workbench resolve`` and compared by DVC."""
+"""Everything that decides each stage's result, written by ``workbench resolve`` and compared by DVC."""
 STATE_FOLDER = Path(".workbench")
 JOURNAL_FOLDER = STATE_FOLDER / "journal"
-"""One folder a session."""
+"""One folder per session."""
 FILES_FOLDER = "files"
 """Folder, below a session's, of what it began with: a temporary workspace may be gone before anyone looks."""
 
 
 def main_root(directory: Path) -> Path:
-    """The main workspace: ``DVC_ROOT`` where DVC names it (``dvc exp run --temp`` runs elsewhere), else ``directory``."""
+    """The main workspace: ``DVC_ROOT`` if DVC sets it (``dvc exp run --temp`` runs elsewhere), else ``directory``."""
     return Path(os.environ.get("DVC_ROOT") or directory).resolve()

@@ -1,4 +1,4 @@
-"""The machine fingerprint: all of a machine that may change the bits of a trained model."""
+"""The machine fingerprint: everything about a machine that may change the bits of a trained model."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def fingerprint(compute: Compute) -> dict[str, object]:
         return {**record, **kept, "libc": libc}
     facts, cores = cpu_facts(), len(os.sched_getaffinity(0))
     if cores < compute.threads:
-        record["cores"] = cores  # OpenBLAS takes no more threads than there are cores for them
+        record["cores"] = cores  # OpenBLAS uses no more threads than available cores
     return {
         **record,
         "processor": " ".join(facts.get(key, "") for key in ("vendor_id", "cpu family", "model")).strip() or platform.machine(),

@@ -1,4 +1,4 @@
-"""Keeps pandas from being imported by libraries before anybody needs it, which takes some .5 to .7 s of processor time.
+"""Prevents libraries from importing pandas before it is needed, which takes some 0.5 to 0.7 s of CPU time.
 
 To make an array of a list, pyarrow asks whether the list is a Series, and imports pandas to know. It asks once. So its first
 question is answered as if there were no pandas, and pyarrow is told when there is.
@@ -29,16 +29,16 @@ def put_off() -> None:
 
 
 class _Absent(importlib.abc.MetaPathFinder):
-    """Lets an import of pandas fail."""
+    """Makes imports of pandas fail."""
 
     def find_spec(self, fullname: str, path: object = None, target: object = None) -> None:
-        """Find nothing but pandas' absence."""
+        """Report that pandas is absent, and nothing else."""
         if fullname == PANDAS:
             raise ModuleNotFoundError("not imported yet", name=fullname)
 
 
 class _Announced(importlib.abc.MetaPathFinder):
-    """Tells pyarrow of pandas when it has been imported; many only look whether it is there."""
+    """Notifies pyarrow once pandas is imported; many callers only check whether it exists."""
 
     def find_spec(self, fullname: str, path: object = None, target: object = None) -> ModuleSpec | None:
         """Find pandas as the other finders do, with a loader that speaks to pyarrow at its end."""
@@ -65,7 +65,7 @@ class _Loader(importlib.abc.Loader):
     def exec_module(self, module: ModuleType) -> None:
         import pyarrow as pa
 
-        module.__loader__ = self._loader  # from here on all is as if it had been found without us
+        module.__loader__ = self._loader  # from here on everything is as if it had been found without us
         if module.__spec__ is not None:
             module.__spec__.loader = self._loader
         sys.meta_path.remove(self._finder)

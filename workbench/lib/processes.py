@@ -1,4 +1,4 @@
-"""Whether processes run. A zombie does not: it has ended, and nobody may ever ask how, as where PID 1 takes in no orphans."""
+"""Whether processes are running. A zombie is not: it has ended but may never be reaped, if PID 1 does not adopt orphans."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _ENDED = frozenset("ZX")
 def process_start(pid: int) -> float:
     """Start time of a process, such that the pair (pid, start) is never used twice between two boots.
 
-    On Linux it counts seconds since boot, which a clock that is set does not move; elsewhere seconds since the
+    On Linux it counts seconds since boot, unaffected by clock changes; elsewhere seconds since the
     epoch. -1.0 when there is no such process or it is a zombie.
     """
     if _PROC.exists():
@@ -36,15 +36,15 @@ def is_alive(pid: int, started: float) -> bool:
 
 
 def is_running(pid: int) -> bool:
-    """Whether some process of that number runs; numbers are given out again: where its start is known, ask :func:`is_alive`."""
+    """Whether any process with that pid runs. Pids are reused: if the start time is known, use :func:`is_alive`."""
     try:
         return pid > 0 and psutil.pid_exists(pid) and not is_zombie(pid)
     except OverflowError:
-        return False  # no such number is ever given out
+        return False  # such a pid is never assigned
 
 
 def is_zombie(pid: int) -> bool:
-    """Whether a process has ended and its parent has not asked how, so that its number is still taken."""
+    """Whether a process has ended without being reaped by its parent, so that its pid is still taken."""
     if _PROC.exists():
         fields = _read_stat(pid)
         return bool(fields) and fields[_STATE_FIELD] in _ENDED
@@ -55,9 +55,9 @@ def is_zombie(pid: int) -> bool:
 
 
 def _read_stat(pid: int) -> list[str]:
-    """The fields that follow the name; none where there is no such process."""
+    """The fields after the name; empty if there is no such process."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return []
-    return stat[stat.rindex(")") + 2 :].split()  # the name before it may hold spaces and brackets
+    return stat[stat.rindex(")") + 2 :].split()  # the name may contain spaces and brackets

@@ -1,1 +1,1 @@
-"""For plugins: models as files and in memory: loading, cost, chat formats, scoring, generation, statistics of scores."""
+"""For plugins: models on disk and in memory: loading, cost, chat formats, scoring, generation, statistics of scores."""

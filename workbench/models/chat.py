@@ -1,4 +1,4 @@
-"""The tokens that frame a conversation, the chat template made of them, and the files that tell transformers of both.
+"""The tokens that frame a conversation, the chat template built from them, and the files that declare both to transformers.
 
 Every tokenizer plugin needs the same: a token before each turn that names its role, one after it, and a template whose
 generation prompt is a prefix of the whole conversation.
@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 from workbench.plugin import Config
 
 UNLIMITED = 10**30
-"""What transformers writes for a tokenizer that knows no longest sequence; the model's config does."""
+"""What transformers writes for a tokenizer without a maximum length, which the model's config holds instead."""
 
 
 class ChatTokens(Config):
@@ -30,7 +30,7 @@ class ChatTokens(Config):
     end_token: str = Field("<|end|>", min_length=1)
     """Ends a turn and a document: the end-of-sequence token."""
     pad_token: str = Field("<|pad|>", min_length=1)
-    """Fills batches; it never stands in a text."""
+    """Pads batches; never part of a text."""
 
     @property
     def special_tokens(self) -> list[str]:
@@ -40,12 +40,12 @@ class ChatTokens(Config):
     @model_validator(mode="after")
     def _require_different_tokens(self) -> ChatTokens:
         if len(set(self.special_tokens)) != len(self.special_tokens):
-            raise ValueError("two special tokens are the same; give each of them a text of its own")
+            raise ValueError("two special tokens are the same; give each a different text")
         return self
 
 
 class SpecialTokenWatch:
-    """Counts the texts that hold a special token literally, where it would be read as structure."""
+    """Counts the texts that contain a special token literally, which would be read as structure."""
 
     def __init__(self, special_tokens: Sequence[str]) -> None:
         self.texts = 0
@@ -59,7 +59,7 @@ class SpecialTokenWatch:
 
 
 def chat_template(tokens: ChatTokens) -> str:
-    """One line of Jinja per conversation; ``generation`` marks what the assistant says, its end token included.
+    """A one-line Jinja template; ``generation`` marks the assistant's turns, including their end token.
 
     The prompt with ``add_generation_prompt`` is a prefix of the whole conversation, so that a loss on the answer is exact.
     """
@@ -80,7 +80,7 @@ def chat_template(tokens: ChatTokens) -> str:
 
 
 def write_tokenizer_config(directory: Path, tokens: ChatTokens) -> None:
-    """Write ``tokenizer_config.json``, which with ``tokenizer.json`` makes a directory that ``AutoTokenizer`` loads."""
+    """Write ``tokenizer_config.json``; with ``tokenizer.json`` it makes a directory that ``AutoTokenizer`` loads."""
     content = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "eos_token": tokens.end_token,

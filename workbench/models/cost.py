@@ -1,6 +1,6 @@
-"""What models cost, told from their configuration files alone: parameters, floating-point operations, memory.
+"""What models cost, estimated from their configuration files: parameters, floating-point operations, memory.
 
-Nothing here imports torch. Numbers are for plans, good to a factor and not to a digit: they count dense decoder layers, so a
+Nothing here imports torch. The numbers are for planning, right to within a factor: they count dense decoder layers, so a
 mixture of experts counts one expert.
 """
 
@@ -22,13 +22,13 @@ LAYERS = ("num_hidden_layers", "n_layer", "num_layers")
 HEADS = ("num_attention_heads", "n_head", "num_heads")
 INNER = ("intermediate_size", "n_inner", "d_ff", "ffn_dim")
 SEQUENCE = 256
-"""Length of what evaluations read at a time, for the cost of attention."""
+"""Sequence length in evaluations, for the cost of attention."""
 POSITIONS = ("wpe", "position")
-"""Parts of the names of tables of positions, which are looked up and multiply nothing."""
+"""Substrings of the names of position tables, which are looked up and take part in no multiplication."""
 BYTES_PER_PARAMETER = 16
 """While training: weight, gradient and two moments of the optimizer, all fp32."""
 LAYER_BYTES = 68
-"""Activations that a layer keeps per token and hidden unit: twice the 34 bytes of Korthikanti et al. 2022, section 4.1
+"""Bytes of activations that a layer keeps per token and hidden unit: twice the 34 bytes of Korthikanti et al. 2022, section 4.1
 (https://arxiv.org/abs/2205.05198), since weights and most activations here are fp32."""
 LOGIT_BYTES = 12
 """Logits, their softmax and its gradient, fp32, per token and entry of the vocabulary."""
@@ -36,10 +36,10 @@ LOGIT_BYTES = 12
 
 @dataclass(frozen=True)
 class ModelCost:
-    """A model's size, as far as it decides what it costs."""
+    """The dimensions of a model that decide its cost."""
 
     parameters: int
-    """Those that multiply every token: a table of input embeddings that is not the head's counts nothing."""
+    """Parameters that multiply every token: an input embedding table not shared with the head is not counted."""
     layers: int
     hidden: int
     vocabulary: int
@@ -67,7 +67,7 @@ class ModelCost:
 
 
 def of_architecture(architecture: Mapping[str, Any], vocabulary: int) -> ModelCost:
-    """The cost of a model that is yet to be made, from the fields of its transformers configuration."""
+    """The cost of a model yet to be created, from the fields of its transformers configuration."""
     hidden, layers = _first(architecture, HIDDEN, 768), _first(architecture, LAYERS, 12)
     inner = _first(architecture, INNER, 4 * hidden)
     heads = _first(architecture, HEADS, 12)
@@ -78,7 +78,7 @@ def of_architecture(architecture: Mapping[str, Any], vocabulary: int) -> ModelCo
 
 
 def of_model(folder: Path) -> ModelCost | None:
-    """The cost of a model on disk, from its configuration and the headers of its weights; None where there is none."""
+    """The cost of a model on disk, from its configuration and the headers of its weights; None if it does not exist."""
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         stored = sum(_stored(file) for file in folder.glob("*.safetensors"))
@@ -99,7 +99,7 @@ def of_reading(folder: Path, tokens: float, batch: float) -> Estimate:
 
 
 def vocabulary_of(tokenizer: Path, otherwise: int) -> int:
-    """Entries of a tokenizer directory, special tokens included; ``otherwise`` where it is not there yet."""
+    """Vocabulary size of a tokenizer directory, special tokens included; ``otherwise`` if it does not exist yet."""
     try:
         content = json.loads((tokenizer / "tokenizer.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -110,7 +110,7 @@ def vocabulary_of(tokenizer: Path, otherwise: int) -> int:
 
 
 def _stored(file: Path) -> int:
-    """Numbers in the matrices of a safetensors file, read from its header (https://huggingface.co/docs/safetensors)."""
+    """Number of elements in the matrices of a safetensors file, read from its header (https://huggingface.co/docs/safetensors)."""
     with file.open("rb") as opened:
         header = json.loads(opened.read(int.from_bytes(opened.read(8), "little")))
     matrices = {name: tensor["shape"] for name, tensor in header.items() if len(tensor.get("shape", ())) > 1}

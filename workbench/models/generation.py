@@ -1,4 +1,4 @@
-"""Texts that a causal language model writes, for evaluations and reports."""
+"""Text generation with causal language models, for evaluations and reports."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ class Sampling:
     """How the next token is chosen."""
 
     max_tokens: int
-    """Tokens written at most."""
+    """Maximum number of generated tokens."""
     temperature: float = 1.0
-    """0 takes the likeliest token."""
+    """0 picks the most likely token."""
     seed: int = 0
-    """Fixes the draws; without effect at temperature 0."""
+    """Seed of the draws; no effect at temperature 0."""
     batch_size: int = 50
-    """Prompts that are run together; it changes which draws a prompt gets."""
+    """Prompts run together; it affects the draws that a prompt gets."""
 
 
 def generate(model: CausalModel, prompts: Sequence[tuple[int, ...]], sampling: Sampling) -> list[tuple[int, ...]]:
-    """Continue each prompt up to the end-of-sequence token, which is left out; results are in the prompts' order.
+    """Continue each prompt up to the end-of-sequence token, which is left out; results follow the order of the prompts.
 
-    Prompts of one length run together, so none is padded. A prompt that leaves no room in the window loses tokens on the left.
+    Prompts of the same length run together, without padding. A prompt that is too long for the window loses tokens on the left.
 
     Raises:
-        ParamsError: the window has no room for a prompt.
+        ParamsError: the window leaves no room for a prompt.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""Models and tokenizers, loaded from a directory in one way: nothing is fetched, and no code or pickle of it is run."""
+"""The one way to load models and tokenizers from a directory: nothing is fetched, and none of its code or pickles is run."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def load_causal_model(
     Args:
         directory: Hugging Face model directory with its weights in safetensors.
         attention: name of the implementation, as transformers knows it; None leaves transformers the choice.
-        dtype: of the weights; "auto" is what they were saved in.
+        dtype: dtype of the weights; "auto" keeps the saved dtype.
 
     Raises:
         PluginError: no installed distribution knows the model's type.

@@ -1,6 +1,6 @@
 """Log-likelihoods of a causal language model, for every evaluation that needs them.
 
-The story: a request asks how likely some tokens are after some others. A request longer than the model's window is
+A request asks how likely some tokens are after some others. A request longer than the model's window is
 cut into pieces, so that each of its tokens is scored once. Equal pieces are run once. Pieces are sorted by length and
 batched; batches are padded on the right, where causal attention never looks, so no mask is needed. The decoder
 gives hidden states at all positions, and only those that predict a token to be scored meet the output matrix: a
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
     import torch
 
 UNBOUNDED_WINDOW = 2_048
-"""Tokens of context for models whose config names no limit, such as state-space models."""
+"""Context length, in tokens, for models whose config sets no limit, such as state-space models."""
 LOGITS_AT_ONCE = 1 << 25
-"""Elements of the (N, V) logits that are held at a time: 128 MiB in float32."""
+"""Elements of the (N, V) logits held at a time: 128 MiB in float32."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """How likely is ``continuation`` after ``context``?"""
+    """Asks how likely ``continuation`` is after ``context``."""
 
     context: tuple[int, ...]
-    """At least one token; the start token when there is no text."""
+    """At least one token; the start token if there is no text."""
     continuation: tuple[int, ...]
 
     def __post_init__(self) -> None:
@@ -44,7 +44,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Score:
-    """The answer to a request."""
+    """The score of a request."""
 
     log_likelihood: float
     """Natural logarithm of the continuation's probability."""
@@ -66,20 +66,20 @@ class CausalModel:
     """The token that stands before a document: bos, or eos where there is no bos."""
 
     def encode(self, texts: Sequence[str]) -> list[tuple[int, ...]]:
-        """Token ids of each text, without any token added."""
+        """Token ids of each text, without added tokens."""
         if not texts:
             return []
         batch = self.tokenizer(list(texts), add_special_tokens=False, return_attention_mask=False)
         return [tuple(ids) for ids in batch["input_ids"]]
 
     def render(self, messages: Sequence[Any], *, add_generation_prompt: bool) -> str:
-        """The conversation in the model's chat template, without any token added.
+        """The conversation as text in the model's chat template, without added tokens.
 
         Raises:
-            ArtifactError: the tokenizer has no chat template.
+            ArtifactError: the tokenizer lacks a chat template.
         """
         if not self.tokenizer.chat_template:
-            raise ArtifactError("the tokenizer has no chat template", self.tokenizer.name_or_path, "evaluate without it")
+            raise ArtifactError("the tokenizer lacks a chat template", self.tokenizer.name_or_path, "evaluate without it")
         apply = self.tokenizer.apply_chat_template
         return str(apply(list(messages), tokenize=False, add_generation_prompt=add_generation_prompt))
 
@@ -88,7 +88,7 @@ def load(directory: Path, device: str) -> CausalModel:
     """Load a model directory; nothing is fetched and no code of it is run.
 
     Raises:
-        ArtifactError: the tokenizer has no token that can stand before a document.
+        ArtifactError: the tokenizer lacks a token to put before a document.
         PluginError: no installed distribution knows the model's type.
     """
     import torch
@@ -97,7 +97,7 @@ def load(directory: Path, device: str) -> CausalModel:
     model = load_causal_model(directory, dtype=torch.float32)
     start = tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
     if start is None:
-        raise ArtifactError("the tokenizer has neither bos nor eos token", str(directory), "set `eos_token` before saving")
+        raise ArtifactError("the tokenizer lacks both bos and eos tokens", str(directory), "set `eos_token` before saving")
     window = getattr(model.config.get_text_config(), "max_position_embeddings", None) or UNBOUNDED_WINDOW
     return CausalModel(model.to(device).eval(), tokenizer, int(window), int(start))
 
@@ -112,9 +112,9 @@ def score(
 ) -> list[Score]:
     """Score the requests; the results are in their order.
 
-    A request that fits loses context on the left if need be, as in the LM Evaluation Harness. Where not even the
-    continuation fits the window, it is scored in steps of ``stride`` tokens (None: the window), each after as much
-    context as fits. ``batch_tokens`` bounds B × T; ``progress`` is told the tokens done and their total.
+    A request that is too long loses context on the left, as in the LM Evaluation Harness. If even the
+    continuation exceeds the window, it is scored in steps of ``stride`` tokens (None: the window), each after as much
+    context as fits. ``batch_tokens`` bounds B × T; ``progress`` receives the tokens done and their total.
     """
     import torch
 
@@ -134,7 +134,7 @@ def score(
 
 @dataclass(frozen=True)
 class _Piece:
-    """Up to window + 1 tokens, of which the last ``scored`` are to be predicted."""
+    """Up to window + 1 tokens, the last ``scored`` of which are to be predicted."""
 
     tokens: tuple[int, ...]
     scored: int
@@ -159,7 +159,7 @@ def _cut(request: Request, window: int, stride: int) -> list[_Piece]:
 
 
 def _batches(pieces: Sequence[_Piece], batch_tokens: int) -> Iterator[list[_Piece]]:
-    """Pieces are sorted, the longest first, so the first of a batch sets its width."""
+    """Pieces are sorted longest first, so the first of a batch sets its width."""
     start = 0
     while start < len(pieces):
         size = max(1, batch_tokens // len(pieces[start].tokens))
@@ -206,7 +206,7 @@ class _Head:
     def _predict(
         self, inputs: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor, targets: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Log-probabilities (N,) in float64 of the targets, and whether each is the likeliest token (N,)."""
+        """Log-probabilities (N,) in float64 of the targets, and whether each is the most likely token (N,)."""
         import torch
 
         states = self._decode(inputs)[rows, columns]  # (N, D), or (N, V) when the model is run whole

@@ -1,4 +1,4 @@
-"""Intervals for evaluations: examples of one group are dependent, models are compared on the same examples.
+"""Intervals for evaluations: examples of one group are dependent, and models are compared on the same examples.
 
 Clustered standard errors after Miller 2024, "Adding Error Bars to Evals" (https://arxiv.org/abs/2411.00640); intervals
 of shares after Wilson 1927; the cluster bootstrap resamples whole groups, and its percentiles are widened for few groups
@@ -24,7 +24,7 @@ FEWEST_GROUPS = 6
 resample of them crosses zero; so an interval begins at six."""
 RESAMPLES = 2_000
 RESAMPLED_AT_ONCE = 2_000_000
-"""Draws held in memory at a time."""
+"""Bootstrap draws held in memory at a time."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Interval:
 
     @property
     def excludes_zero(self) -> bool:
-        """Whether zero lies outside."""
+        """Whether zero lies outside the interval."""
         return self.low > 0 or self.high < 0
 
 
@@ -51,7 +51,7 @@ class ClusteredMean(Interval):
 
     @property
     def minimum_detectable_effect(self) -> float:
-        """The smallest true value that such a sample tells from zero with probability .8 at the 5 % level."""
+        """The smallest true value that such a sample distinguishes from zero with probability 0.8 at the 5 % level."""
         return (NormalDist().inv_cdf((1 + CONFIDENCE) / 2) + NormalDist().inv_cdf(POWER)) * self.standard_error
 
 
@@ -59,7 +59,7 @@ def wilson(successes: int, trials: int) -> Interval:
     """The 95 % interval of a share of independent trials.
 
     Raises:
-        ValueError: there is no trial, or there are more successes than trials.
+        ValueError: there are no trials, or more successes than trials.
     """
     from scipy.stats import binomtest
 

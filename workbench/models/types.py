@@ -1,4 +1,4 @@
-"""Model types that plugins bring, made known to transformers when a model of such a type is loaded, and not before.
+"""Model types provided by plugins, registered with transformers only when a model of such a type is loaded.
 
 A distribution names a function by an entry point whose key is the ``model_type``; it registers the type's classes with the
 Auto classes of transformers::
@@ -19,7 +19,7 @@ GROUP = "workbench.models.types"
 
 
 def register(directory: Path) -> None:
-    """Make the Auto classes know the type of the model in a directory. No code of the directory is run.
+    """Register the type of the model in a directory with the Auto classes. No code from the directory is run.
 
     Raises:
         PluginError: neither transformers nor an installed distribution knows the type, or two distributions offer it.

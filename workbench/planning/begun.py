@@ -1,4 +1,4 @@
-"""Why a stage that has begun runs: what differs from the result that dvc.lock still knows of it."""
+"""Why a stage runs, once it has begun: how it differs from its result in dvc.lock."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from workbench.artifacts import dvc_lock
 from workbench.lib.layout import LOCK_FILE
 from workbench.planning import causes
 from workbench.planning.former import former_locks
-from workbench.planning.replay import Change
+from workbench.planning.replay import ChangeSinceRun
 
 NOTHING_CHANGED = "nothing changed: its outputs were missing, altered or not in the cache, or `--force` asked for it"
 
@@ -21,7 +21,7 @@ def reasons(
 ) -> list[str]:
     """A phrase for each reason, those of the stage itself first.
 
-    Unlike a plan, which foretells, this knows every input as it is, and of outputs that were amiss only which were missing,
+    Unlike a plan, which predicts, this knows every input as it is, and of outputs that were amiss only which were missing,
     since DVC has removed them all by now.
 
     Args:
@@ -34,29 +34,29 @@ def reasons(
     """
     known = dvc_lock.stages(root).get(stage)
     if known is None:
-        return causes.reasons([Change("new")], {}, {})
+        return causes.reasons([ChangeSinceRun("new")], {}, {})
     changes = [*_command(known, words), *_record(known, record), *_inputs(known, inputs), *_outputs(known, absent)]
     parts = causes.parts_of(former_locks(root)) if any(change.kind == "parameter" for change in changes) else {}
     return causes.reasons(changes, {}, parts) or [NOTHING_CHANGED]
 
 
-def _command(known: Mapping[str, Any], words: Sequence[str]) -> Iterator[Change]:
+def _command(known: Mapping[str, Any], words: Sequence[str]) -> Iterator[ChangeSinceRun]:
     if isinstance(known["cmd"], str) and shlex.split(known["cmd"]) != list(words):
-        yield Change("command", before=known["cmd"], after=shlex.join(words))
+        yield ChangeSinceRun("command", before=known["cmd"], after=shlex.join(words))
 
 
-def _record(known: Mapping[str, Any], record: Mapping[str, Any]) -> Iterator[Change]:
+def _record(known: Mapping[str, Any], record: Mapping[str, Any]) -> Iterator[ChangeSinceRun]:
     for name, before in known.get("params", {}).get(str(LOCK_FILE), {}).items():
         if before != record:
-            yield Change("parameter", name, before, record)
+            yield ChangeSinceRun("parameter", name, before, record)
 
 
-def _inputs(known: Mapping[str, Any], inputs: Mapping[str, str]) -> Iterator[Change]:
+def _inputs(known: Mapping[str, Any], inputs: Mapping[str, str]) -> Iterator[ChangeSinceRun]:
     before = dvc_lock.hashes(known, "deps")
     for path, digest in inputs.items():
         if before.get(path) != digest:
-            yield Change("input", path, after="" if path in before else "new")
+            yield ChangeSinceRun("input", path, after="" if path in before else "new")
 
 
-def _outputs(known: Mapping[str, Any], absent: Collection[str]) -> Iterator[Change]:
-    return (Change("output", path, after="deleted") for path in dvc_lock.hashes(known, "outs") if path in absent)
+def _outputs(known: Mapping[str, Any], absent: Collection[str]) -> Iterator[ChangeSinceRun]:
+    return (ChangeSinceRun("output", path, after="deleted") for path in dvc_lock.hashes(known, "outs") if path in absent)

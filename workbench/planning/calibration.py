@@ -1,4 +1,4 @@
-"""How long an amount of work takes on this machine, learnt from past runs."""
+"""How long an amount of work takes on this machine, estimated from past runs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from workbench.answers import RUNS, PastRun
 from workbench.hosting import trackers
 
 SPREAD = 1.25
-"""Largest by smallest amount of work above which start-up and rate are fitted apart."""
+"""Ratio of largest to smallest amount of work above which start-up and rate are fitted separately."""
 
 
 def past_runs(root: Path, kind: str, plugin: str, machine: str) -> list[PastRun]:
@@ -52,7 +52,7 @@ def seconds(work: float, past: Sequence[PastRun]) -> float | None:
 
 
 def peak_memory(memory: float, past: Sequence[PastRun]) -> float:
-    """Expected peak in bytes: the estimate, and beyond it what past runs used beyond theirs; 0 where unknown."""
+    """Expected peak in bytes: the estimate plus past runs' excess over theirs; 0 if unknown."""
     beyond = [run.peak_memory - run.memory for run in past if run.peak_memory > 0 and (run.memory > 0) == (memory > 0)]
     return max(memory, memory + median(beyond)) if beyond else memory
 

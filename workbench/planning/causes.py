@@ -1,4 +1,4 @@
-"""Puts into words what changed since a stage's result was made."""
+"""Describes what changed since a stage's result was made."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from workbench import redaction
-from workbench.planning.replay import Answer, Change
+from workbench.planning.replay import Answer, ChangeSinceRun
 
 Parts = Mapping[str, Mapping[str, Any]]
 """Identity of a plugin → what plugins-lock.json said of it under ``installed``: its code, its part of the core, dependencies."""
@@ -21,19 +21,19 @@ _PARTS = frozenset({"kind", "use", "config", "seed", "plugins", "external"})
 _OUTPUTS = {"deleted": "missing", "modified": "changed by hand", "not in cache": "missing in the cache", "new": "a new output"}
 
 
-def reasons(changes: Sequence[Change], answers: Mapping[str, Answer], parts: Parts) -> list[str]:
+def reasons(changes: Sequence[ChangeSinceRun], answers: Mapping[str, Answer], parts: Parts) -> list[str]:
     """A phrase for each reason, those of the stage itself first.
 
     Args:
         changes: of one stage.
         answers: those of the stages before it.
-        parts: of the identities that are still known.
+        parts: details of the identities that are still known.
     """
     if any(change.kind == "new" for change in changes):
         return ["it has never run"]
     found = [phrase for change in changes if change.kind in ("command", "parameter") for phrase in _own(change, parts)]
     found += [_input(change, answers) for change in changes if change.kind == "input"]
-    if not found:  # what becomes of outputs that are made anew in any case is of no interest
+    if not found:  # outputs that are recreated anyway do not matter
         found += _outputs([change for change in changes if change.kind == "output"])
     found += _awaited(list(dict.fromkeys(change.maker for change in changes if change.kind == "awaited")))
     return list(dict.fromkeys(found))
@@ -62,7 +62,7 @@ def parts_of(locks: Iterable[Mapping[str, Any]]) -> Parts:
     }
 
 
-def _own(change: Change, parts: Parts) -> Iterator[str]:
+def _own(change: ChangeSinceRun, parts: Parts) -> Iterator[str]:
     if change.kind == "command":
         yield from _command(str(change.before), str(change.after))
     elif isinstance(change.before, Mapping) and isinstance(change.after, Mapping) and "use" in change.after:
@@ -72,7 +72,7 @@ def _own(change: Change, parts: Parts) -> Iterator[str]:
 
 
 def _command(before: str, after: str) -> Iterator[str]:
-    """The options that differ; the whole command where it is not one of ours."""
+    """The options that differ; the whole command if it is not a workbench command."""
     old, new = _options(before), _options(after)
     differing = [name for name in dict.fromkeys([*old, *new]) if old.get(name) != new.get(name)]
     if not differing:
@@ -130,7 +130,7 @@ def _versions(before: Mapping[str, str], after: Mapping[str, str]) -> Iterator[s
 
 
 def _identities(before: Mapping[str, str], after: Mapping[str, str], parts: Parts) -> Iterator[str]:
-    """What moved in the plugins that the stage used and still uses."""
+    """What changed in the plugins that the stage used and still uses."""
     moved = [name for name in after if name in before and before[name] != after[name]]
     unknown = [name for name in moved if before[name] not in parts or after[name] not in parts]
     if unknown:
@@ -146,7 +146,7 @@ def _identities(before: Mapping[str, str], after: Mapping[str, str], parts: Part
         yield from _versions(old["dependencies"], new["dependencies"])
 
 
-def _input(change: Change, answers: Mapping[str, Answer]) -> str:
+def _input(change: ChangeSinceRun, answers: Mapping[str, Answer]) -> str:
     if change.after == "missing":
         return f"{change.name} is missing"
     if change.after == "new":
@@ -163,7 +163,7 @@ def _awaited(makers: Sequence[str]) -> list[str]:
     return [f"{', '.join(makers[:NAMED_MAKERS])}{more} may change what it reads"]
 
 
-def _outputs(changes: Sequence[Change]) -> list[str]:
+def _outputs(changes: Sequence[ChangeSinceRun]) -> list[str]:
     by_state: dict[str, list[str]] = {}
     for change in changes:
         by_state.setdefault(_OUTPUTS.get(str(change.after), str(change.after)), []).append(change.name)
@@ -171,7 +171,7 @@ def _outputs(changes: Sequence[Change]) -> list[str]:
 
 
 def _value(value: Any, name: str = "") -> str:
-    """A value that is short and shows no secret."""
+    """A value, shortened and with secrets hidden."""
     whole = value if isinstance(value, str) else f"{value:.15g}" if isinstance(value, float) else json.dumps(value)
     text = redaction.param(name, whole)
     half = LONGEST_VALUE // 2

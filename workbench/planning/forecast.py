@@ -1,4 +1,4 @@
-"""What each stage will cost, as ``workbench plan`` foretold it; the runner compares it with what the stage did cost."""
+"""The cost of each stage as predicted by ``workbench plan``; the runner compares it with the actual cost."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ class Forecast:
     work: float
     unit: str
     tokens: float
-    """0 where no model reads any."""
+    """0 if no model reads any."""
     flops: float
-    """Floating-point operations; 0 where unknown."""
+    """Floating-point operations; 0 if unknown."""
     memory: float
-    """Peak, bytes; 0 where unknown."""
+    """Peak, bytes; 0 if unknown."""
     seconds: float | None
-    """None where no past run teaches it."""
+    """None without past runs."""
     past_runs: int
-    """How many it was learnt from."""
+    """Number of runs it is based on."""
 
 
 def write(root: Path, forecasts: Mapping[str, tuple[Mapping[str, Any], Forecast | None]]) -> None:
@@ -52,7 +52,7 @@ def write(root: Path, forecasts: Mapping[str, tuple[Mapping[str, Any], Forecast 
 
 
 def predicted_seconds(root: Path, stage: str, record: Mapping[str, Any]) -> float | None:
-    """What the newest plan said of this stage with this record; None where it said nothing.
+    """The newest plan's prediction for this stage with this record; None if it made none.
 
     Args:
         root: the main workspace.
@@ -64,7 +64,7 @@ def predicted_seconds(root: Path, stage: str, record: Mapping[str, Any]) -> floa
 
 
 def metrics(stage: Stage[Any], inputs: Mapping[str, Path], predicted: float | None) -> dict[str, float]:
-    """What trackers keep beside the time that a run takes, so that the next plan learns from it.
+    """What trackers keep besides a run's duration, for the next plan to learn from.
 
     Args:
         stage: about to run.

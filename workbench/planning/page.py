@@ -14,7 +14,7 @@ _SCALES = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
 def lines(plans: Sequence[StagePlan]) -> Iterator[str]:
-    """The plan for people: a line a stage with its cost, its reasons below it, and a verdict."""
+    """The plan as text: one line per stage with its cost, reasons below it, and a summary."""
     width = max((len(plan.stage) for plan in plans), default=0)
     for plan in plans:
         cost = f"   {_cost(plan.forecast)}" if plan.forecast else ""

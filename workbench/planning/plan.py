@@ -17,7 +17,7 @@ from workbench.lib.layout import LOCK_FILE, main_root
 from workbench.planning import calibration, causes
 from workbench.planning.forecast import Forecast
 from workbench.planning.former import former_locks
-from workbench.planning.replay import Answer, Outcome, replay
+from workbench.planning.replay import Answer, StageOutcome, replay
 from workbench.project import plugin_lock, resolve
 from workbench.project.dvc import open_repo
 from workbench.project.pipeline import StageCall
@@ -28,20 +28,20 @@ MAY_RUN = (Answer.RUNS, Answer.IF_CHANGED)
 
 @dataclass(frozen=True)
 class StagePlan:
-    """What a ``dvc repro`` would do with one stage."""
+    """What a ``dvc repro`` would do with a stage."""
 
     stage: str
-    """DVC's name of it."""
+    """DVC's name for it."""
     answer: Answer
     reasons: tuple[str, ...]
     awaits: tuple[str, ...]
-    """The stages before it that may make other bytes."""
+    """The earlier stages whose bytes may change."""
     record: Mapping[str, Any]
-    """The entry that plugins-lock.json would hold; empty for a stage that is not the workbench's."""
+    """The entry that plugins-lock.json would hold; empty for stages that do not run the workbench."""
     forecast: Forecast | None = None
-    """What it will cost; None where it will not run, or where it cannot be said."""
+    """Its cost; None if it will not run or the cost is unknown."""
     problem: str = ""
-    """Why its cost cannot be said."""
+    """Why its cost is unknown."""
 
 
 def make(root: Path, targets: Sequence[str] = (), *, costs: bool = True) -> list[StagePlan]:
@@ -67,7 +67,7 @@ def make(root: Path, targets: Sequence[str] = (), *, costs: bool = True) -> list
 
 @dataclass(frozen=True)
 class _Situation:
-    """What the workspace asks for now, beside what made the results that are there."""
+    """What the workspace asks for now, next to what made the existing results."""
 
     root: Path
     resolved: Mapping[str, Resolved]
@@ -93,8 +93,8 @@ class _Situation:
             {name: stage.get("cmd", "") for name, stage in dvc_lock.stages(root).items()},
         )
 
-    def explain(self, outcome: Outcome, answers: Mapping[str, Answer]) -> StagePlan:
-        """Put an outcome into words."""
+    def explain(self, outcome: StageOutcome, answers: Mapping[str, Answer]) -> StagePlan:
+        """Describe an outcome in words."""
         commands = {"command": self.commands.get(outcome.stage)}
         changes = [replace(change, before=commands.get(change.kind, change.before)) for change in outcome.changes]
         reasons = causes.reasons(changes, answers, self.parts) + self._policy(outcome)
@@ -103,7 +103,7 @@ class _Situation:
         awaits = dict.fromkeys(change.maker for change in changes if change.kind == "awaited")
         return StagePlan(outcome.stage, outcome.answer, tuple(reasons), tuple(awaits), self._record(outcome.stage))
 
-    def _policy(self, outcome: Outcome) -> list[str]:
+    def _policy(self, outcome: StageOutcome) -> list[str]:
         """What the stage's rerun policy makes of code that has moved."""
         call = self.calls.get(outcome.stage)
         moved = self.content.get("moved", {}).get(call.entry) if call is not None else None
@@ -141,7 +141,7 @@ class _Costs:
         inputs = {flow: self._situation.root / call.flows[flow] for flow in resolved.stage.inputs if flow in call.flows}
         try:
             estimate = resolved.stage.estimate(inputs)
-        except Exception as error:  # noqa: BLE001 - a stranger's plugin may raise anything, and the plan stands without it
+        except Exception as error:  # noqa: BLE001 - a third-party plugin may raise anything, and the plan works without it
             return replace(plan, problem=f"its plugin's estimate failed: {type(error).__name__}: {error}")
         past = [run for run in self._past_runs(resolved) if run.unit == estimate.unit]
         return replace(plan, forecast=_forecast(estimate, past), problem=self._problem)
@@ -151,7 +151,7 @@ class _Costs:
         if key not in self._past and not self._problem:
             try:
                 self._past[key] = calibration.past_runs(main_root(self._situation.root), *key, self._machine)
-            except Exception as error:  # noqa: BLE001 - the same holds for trackers
+            except Exception as error:  # noqa: BLE001 - the same for trackers
                 self._problem = f"past runs cannot be read: {type(error).__name__}: {error}"
         return self._past.get(key, [])
 

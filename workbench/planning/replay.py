@@ -1,6 +1,6 @@
 """Replays a ``dvc repro`` without running or changing anything: what it would do with each stage, in its order.
 
-DVC's own ``repro --dry`` asks each stage on its own, so it does not see that a stage before it will make other bytes.
+DVC's own ``repro --dry`` asks each stage on its own, so it does not see that an earlier stage will make other bytes.
 Here every stage knows what those before it will have made: bytes that are there, bytes that the cache gives back, or
 bytes that nobody knows before the stage has run. Only this module and :mod:`workbench.verification.verify` read DVC's
 internals.
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from dvc_data.hashfile.meta import Meta
     from dvc_data.hashfile.tree import Tree
 
-Kind = Literal["new", "command", "parameter", "input", "awaited", "output"]
+ChangeKind = Literal["new", "command", "parameter", "input", "awaited", "output"]
 
 
 class Answer(StrEnum):
@@ -40,39 +40,39 @@ class Answer(StrEnum):
 
 
 @dataclass(frozen=True)
-class Change:
-    """One thing that is not as it was when the stage's result was made."""
+class ChangeSinceRun:
+    """One difference from the state in which the stage's result was made."""
 
-    kind: Kind
-    """``input``: known to differ; ``awaited``: a stage before it makes it first."""
+    kind: ChangeKind
+    """``input``: known to differ; ``awaited``: an earlier stage makes it first."""
     name: str = ""
     """The key of a parameter, or the path of an input or output."""
     before: Any = None
     after: Any = None
     """Values of a parameter or the command; of an input or output, what happened to it."""
     maker: str = ""
-    """The stage that makes the input; empty where none or more than one does."""
+    """The stage that makes the input; empty if none or several do."""
 
 
 @dataclass(frozen=True)
-class Outcome:
+class StageOutcome:
     """The answer for one stage."""
 
     stage: str
     answer: Answer
-    changes: tuple[Change, ...] = ()
+    changes: tuple[ChangeSinceRun, ...] = ()
     always: bool = False
-    """Whether it runs whatever there is, as ``always_changed`` in dvc.yaml asks."""
+    """Whether it always runs, as ``always_changed`` in dvc.yaml asks."""
 
 
 @dataclass(frozen=True)
 class Bytes:
-    """A content, by DVC's hash of it."""
+    """Content, by its DVC hash."""
 
     hash: HashInfo
     meta: Meta
     tree: Tree | None = None
-    """The files of a folder, where they are at hand."""
+    """The files of a folder, if known."""
 
 
 @dataclass
@@ -83,14 +83,14 @@ class Made:
     stage: str
     answer: Answer
     bytes: Bytes | None
-    """For a stage that runs: those of its last run, which need not be those of the next."""
+    """For a stage that runs: those of its last run, which may differ from the next."""
 
     def touches(self, path: PurePath) -> bool:
         """Whether the path is the output, holds it or lies in it."""
         return self.path == path or self.path in path.parents or path in self.path.parents
 
 
-def replay(repo: Repo, proposed: Path, targets: Sequence[str] = ()) -> list[Outcome]:
+def replay(repo: Repo, proposed: Path, targets: Sequence[str] = ()) -> list[StageOutcome]:
     """What ``dvc repro TARGETS`` would do with each stage, in its order.
 
     Args:
@@ -115,40 +115,40 @@ def replay(repo: Repo, proposed: Path, targets: Sequence[str] = ()) -> list[Outc
 
 @dataclass
 class _State:
-    """The workspace as it will be when the next stage's turn comes."""
+    """The workspace as it will be when the next stage is reached."""
 
     repo: Repo
     proposed: Path
     made: list[Made] = field(default_factory=list)
 
-    def take(self, stage: PipelineStage) -> Outcome:
-        """Decide what happens to the stage, and remember what it leaves."""
+    def take(self, stage: PipelineStage) -> StageOutcome:
+        """Decide what happens to the stage, and remember its outputs."""
         _read_params_from(stage, self.proposed)
         if stage.always_changed or stage.is_callback:
-            return self._leave(stage, Outcome(stage.addressing, Answer.RUNS, always=True), None)
+            return self._leave(stage, StageOutcome(stage.addressing, Answer.RUNS, always=True), None)
         before = [*self._before(stage)]
         known = all(change.kind != "awaited" for change in before)
         outputs = [*_output_changes(stage)]
         differs = any(change.kind != "awaited" for change in before)
         if known and not before and not outputs:
-            return self._leave(stage, Outcome(stage.addressing, Answer.UP_TO_DATE), None)
+            return self._leave(stage, StageOutcome(stage.addressing, Answer.UP_TO_DATE), None)
         record = _restorable(self.repo, stage, as_recorded=not differs) if differs or outputs else {}
         answer = Answer.RUNS if record is None else Answer.RESTORED if known else Answer.IF_CHANGED
-        return self._leave(stage, Outcome(stage.addressing, answer, (*before, *outputs)), record)
+        return self._leave(stage, StageOutcome(stage.addressing, answer, (*before, *outputs)), record)
 
-    def _before(self, stage: PipelineStage) -> Iterator[Change]:
+    def _before(self, stage: PipelineStage) -> Iterator[ChangeSinceRun]:
         """What differs before the stage; its dependencies then hold what it will read, as far as that can be known."""
         if not any(out.hash_info for out in stage.outs):
-            yield Change("new")
+            yield ChangeSinceRun("new")
         elif stage.changed_stage():
-            yield Change("command", after=stage.cmd)
+            yield ChangeSinceRun("command", after=stage.cmd)
         for dep in [] if stage.frozen else stage.deps:
             if _is_params(dep):
                 yield from _param_changes(dep)
             else:
                 yield from self._input_changes(dep)
 
-    def _input_changes(self, dep: Output) -> Iterator[Change]:
+    def _input_changes(self, dep: Output) -> Iterator[ChangeSinceRun]:
         path = PurePath(dep.fs_path)
         related = [made for made in self.made if made.touches(path)]
         awaited = [made.stage for made in related if made.answer in (Answer.RUNS, Answer.IF_CHANGED)]
@@ -158,10 +158,10 @@ class _State:
         if now is not None:
             dep.hash_info, dep.meta = now.hash, now.meta
         for stage in dict.fromkeys(awaited):
-            yield Change("awaited", str(dep), maker=stage)
+            yield ChangeSinceRun("awaited", str(dep), maker=stage)
         if not awaited if now is None else now.hash != recorded:
             happened = "missing" if now is None else "changed" if recorded else "new"
-            yield Change("input", str(dep), after=happened, maker=_only([made.stage for made in moving or related]))
+            yield ChangeSinceRun("input", str(dep), after=happened, maker=_only([made.stage for made in moving or related]))
 
     def _bytes(self, dep: Output, moving: Sequence[Made]) -> Bytes | None:
         """What the dependency will hold; None when it is not there or cannot be known."""
@@ -173,7 +173,7 @@ class _State:
             return _of_workspace(dep)
         return _compose(self.repo, dep, moving)
 
-    def _leave(self, stage: PipelineStage, outcome: Outcome, record: Mapping[str, Any] | None) -> Outcome:
+    def _leave(self, stage: PipelineStage, outcome: StageOutcome, record: Mapping[str, Any] | None) -> StageOutcome:
         restored = _outputs_of(self.repo, stage, record) if outcome.answer is Answer.RESTORED and record else {}
         for out in stage.outs:
             last = restored.get(out.def_path) or (Bytes(out.hash_info, out.meta) if out.hash_info else None)
@@ -198,7 +198,7 @@ def _is_params(dep: Output) -> bool:
     return isinstance(dep, ParamsDependency)
 
 
-def _param_changes(dep: ParamsDependency) -> Iterator[Change]:
+def _param_changes(dep: ParamsDependency) -> Iterator[ChangeSinceRun]:
     """The keys whose values differ; the dependency then holds the values of now."""
     from dvc_data.hashfile.hash_info import HashInfo
 
@@ -206,14 +206,14 @@ def _param_changes(dep: ParamsDependency) -> Iterator[Change]:
     now = dep.read_params()
     for key in dep.params or sorted({*recorded, *now}):
         if recorded.get(key) != now.get(key):
-            yield Change("parameter", key, recorded.get(key), now.get(key))
+            yield ChangeSinceRun("parameter", key, recorded.get(key), now.get(key))
     dep.hash_info = HashInfo(dep.PARAM_PARAMS, now)
 
 
-def _output_changes(stage: PipelineStage) -> Iterator[Change]:
+def _output_changes(stage: PipelineStage) -> Iterator[ChangeSinceRun]:
     for out in stage.outs:
         for status in out.status().values():
-            yield Change("output", str(out), after=status if out.hash_info else "new")
+            yield ChangeSinceRun("output", str(out), after=status if out.hash_info else "new")
 
 
 def _of_workspace(item: Output) -> Bytes | None:

@@ -1,1 +1,1 @@
-"""What a workspace's files say: params.yaml, dvc.yaml, plugins-lock.json and dvc.lock."""
+"""Reads and writes a workspace's files: params.yaml, dvc.yaml, plugins-lock.json and dvc.lock."""

@@ -19,7 +19,7 @@ def open_repo(root: Path) -> Iterator[Repo]:
     """DVC's view of the workspace ``root``, which must be the current directory.
 
     Raises:
-        PipelineError: it is no DVC workspace, or DVC cannot read its pipeline.
+        PipelineError: it is not a DVC workspace, or DVC cannot read its pipeline.
     """
     from dvc.exceptions import DvcException
     from dvc.repo import Repo

@@ -1,4 +1,4 @@
-"""params.yaml: which plugin does each stage, with which configuration and seed."""
+"""params.yaml: the plugin, configuration and seed of each stage."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PARAMS_FILE = Path("params.yaml")
 
 
 Rerun = Literal["rerun", "warn", "pin"]
-"""What a stage does when the code of its plugins moves: rerun; keep its result and say so; keep it and run with no other code."""
+"""When its plugins' code changes, a stage reruns, keeps its result with a warning, or keeps it and refuses other code."""
 VARIABLES = ("models",)
 """Top-level keys that only dvc.yaml reads."""
 Sections = Mapping[str, type[Stage[Any]]]
@@ -45,7 +45,7 @@ class Entry:
     choice: Choice
     seed: int
     others: Mapping[str, Any]
-    """The remaining keys: lists of further plugins, and paths that dvc.yaml reads."""
+    """The remaining keys: lists of further plugins, and paths read by dvc.yaml."""
     rerun: Rerun = "rerun"
 
 
@@ -91,7 +91,7 @@ def choice(value: object, where: str) -> Choice:
     """Read ``{use: NAME, with: {…}}``.
 
     Raises:
-        ParamsError: it is not of that form.
+        ParamsError: it does not have that form.
     """
     if not isinstance(value, dict) or not isinstance(value.get("use"), str):
         raise ParamsError(
@@ -99,12 +99,12 @@ def choice(value: object, where: str) -> Choice:
         )
     config = value.get("with") or {}
     if not isinstance(config, dict):
-        raise ParamsError("`with` is no mapping", f"{PARAMS_FILE}, key {where}.with", "write one `key: value` a line")
+        raise ParamsError("`with` is not a mapping", f"{PARAMS_FILE}, key {where}.with", "write one `key: value` a line")
     return Choice(value["use"], config, where)
 
 
 def require_known(key: object, known: Iterable[str], where: str) -> None:
-    """Refuse an unknown key, with the closest known one as a suggestion.
+    """Refuse an unknown key, suggesting the closest known one.
 
     Raises:
         ParamsError: the key is not among the known ones.
@@ -147,7 +147,7 @@ def _entry(address: str, kind: str, value: object) -> Entry:
 
 
 class _UniqueKeyLoader(yaml_1_2.Loader):
-    """Safe YAML that refuses a key written twice, of which YAML would silently keep the last."""
+    """Safe YAML that refuses duplicate keys, of which YAML would silently keep the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()

@@ -1,4 +1,4 @@
-"""dvc.yaml as the workbench reads it: which stage runs which entry, on which paths."""
+"""dvc.yaml as the workbench reads it: the entry and the paths of each stage."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def check(root: Path, calls: Sequence[StageCall], resolved: Sequence[Resolved]) 
 
 
 def require_inside(root: Path, outs: Iterable[str | Path], where: str) -> None:
-    """Refuse outputs outside the workspace, or the workspace itself: DVC would remove what is there, and keep nothing of it.
+    """Refuse outputs outside the workspace, or the workspace itself: DVC would delete what is there without keeping it.
 
     Links are not followed: a folder of the workspace may lie on another disk.
 
@@ -103,7 +103,7 @@ def _check_flows(call: StageCall, stage: Stage[Any]) -> None:
     for flow in call.flows:
         if flow not in known:
             fix = f"its options are {', '.join('--' + name.replace('_', '-') for name in known)}"
-            raise PipelineError(f"{stage.kind} {stage.name!r} has no option --{flow}", _where(call), fix)
+            raise PipelineError(f"{stage.kind} {stage.name!r} lacks the option --{flow}", _where(call), fix)
     for flow in known:
         if flow not in call.flows and flow not in stage.optional:
             raise PipelineError(

@@ -1,4 +1,4 @@
-"""plugins-lock.json: for each stage, all that decides its result, so that DVC can see it.
+"""plugins-lock.json: for each stage, everything that decides its result, so that DVC can see it.
 
 ``stages`` holds what is compared (configuration with defaults filled in, seed, identities of the plugins, versions
 of external inputs); ``installed`` holds what is only worth knowing. Where a stage's policy is to keep its result when
@@ -59,9 +59,9 @@ class Resolved:
         return record
 
     def moved(self, result: Mapping[str, Any]) -> dict[str, str]:
-        """Identities of the plugins whose code is no longer that of the recorded ``result``, where the policy keeps it.
+        """Identities of the plugins whose code has changed since the recorded ``result``, if the policy keeps it.
 
-        A result that differs in more than code is stale anyway, so nothing of it is kept.
+        A result that differs in more than code is stale anyway, so nothing is kept.
         """
         record = self.locked()
         now, former = record.pop("plugins"), {**result}.pop("plugins", {})
@@ -70,7 +70,7 @@ class Resolved:
         return {name: identity for name, identity in now.items() if former.get(name) != identity}
 
     def installed(self) -> dict[str, Any]:
-        """What is only worth knowing."""
+        """The informative part."""
         return {
             f"{entry.plugin.kind} {entry.plugin.name}": {
                 "distribution": entry.distribution,
@@ -96,7 +96,7 @@ class Resolved:
         """
         found = dict(self.stage.external_inputs())
         for key, members in self.stage.members.items():
-            for place, member in enumerate(members):  # two of them may read things of one name
+            for place, member in enumerate(members):  # two of them may read inputs with the same name
                 found |= {f"{key}[{place}] {name}": version for name, version in member.external_inputs().items()}
         return found
 
@@ -171,14 +171,14 @@ def write(root: Path, content: Mapping[str, Any]) -> None:
 
 @dataclass(frozen=True)
 class Locked:
-    """What plugins-lock.json says of one stage."""
+    """The entry of a stage in plugins-lock.json."""
 
     record: dict[str, Any]
     """The compared record."""
     rerun: Rerun
-    """The policy by which code that has moved was kept out of the record."""
+    """The policy that kept changed code out of the record."""
     moved: dict[str, str]
-    """The plugins whose code has moved, with their identities now."""
+    """The plugins whose code has changed, with their current identities."""
     distributions: frozenset[str]
     """Those that its plugins, their kinds and formats came with."""
 
@@ -189,7 +189,7 @@ class Locked:
 
 
 def read_entry(root: Path, address: str) -> Locked:
-    """What the file says of one stage.
+    """The file's entry for a stage.
 
     Raises:
         ParamsError: the file or the entry is missing.
@@ -237,7 +237,7 @@ def _results(root: Path) -> dict[str, dict[str, Any]]:
 
 def _choices(value: object, where: str) -> list[Choice]:
     if not isinstance(value, list):
-        raise ParamsError("it is no list", f"{PARAMS_FILE}, key {where}", "write `- use: NAME` lines")
+        raise ParamsError("it is not a list", f"{PARAMS_FILE}, key {where}", "write `- use: NAME` lines")
     chosen = []
     for position, item in enumerate(value):
         place = f"{where}[{position}]"

@@ -16,10 +16,10 @@ from workbench.project.plugin_lock import Resolved
 
 
 def check(root: Path) -> tuple[list[Resolved], list[StageCall]]:
-    """Validate params.yaml, compute.yaml, dvc.yaml and every plugin they name; writes nothing.
+    """Validate params.yaml, compute.yaml, dvc.yaml and every plugin they name, without writing anything.
 
     Raises:
-        WorkbenchError: the first thing that is wrong.
+        WorkbenchError: the first problem found.
     """
     _require_readable_path(root)
     config = compute.load_config(root)
@@ -32,7 +32,7 @@ def check(root: Path) -> tuple[list[Resolved], list[StageCall]]:
         known = [*addresses, *dict.fromkeys(address.split(".")[0] for address in addresses)]
         params.require_known(key, known, f"{compute.COMPUTE_FILE}, key time_limit_minutes")
     for item in resolved:
-        _ = item.external  # refuses what is missing
+        _ = item.external  # fails on missing plugins
         if environment.of(item.used) is None:
             for entry in item.used:
                 identity.require_installed(entry, root)
@@ -44,17 +44,17 @@ def check(root: Path) -> tuple[list[Resolved], list[StageCall]]:
 def _require_readable_path(root: Path) -> None:
     try:
         str(root.resolve()).encode()
-    except UnicodeEncodeError as error:  # a byte of it stands as a surrogate
+    except UnicodeEncodeError as error:  # a byte is represented as a surrogate
         what = "file names are read as ASCII here, and DVC cannot work at this path"
         fix = "`export PYTHONUTF8=1`, or choose a locale with UTF-8, such as `export LC_ALL=C.UTF-8`"
         raise PipelineError(what, ascii(os.fsencode(root.resolve()).decode(errors="replace")), fix) from error
 
 
 def resolve(root: Path) -> dict[str, Any]:
-    """Validate all, write plugins-lock.json and return its content.
+    """Validate everything, write plugins-lock.json and return its content.
 
     Raises:
-        WorkbenchError: the first thing that is wrong; the old file stays.
+        WorkbenchError: the first problem found; the old file stays.
     """
     resolved, calls = check(root)
     for item in resolved:

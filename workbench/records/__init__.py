@@ -1,1 +1,1 @@
-"""What is recorded of a run, so that it can be made and examined again: where it came from, and its results by their hash."""
+"""Records of a run, so that it can be repeated and examined: its provenance, and its results by hash."""

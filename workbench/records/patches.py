@@ -1,6 +1,6 @@
-"""A patch of one file that shows no line of the file's old content, in git's binary format.
+"""A patch of one file in git's binary format, which shows no line of the file's old content.
 
-A text patch repeats old lines as context and as what it takes away. Where a secret was committed, the patch of a record
+A text patch repeats old lines as context and as removals. If a secret was committed, the patch of a record
 must not: it copies what stays from the old content by its position (gitformat-pack(5), "Deltified representation").
 """
 
@@ -21,26 +21,26 @@ _NOTHING = "0" * 40
 
 
 @dataclass(frozen=True)
-class Change:
+class FileChange:
     """A tracked file that differs from HEAD."""
 
     path: str
     """Relative to the top of the work tree."""
     old_mode: str
-    """Such as ``100644``; ``000000`` where there is no file."""
+    """Such as ``100644``; ``000000`` if there is no file."""
     new_mode: str
     old: str
-    """Git's name of the content; zeros where there is no file."""
+    """Git's object name of the content; zeros if there is no file."""
     new: str
 
 
-def without_old_lines(change: Change, old: bytes, new: bytes, hidden: bytes) -> str:
+def without_old_lines(change: FileChange, old: bytes, new: bytes, hidden: bytes) -> str:
     """The section of a patch that ``git apply`` turns ``old`` into ``new`` with.
 
     Args:
         change: which file it is.
         old: content in HEAD.
-        new: content to reach; empty where the file is gone.
+        new: content to reach; empty if the file was deleted.
         hidden: the same without secrets. Lines that stay are taken from ``old``, so they may hold some.
     """
     is_gone = change.new_mode == _ABSENT
@@ -61,7 +61,7 @@ def without_old_lines(change: Change, old: bytes, new: bytes, hidden: bytes) -> 
 def _steps(old: bytes, new: bytes, hidden: bytes) -> Iterator[tuple[bytes, bytes]]:
     """Instructions of a delta, each with what it makes."""
     before, after, shown = (content.splitlines(keepends=True) for content in (old, new, hidden))
-    if len(shown) != len(after):  # lines are gone: it cannot be told which
+    if len(shown) != len(after):  # lines were removed, and which ones is unknown
         after = shown
     starts = [0]
     for line in before:
@@ -86,7 +86,7 @@ def _inserts(content: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _size(number: int) -> bytes:
-    """Seven bits a byte, lowest first; the high bit says that more follow."""
+    """Seven bits per byte, lowest first; a set high bit means that more follow."""
     found = bytearray()
     while True:
         number, low = number >> 7, number & 0x7F
@@ -96,12 +96,12 @@ def _size(number: int) -> bytes:
 
 
 def _name(content: bytes) -> str:
-    """Git's name of a file's content."""
+    """Git's object name of a file's content."""
     return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
 
 
 def _lines(packed: bytes) -> Iterator[str]:
-    """Base 85 as git writes it: a letter for the number of bytes, then they."""
+    """Base 85 as git writes it: a letter for the number of bytes, then the bytes."""
     for start in range(0, len(packed), _BYTES_PER_LINE):
         piece = packed[start : start + _BYTES_PER_LINE]
         letter = chr(len(piece) + (64 if len(piece) <= 26 else 70))

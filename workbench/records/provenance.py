@@ -1,6 +1,6 @@
-"""What a session ran on, kept as files beside its journal: the environment's pins, the machine, plugins from elsewhere.
+"""What a session ran on, kept as files next to its journal: the environment's pins, the machine, external plugins.
 
-environment.txt          one pin a line, as pip takes them; what is no release stands in comments
+environment.txt          one pin per line, as pip reads them; anything but releases is in comments
 platform.json            processor, memory, system, Python, GPU, and the environment variables that may change a result
 source-NAME.diff         the code of a plugin that neither the commit nor an index holds, as a patch that adds it
 """
@@ -48,7 +48,7 @@ VARIABLES = (
     "TRANSFORMERS_OFFLINE",
     "TZ",
 )
-"""The environment variables that are recorded; no other is, whatever it holds."""
+"""The only environment variables that are recorded."""
 _FROM_FOLDER = "# from a folder: "
 _GPU_QUERY = ("nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader")
 
@@ -60,9 +60,9 @@ class Pins:
     python: str
     """Version of the interpreter, such as 3.11.7."""
     releases: dict[str, str]
-    """Distribution → version, local label included, of what an index has."""
+    """Distribution → version, including the local label, of packages from an index."""
     folders: dict[str, str]
-    """Distribution → version of what was installed from a folder or file."""
+    """Distribution → version of packages installed from a folder or file."""
 
 
 def capture(directory: Path, into: Path, lock: Mapping[str, Any]) -> None:
@@ -86,12 +86,12 @@ def capture(directory: Path, into: Path, lock: Mapping[str, Any]) -> None:
 
 
 def pins() -> Pins:
-    """What is installed for this interpreter."""
+    """The packages installed for this interpreter."""
     releases: dict[str, str] = {}
     folders: dict[str, str] = {}
     for distribution in metadata.distributions():
         name = distribution.metadata["Name"]
-        if name and name not in releases and name not in folders:  # of two with one name, the first is imported
+        if name and name not in releases and name not in folders:  # of two with the same name, the first is imported
             (folders if _is_from_folder(distribution) else releases)[name] = distribution.version
     return Pins(platform.python_version(), dict(sorted(releases.items())), dict(sorted(folders.items())))
 
@@ -113,7 +113,7 @@ def read_pins(text: str) -> Pins:
 
 
 def machine_facts() -> dict[str, Any]:
-    """The machine and system, beyond what is part of the fingerprint."""
+    """Details of machine and system that the fingerprint does not include."""
     facts = compute.cpu_facts()
     return {
         "processor": facts.get("model name", platform.processor()),
@@ -130,7 +130,7 @@ def machine_facts() -> dict[str, Any]:
 
 
 def loaded_libraries() -> dict[str, Any]:
-    """How the numerical libraries that this process has loaded were built and run; imports none of them."""
+    """Build and runtime settings of the numerical libraries that this process has loaded; imports none of them."""
     found: dict[str, Any] = {}
     if (numpy := sys.modules.get("numpy")) is not None:
         found["numpy"] = {"version": numpy.__version__, "blas": numpy.show_config(mode="dicts")["Build Dependencies"]["blas"]}
@@ -187,7 +187,7 @@ def _copy_package(package: Path, folder: Path) -> None:
 
 
 def _is_from_folder(distribution: metadata.Distribution) -> bool:
-    """Whether it was installed from a folder or file of this machine, where no index can give it again."""
+    """Whether it was installed from a local folder or file, so that no index can provide it again."""
     try:
         url = json.loads(distribution.read_text("direct_url.json") or "{}").get("url", "")
     except ValueError:
@@ -200,6 +200,6 @@ def _gpus() -> list[str]:
         return []
     try:
         done = subprocess.run(_GPU_QUERY, capture_output=True, text=True, timeout=20, check=False)
-    except (OSError, subprocess.TimeoutExpired):  # a driver that hangs must not end the record
+    except (OSError, subprocess.TimeoutExpired):  # a hanging driver must not prevent the record
         return []
     return done.stdout.splitlines() if done.returncode == 0 else []

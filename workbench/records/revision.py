@@ -1,4 +1,4 @@
-"""What git knows of a workspace: the commit, and what differs from it."""
+"""The git state of a workspace: the commit, and the differences from it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from workbench import redaction
 from workbench.lib import git
 from workbench.lib.git import GitError
 from workbench.records import patches
-from workbench.records.patches import Change
+from workbench.records.patches import FileChange
 from workbench.redaction import Redactor
 
 LARGEST_DIFF = 10 << 20
@@ -22,7 +22,7 @@ LARGEST_DIFF = 10 << 20
 _SECONDS = 60
 """In which a git command must end: a run waits for it."""
 _AS_PATCH = ("--no-color", "--no-ext-diff", "--no-textconv", "--no-renames", "--src-prefix=a/", "--dst-prefix=b/")
-"""Options of ``git diff`` that make a patch which applies, whatever the user's own settings."""
+"""Options with which ``git diff`` makes a patch that applies, regardless of the user's settings."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def read(directory: Path, made: Sequence[str] = ()) -> Revision:
     try:
         dirty = bool(git.output(directory, "status", "--porcelain", "--", *_source(made), timeout=_SECONDS))
     except GitError:
-        dirty = True  # nobody knows what has changed
+        dirty = True  # the changes are unknown
     return Revision(commit, branch, remote, dirty)
 
 
@@ -89,7 +89,7 @@ def additions(folder: Path) -> str:
 
 
 class _Staged:
-    """The files on the disk in an index and an object store of our own, so that the repository's stay as they are."""
+    """The files on the disk in an index and an object store of our own, so that the repository's own stay unchanged."""
 
     def __init__(self, directory: Path, folder: Path) -> None:
         self._directory = directory
@@ -112,7 +112,7 @@ class _Staged:
             self._left_out = f"Left out: {error.what}\n"
 
     def patch(self, redactor: Redactor, source: Sequence[str]) -> str:
-        """The patch from HEAD of what is source."""
+        """The patch from HEAD of the source files."""
         sections = []
         for change in self._changes(source):
             old, new = self._content(change.old_mode, change.old), self._content(change.new_mode, change.new)
@@ -125,15 +125,15 @@ class _Staged:
         patch = self._git("diff", *_AS_PATCH, "--binary", "--cached", "HEAD", "--", *source)
         return self._left_out + patch + "".join(sections)
 
-    def _changes(self, source: Sequence[str]) -> Iterator[Change]:
+    def _changes(self, source: Sequence[str]) -> Iterator[FileChange]:
         listed = self._git("diff", *_AS_PATCH, "--cached", "--raw", "-z", "--no-abbrev", "HEAD", "--", *source)
         fields = iter(listed.split("\0")[:-1])
         for facts, path in zip(fields, fields, strict=True):
             old_mode, new_mode, old, new, _ = facts.removeprefix(":").split(" ")
-            yield Change(path, old_mode, new_mode, old, new)
+            yield FileChange(path, old_mode, new_mode, old, new)
 
     def _content(self, mode: str, name: str) -> bytes:
-        """A regular file's bytes; nothing for what is absent, a link or a submodule."""
+        """A regular file's bytes; empty for a missing file, a link or a submodule."""
         content = self._git("cat-file", "blob", name) if mode.startswith("100") else ""
         return content.encode("utf-8", "surrogateescape")
 
@@ -145,7 +145,7 @@ class _Staged:
 
 
 def _hidden(redactor: Redactor, path: str, content: bytes) -> bytes:
-    """The content with secrets hidden; in what is no text, only those that are known."""
+    """The content with secrets hidden; in non-text content, only known ones."""
     if b"\0" in content:
         for secret in redactor.values:
             content = content.replace(secret.encode("utf-8", "surrogateescape"), redaction.HIDDEN.encode())
@@ -159,7 +159,7 @@ def without_credentials(url: str) -> str:
 
 
 def _source(made: Sequence[str]) -> list[str]:
-    """What git is to look at: the whole work tree but those paths."""
+    """Arguments that limit git to the whole work tree except those paths."""
     return [":/", *(f":(exclude,literal){path}" for path in made)]
 
 

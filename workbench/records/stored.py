@@ -12,7 +12,7 @@ from workbench.project.dvc import open_repo
 
 
 def fetch(main: Path, wanted: Mapping[str, str], folder: Path) -> dict[str, Path]:
-    """Copy results into a new folder; a DVC repository of its own there asks the cache and the remotes of ``main``.
+    """Copy results into a new folder; a temporary DVC repository there queries the cache and the remotes of ``main``.
 
     Args:
         main: the workspace whose DVC configuration counts.
@@ -20,7 +20,7 @@ def fetch(main: Path, wanted: Mapping[str, str], folder: Path) -> dict[str, Path
         folder: must not exist yet.
 
     Returns:
-        name → where the result now is, for those that could be had and truly have that hash.
+        name → location of the result, for those that were found and have that hash.
     """
     from dvc.repo import Repo
 
@@ -28,7 +28,7 @@ def fetch(main: Path, wanted: Mapping[str, str], folder: Path) -> dict[str, Path
         _create(folder, source.config, main)
     places = {name: folder / str(number) for number, name in enumerate(wanted)}
     outs = [{"md5": digest, "hash": "md5", "path": places[name].name} for name, digest in wanted.items()]
-    # JSON is YAML with quotes: PyYAML leaves them out where DVC, whose YAML is 1.2, reads some hashes as numbers.
+    # JSON is YAML with quotes: PyYAML omits them, and DVC, whose YAML is 1.2, reads some hashes as numbers.
     (folder / "wanted.dvc").write_text(json.dumps({"outs": outs}), encoding="utf-8")
     repo = Repo(str(folder))
     repo.checkout(allow_missing=True)

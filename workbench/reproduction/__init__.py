@@ -1,1 +1,1 @@
-"""Runs a recorded stage or pipeline once more and says whether it gives the same bytes."""
+"""Runs a recorded stage or pipeline again and reports whether it produces the same bytes."""

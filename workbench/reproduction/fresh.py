@@ -1,4 +1,4 @@
-"""An environment made of the pins that a run recorded."""
+"""An environment created from the pins recorded by a run."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from workbench.reproduction.verdict import CannotRun
 
 
 def make(main: Path, record: Record) -> Path:
-    """Make the recorded environment, or take the one that was made of the same pins; returns its interpreter.
+    """Create the recorded environment, or reuse one with the same pins; returns its interpreter.
 
     It holds what an index has; the code of the workspace and of plugins from folders is in the record.
 
     Raises:
-        CannotRun: there are no pins, they are of another Python, or a pin cannot be had.
+        CannotRun: there are no pins, they are for another Python, or a pin is not available.
     """
     file = record.file(provenance.ENVIRONMENT_FILE)
     if file is None:

@@ -1,4 +1,4 @@
-"""The workspace of a recorded run once more: its commit, its uncommitted changes, its plugins, its environment."""
+"""Rebuilds the workspace of a recorded run: its commit, uncommitted changes, plugins and environment."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Rebuilt:
     """Environment variables for the commands in it."""
 
     def call(self, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        """Run ``python -m workbench WORDS`` here; what it says on standard error goes to the terminal."""
+        """Run ``python -m workbench WORDS`` here; its standard error goes to the terminal."""
         command = [str(self.python), "-m", "workbench", *words]
         environment = {**self.variables, **variables}
         return subprocess.run(command, cwd=self.root, env=environment, stdout=subprocess.PIPE, text=True, check=False)
@@ -43,7 +43,7 @@ class Rebuilt:
         """Write plugins-lock.json anew from the rebuilt code and params.
 
         Raises:
-            CannotRun: something that the pipeline names is not there.
+            CannotRun: something named by the pipeline is missing.
         """
         command = [str(self.python), "-m", "workbench", "resolve"]
         done = subprocess.run(command, cwd=self.root, env=dict(self.variables), capture_output=True, text=True, check=False)
@@ -54,7 +54,7 @@ class Rebuilt:
             raise CannotRun(what, facts.get("where: ", ""), facts.get("fix:   ", ""))
 
     def require_same(self, stage: RecordedStage, record: Record) -> None:
-        """Refuse a stage whose plugins, configuration or outside data are not what was recorded.
+        """Refuse a stage whose plugins, configuration or outside data differ from the record.
 
         Raises:
             CannotRun: names the plugin and what differs, or the key.
@@ -152,7 +152,7 @@ def _restore_sources(record: Record, folder: Path) -> Path | None:
 
 
 def _moved(name: str, record: Record, now: Mapping[str, Any]) -> str:
-    """What of a plugin is not as it was, in words."""
+    """What differs in a plugin, in words."""
     file = record.file(str(LOCK_FILE))
     then = json.loads(file.read_text(encoding="utf-8"))["installed"].get(name) if file else None
     here = now.get("installed", {}).get(name)

@@ -1,4 +1,4 @@
-"""``workbench reproduce``: the recorded stages, truly run again in a workspace of their own, and held against the record."""
+"""``workbench reproduce``: runs the recorded stages again in a separate workspace, and compares the results with the record."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from workbench.lib.processes import process_start
 from workbench.records import stored
 from workbench.reproduction import verdict
 from workbench.reproduction.rebuilt import Rebuilt, rebuilt
-from workbench.reproduction.verdict import CannotRun, InputsChanged, MetricPair, Outcome
+from workbench.reproduction.verdict import CannotRun, InputsChanged, MetricPair, StageVerdict
 from workbench.tracking import session as sessions
 from workbench.tracking import watcher
 from workbench.tracking.journal import Journal, read_events
@@ -41,17 +41,17 @@ FOLDER = Path(".workbench/reproductions")
 
 @dataclass(frozen=True)
 class Options:
-    """How to repeat, and how strictly to judge."""
+    """How to repeat a run, and how strictly to judge."""
 
     pipeline: bool = False
-    """Every stage of the run's pipeline, in order, instead of the one."""
+    """Every stage of the run's pipeline, in order, instead of only one."""
     fresh: bool = False
     """In an environment made of the recorded pins."""
     tolerance: float = 0.02
-    """On another machine: relative difference of a metric that still counts as equal, where no seeds tell of its noise."""
+    """On another machine: relative difference of a metric that counts as equal, if no other seeds reveal its noise."""
 
 
-def reproduce(main: Path, run: str, options: Options) -> list[Outcome]:
+def reproduce(main: Path, run: str, options: Options) -> list[StageVerdict]:
     """Repeat a run of the tracker's store; every outcome is printed, and recorded as a run that links the original.
 
     Raises:
@@ -82,7 +82,7 @@ def _find(main: Path, run: str, into: Path) -> Record:
 
 
 class _Reproduction:
-    """One command's work."""
+    """The work of one command."""
 
     def __init__(self, main: Path, record: Record, options: Options, folder: Path, session: Session) -> None:
         self._main, self._record, self._options, self._folder, self._session = main, record, options, folder, session
@@ -96,11 +96,11 @@ class _Reproduction:
         self._made |= {path: digest for stage in record.stages for path, digest in stage.outputs.items()}
         self._fetched = 0
 
-    def outcomes(self) -> list[Outcome]:
+    def outcomes(self) -> list[StageVerdict]:
         """Rebuild the workspace once and repeat every stage in it."""
         pid = os.getpid()
         variables = {sessions.REPRODUCTION: f"{pid}:{self._record.stages[0].run}"}
-        found: list[Outcome] = []
+        found: list[StageVerdict] = []
         try:
             with rebuilt(self._main, self._record, self._folder, variables, fresh=self._options.fresh) as workspace:
                 workspace.resolve()
@@ -110,7 +110,7 @@ class _Reproduction:
             found += [self._refuse(stage, error) for stage in self._record.stages if stage.stage not in done]
         return found
 
-    def _stage(self, workspace: Rebuilt, stage: RecordedStage) -> Outcome:
+    def _stage(self, workspace: Rebuilt, stage: RecordedStage) -> StageVerdict:
         if not stage.outputs:
             error = CannotRun("its outputs have no recorded hashes, as DVC did not run it or it did not end well", stage.stage)
             return self._refuse(stage, error)
@@ -149,7 +149,7 @@ class _Reproduction:
             shutil.move(found[path], workspace.root / path)
 
     def _fetch(self, wanted: Mapping[str, str]) -> dict[str, Path]:
-        """Recorded results, copied to where they can be moved from: path → where it is, for those that could be had."""
+        """Recorded results, copied so that they can be moved: path → location, for those that were found."""
         if not wanted:
             return {}
         self._fetched += 1
@@ -163,12 +163,12 @@ class _Reproduction:
                     found[path] = file
         return found
 
-    def _judge(self, workspace: Rebuilt, stage: RecordedStage, started: events.StageStarted) -> Outcome:
+    def _judge(self, workspace: Rebuilt, stage: RecordedStage, started: events.StageStarted) -> StageVerdict:
         changed = {path: digest for path, digest in stage.outputs.items() if not _is(workspace.root / path, digest)}
         if not changed:
             words = "output has the recorded hash" if len(stage.outputs) == 1 else "outputs have the recorded hashes"
             same: dict[str, Sequence[Difference]] = dict.fromkeys(stage.outputs, ())
-            return Outcome(stage.stage, "BIT-EXACT", f"{len(stage.outputs)} {words}", outputs=same)
+            return StageVerdict(stage.stage, "BIT-EXACT", f"{len(stage.outputs)} {words}", outputs=same)
         originals = self._fetch(changed)
         outputs = {path: _compared(workspace.root / path, originals.get(path), changed.get(path)) for path in stage.outputs}
         then = trackers.circumstances(self._main, stage.run) if stage.run else Circumstances()
@@ -177,7 +177,7 @@ class _Reproduction:
         noisy = bool(machine) and bool(metrics) and all(pair.within for pair in metrics) and _may_vary(self._main, stage)
         path, gap = next((path, gaps[0]) for path, gaps in outputs.items() if gaps)
         first = f"{path}{'/' if gap.file else ''}{gap.file}: {gap.words}"
-        return Outcome(
+        return StageVerdict(
             stage.stage,
             "WITHIN-TOLERANCE" if noisy else "DIVERGED",
             f"{len(changed)} of {len(stage.outputs)} outputs differ, first {first}",
@@ -203,7 +203,7 @@ class _Reproduction:
             found += [event for event in first if isinstance(event, events.StageStarted) and event.stage == stage.stage]
         return max(found, key=lambda event: event.time, default=None)
 
-    def _refuse(self, stage: RecordedStage, error: WorkbenchError) -> Outcome:
+    def _refuse(self, stage: RecordedStage, error: WorkbenchError) -> StageVerdict:
         """Record a run that stands for the attempt."""
         outcome = verdict.refused(stage.stage, error)
         self._tell(outcome)
@@ -238,13 +238,13 @@ class _Reproduction:
         journal.close()
         return started
 
-    def _write(self, run: str, stage: RecordedStage, outcome: Outcome) -> None:
+    def _write(self, run: str, stage: RecordedStage, outcome: StageVerdict) -> None:
         journal = Journal.create(self._main, self._session.id, run)
         page = verdict.report(outcome)
         journal.write(events.StageReproduced(run, time.time(), stage.run, outcome.verdict, outcome.reason, page))
         journal.close()
 
-    def _tell(self, outcome: Outcome) -> None:
+    def _tell(self, outcome: StageVerdict) -> None:
         for line in verdict.lines(outcome):
             typer.echo(line)
 
@@ -260,7 +260,7 @@ def _compared(repeated: Path, original: Path | None, digest: str | None) -> list
         return [Difference("", "it was not written")]
     if original is None:
         now = digests.of(repeated)
-        return [Difference("", f"its hash was {digest} and is {now}; the original bytes are no longer to be had")]
+        return [Difference("", f"its hash was {digest} and is {now}; the original bytes are no longer available")]
     return differences(original, repeated) or [Difference("", "other bytes")]
 
 
@@ -276,7 +276,7 @@ def _first_step(root: Path, originals: Mapping[str, Path]) -> int | None:
 
 
 def _unlike(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What differs between two machines' fingerprints; nothing where the first is not known."""
+    """What differs between two machines' fingerprints; empty if the first is unknown."""
     keys = sorted({*before, *now}) if before else []
     return [f"{key} was {before.get(key)}, is {now.get(key)}" for key in keys if before.get(key) != now.get(key)]
 

@@ -1,4 +1,4 @@
-"""Verdicts: what repeating a stage has shown."""
+"""Verdicts on repeating a stage."""
 
 from __future__ import annotations
 
@@ -6,18 +6,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from workbench.errors import WorkbenchError
-from workbench.events import Verdict
+from workbench.events import ReproductionVerdict
 from workbench.lib.difference import Difference
 
-EXIT_CODES: Mapping[Verdict, int] = {"BIT-EXACT": 0, "WITHIN-TOLERANCE": 0, "DIVERGED": 1, "INPUTS-CHANGED": 2, "CANNOT-RUN": 3}
+EXIT_CODES: Mapping[ReproductionVerdict, int] = {
+    "BIT-EXACT": 0,
+    "WITHIN-TOLERANCE": 0,
+    "DIVERGED": 1,
+    "INPUTS-CHANGED": 2,
+    "CANNOT-RUN": 3,
+}
 
 
 class InputsChanged(WorkbenchError):  # noqa: N818 - it is a verdict
-    """What the run read can no longer be had as it was."""
+    """The inputs of the run are no longer available as they were."""
 
 
 class CannotRun(WorkbenchError):  # noqa: N818 - it is a verdict
-    """The code, the environment or the configuration of the run cannot be had again."""
+    """The code, the environment or the configuration of the run cannot be restored."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +34,7 @@ class MetricPair:
     original: float
     repeated: float
     allowed: float
-    """Greatest difference that counts as noise."""
+    """Largest difference that counts as noise."""
 
     @property
     def within(self) -> bool:
@@ -37,21 +43,21 @@ class MetricPair:
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What came of repeating one stage."""
+class StageVerdict:
+    """The result of repeating a stage."""
 
     stage: str
-    verdict: Verdict
+    verdict: ReproductionVerdict
     reason: str
     """One line."""
     fix: str = ""
     outputs: Mapping[str, Sequence[Difference]] = field(default_factory=dict)
-    """Path of each output that was compared → its differences, none where it has the recorded hash."""
+    """Path of each output that was compared → its differences, empty if it has the recorded hash."""
     step: int | None = None
     """The first logged training step whose numbers differ."""
     metrics: Sequence[MetricPair] = ()
     machine: Sequence[str] = ()
-    """What differs between the two machines."""
+    """Differences between the two machines."""
 
     @property
     def exit_code(self) -> int:
@@ -59,20 +65,20 @@ class Outcome:
         return EXIT_CODES[self.verdict]
 
 
-def worst(outcomes: Sequence[Outcome]) -> int:
+def worst(outcomes: Sequence[StageVerdict]) -> int:
     """The exit code for many stages: what diverged counts before what could not be tried."""
     codes = {outcome.exit_code for outcome in outcomes}
     return next((code for code in (1, 2, 3) if code in codes), 0)
 
 
-def refused(stage: str, error: WorkbenchError) -> Outcome:
+def refused(stage: str, error: WorkbenchError) -> StageVerdict:
     """The outcome of a stage that could not be repeated."""
-    verdict: Verdict = "INPUTS-CHANGED" if isinstance(error, InputsChanged) else "CANNOT-RUN"
+    verdict: ReproductionVerdict = "INPUTS-CHANGED" if isinstance(error, InputsChanged) else "CANNOT-RUN"
     where = f" ({error.where})" if error.where else ""
-    return Outcome(stage, verdict, f"{error.what}{where}", error.fix)
+    return StageVerdict(stage, verdict, f"{error.what}{where}", error.fix)
 
 
-def lines(outcome: Outcome) -> list[str]:
+def lines(outcome: StageVerdict) -> list[str]:
     """The outcome for a terminal."""
     found = [f"{outcome.stage}: {outcome.verdict}: {outcome.reason}"]
     found += [f"  {path}: {_join(path, gap)}" for path, gaps in outcome.outputs.items() for gap in gaps]
@@ -83,7 +89,7 @@ def lines(outcome: Outcome) -> list[str]:
     return [*found, f"  fix: {outcome.fix}"] if outcome.fix else found
 
 
-def report(outcome: Outcome) -> str:
+def report(outcome: StageVerdict) -> str:
     """The outcome as a Markdown page."""
     page = [f"# {outcome.verdict}: {outcome.stage}", "", f"{outcome.reason}.", ""]
     if outcome.fix:

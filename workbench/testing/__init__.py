@@ -10,7 +10,7 @@ One class per kind. A test subclasses it, names the plugin, and gives a configur
         config = {"limit": 3}
 
 Sample inputs are the kit's own; a subclass overrides ``write_inputs`` (stages), ``documents`` (filters) or ``answers`` (rewards)
-where the plugin needs others, ``make_config`` where its configuration names files, ``recorded`` where a tracker's store is a
+if the plugin needs others, ``make_config`` where its configuration names files, ``recorded`` where a tracker's store is a
 database, and raises ``cpu_seconds`` where it is slow by nature.
 """
 

@@ -30,7 +30,7 @@ from workbench.lib import compute, garbage, pandas_later
 from workbench.run import Cell, Chart, Compute, Generation, Run, Value
 from workbench.testing.delivery import deliver
 from workbench.testing.probe import stage_of
-from workbench.testing.task import Attempt, Outcome, Task
+from workbench.testing.task import Attempt, AttemptOutcome, Task
 from workbench.testing.watch import Watch
 from workbench.training.checkpoints import MANIFEST
 
@@ -39,7 +39,7 @@ HERE = Compute("cpu", 1, "fp32")
 
 @dataclass
 class Heart:
-    """Listener that counts signs of progress, and kills its process in the middle where it is told to."""
+    """Listener that counts signs of progress, and kills its process in the middle if asked to."""
 
     checkpoints: Path
     kill_at: int | None = None
@@ -71,19 +71,19 @@ class Heart:
         """Not kept."""
 
     def middle(self) -> int | None:
-        """Where to kill the next run: right after its first complete checkpoint, else halfway; None where nothing was told."""
+        """Where to kill the next run: right after its first complete checkpoint, else halfway; None without progress."""
         if self.sealed_at is not None and self.sealed_at < self.beats:
             return self.sealed_at + 1
         return math.ceil(self.beats / 2) or None
 
 
 def main(file: Path) -> None:
-    """Do what the task says; outcomes go to the report as they come."""
+    """Carry out the task; outcomes go to the report as they come."""
     task = Task.read(file)
     compute.prepare_process(HERE)
     garbage.collect_all_less_often()  # as the command line does
     pandas_later.put_off()  # as the runner does
-    tempfile.gettempdir()  # Python tries the folder out when it is first asked for, which is no doing of the plugin's
+    tempfile.gettempdir()  # Python tests the folder on first use, which is not the plugin's doing
     watch = Watch(task.reads, task.writes, task.origins) if task.watched else None
     with watch.on() if watch else nullcontext():
         plugin = load(task.plugin)
@@ -110,12 +110,12 @@ def load(name: str) -> Any:
 
 def _attempt(
     plugin: Any, parts: Mapping[str, Sequence[Any]], attempt: Attempt, watch: Watch | None, kill_at: int | None
-) -> tuple[Outcome, Heart]:
+) -> tuple[AttemptOutcome, Heart]:
     for name in ("scratch", "checkpoints", "out"):
         (attempt.folder / name).mkdir(parents=True, exist_ok=True)
     heart = Heart(attempt.folder / "checkpoints", kill_at)
     run = Run("conformance", attempt.seed, HERE, attempt.folder / "scratch", heart.checkpoints, heart)
-    outcome = Outcome(attempt.name)
+    outcome = AttemptOutcome(attempt.name)
     began = _cpu_seconds()
     compute.use_temporary_folder(run.scratch)  # as the runner does
     try:
@@ -142,8 +142,8 @@ def _attempt(
     return outcome, heart
 
 
-def _delivery(plugin: Any, attempt: Attempt, watch: Watch | None) -> Outcome:
-    outcome, began = Outcome(attempt.name), _cpu_seconds()
+def _delivery(plugin: Any, attempt: Attempt, watch: Watch | None) -> AttemptOutcome:
+    outcome, began = AttemptOutcome(attempt.name), _cpu_seconds()
     try:
         with _watching(watch, attempt):
             deliver(plugin(plugin.Config.model_validate(attempt.config)), attempt.folder)
@@ -203,12 +203,12 @@ def _write_metrics(file: Path, run: Run) -> None:
         file.write_text(json.dumps(run.summary, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     except (TypeError, ValueError) as error:
         raise PluginError(
-            f"a metric is no finite number: {run.summary}", "run.metric", "record finite ints and floats"
+            f"a metric is not a finite number: {run.summary}", "run.metric", "record finite ints and floats"
         ) from error
 
 
 def _unfit(model: Path) -> str:
-    """Load a model as every evaluation does and score a text; what is wrong with it, empty if nothing is."""
+    """Load a model as every evaluation does and score a text; returns what is wrong with it, empty if nothing."""
     from workbench.models import scoring
     from workbench.models.scoring import Request
 

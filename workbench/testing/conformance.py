@@ -1,4 +1,4 @@
-"""What every plugin is held to, whatever its kind: cheap to list, and a configuration that explains itself and cannot change."""
+"""Checks for plugins of every kind: cheap to list, with a documented and immutable configuration."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ class Conformance:
     config: ClassVar[Mapping[str, Any]] = {}
     """Its configuration, as under ``with:`` in params.yaml; choose one that is quick to run."""
     bad_config: ClassVar[Mapping[str, Any] | None] = None
-    """A configuration of valid keys and values that names data which is missing or unusable; None where there can be none."""
+    """A configuration of valid keys and values that names missing or unusable data; None if that is impossible."""
     parts: ClassVar[PARTS] = {}
     """Further plugins that it uses, by key, such as ``{"rewards": [(ExactAnswer, {})]}``."""
     seed: ClassVar[int] = 1
     cpu_seconds: ClassVar[float] = 60.0
-    """CPU time that one run may take on one thread, imports included."""
+    """CPU seconds that one run may take on one thread, imports included."""
     heavy: ClassVar[frozenset[str]] = HEAVY
     """Packages whose import is too slow for listing plugins."""
 
@@ -86,7 +86,7 @@ class Conformance:
             broken(rule, f"it imports {', '.join(found)}", f"move `import {found[0]}` into the function that uses it")
 
     def test_the_config_is_frozen(self) -> None:
-        """No field of the configuration, nor of a configuration in it, can be set."""
+        """No field of the configuration or of a nested one can be set."""
         if found := self._unfrozen():
             broken(
                 "a configuration can't change after it was validated, since the lock entry is made of it",

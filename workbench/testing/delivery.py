@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from workbench import events
 from workbench.errors import PluginError
@@ -13,7 +14,7 @@ from workbench.events import AnyEvent
 from workbench.kinds.tracker import Tracker
 from workbench.run import Chart, Generation
 from workbench.tracking.feed import CLOSED, OPENED, Feed, observed
-from workbench.tracking.journal import Journal, encode
+from workbench.tracking.journal import Journal, encode, read_events
 from workbench.tracking.session import STATE_FILE, folder_of
 
 SESSION = "4242-sample"
@@ -27,6 +28,7 @@ _DIGEST = "0123456789abcdef0123456789abcdef.dir"
 def write_session(workspace: Path) -> None:
     """Journals of a session in which a model is trained and evaluated, a third stage is killed, and a fourth is restored.
 
+    Events of types that do not occur in that story are added to the evaluation, each with minimal content.
     The model itself must be at :data:`MODEL` below the workspace.
     """
     folder = folder_of(workspace, SESSION)
@@ -42,6 +44,7 @@ def write_session(workspace: Path) -> None:
     _append(folder / OPENED, started)
     restored = events.StageRestored(SESSION, "curate@corpus", "f-corpus", {"data/corpus": _DIGEST})
     _append(folder / CLOSED, restored, events.SessionFinished(SESSION, BEGAN + 99, "KILLED"))
+    _append(observed(folder / f"{RUNS[1]}.jsonl"), *map(_least, _missing(folder)))
 
 
 def deliver(tracker: Tracker[Any], workspace: Path) -> None:
@@ -139,6 +142,27 @@ def _start(workspace: Path, run: str, stage: str, kind: str, time: float) -> Jou
 def _finish(journal: Journal, metrics: dict[str, float], time: float) -> None:
     journal.write(events.StageFinished(journal.run, time, metrics, 1.5, 10**9))
     journal.close()
+
+
+def _missing(folder: Path) -> list[type[AnyEvent]]:
+    written = {type(event) for file in folder.glob("*.jsonl") for event in read_events(file, 0)[0]}
+    return [kind for kind in get_args(events.AnyEvent) if kind not in written]
+
+
+def _least(kind: type[Any]) -> Any:
+    """A minimal record: fields hold their defaults, or else the first or the empty value of their types."""
+    known: dict[str, object] = {"session": SESSION, "run": RUNS[1], "time": BEGAN + 14}
+    types = get_type_hints(kind)
+    needed = [field.name for field in fields(kind) if field.default is MISSING and field.default_factory is MISSING]
+    return kind(**{name: known[name] if name in known else _empty(types[name]) for name in needed})
+
+
+def _empty(kind: Any) -> object:
+    if is_dataclass(kind):
+        return _least(kind)  # type: ignore[arg-type]
+    if get_origin(kind) is Literal:
+        return get_args(kind)[0]
+    return (get_origin(kind) or kind)()
 
 
 def _append(file: Path, *found: AnyEvent) -> None:

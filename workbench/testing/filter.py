@@ -24,7 +24,7 @@ ODD: Mapping[str, str] = {
 
 
 class FilterConformance(RunningConformance):
-    """A filter: must keep at least one of the documents, and judge any text at all without an exception of its own."""
+    """A filter: must keep at least one of the documents, and judge any text without raising an exception."""
 
     def documents(self) -> Sequence[Document]:
         """The documents to judge; override it where the filter rejects the kit's."""

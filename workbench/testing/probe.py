@@ -1,4 +1,4 @@
-"""Stages that run a plugin which is none by itself, so that every kind is tested the same way."""
+"""Stages that run plugins that are not stages themselves, so that every kind is tested the same way."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from workbench.plugin import Config
 from workbench.run import Run
 
 SAMPLE = "sample"
-"""The flow under which a probe reads what the test gives it, a JSON file."""
+"""The input flow of a probe, a JSON file written by the test."""
 
 
 class Given(Source[Config]):
@@ -62,7 +62,7 @@ class Scoring(Stage[Config]):
         """Write one score per completion.
 
         Raises:
-            PluginError: a score is no finite number.
+            PluginError: a score is not a finite number.
         """
         (reward,) = self.members["rewards"]
         assert isinstance(reward, Reward)

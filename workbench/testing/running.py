@@ -1,4 +1,4 @@
-"""What every plugin that makes results is held to: valid outputs, the same bytes each time, nothing read or written in secret."""
+"""Checks for every plugin that makes results: valid outputs, the same bytes each time, no undeclared reads or writes."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from workbench.lib.difference import first_difference
 from workbench.testing.conformance import Conformance
 from workbench.testing.samples import Samples
 from workbench.testing.sandbox import import_path, tree
-from workbench.testing.task import Outcome
-from workbench.testing.trial import AGAIN, ELSEWHERE, FIRST, BadInput, Plan, Trial
+from workbench.testing.task import AttemptOutcome
+from workbench.testing.trial import AGAIN, ELSEWHERE, FIRST, BadInput, Trial, TrialPlan
 from workbench.testing.verdict import beside, broken
 from workbench.testing.watch import Way
 
@@ -102,13 +102,13 @@ class RunningConformance(Conformance):
             )
 
     def test_bad_input_gives_a_workbench_error(self, workbench_trial: Trial) -> None:
-        """Inputs without a column, row or file, and a bad configuration, end in an error that the user can mend."""
+        """Inputs without a column, row or file, and a bad configuration, end in an error that the user can fix."""
         self._need_a_run(workbench_trial)
         for number, bad in enumerate(workbench_trial.plan.bad):
             outcome = workbench_trial.outcomes[f"bad {number}"]
             if outcome.error and not outcome.expected:
                 broken(
-                    "what a user can mend is told by a WorkbenchError, with what, where and fix",
+                    "an error that a user can fix is a WorkbenchError, with what, where and fix",
                     f"{bad.what}: {outcome.error}\n{outcome.traceback}",
                     "check the input where it is read and raise ArtifactError(what, where, fix)",
                 )
@@ -133,7 +133,7 @@ class RunningConformance(Conformance):
             )
 
     def _difference(self, trial: Trial, name: str) -> str:
-        """How a run's outputs differ from those of the first, empty where they don't."""
+        """How a run's outputs differ from those of the first; empty if they do not."""
         self._need_a_run(trial)
         if trial.outcomes[name].error:
             return f"it failed there with {trial.outcomes[name].error}"
@@ -144,12 +144,12 @@ class RunningConformance(Conformance):
         self._need_a_run(trial)
         return [target for kind, target in trial.outcomes[FIRST].accesses if kind == way]
 
-    def _need_a_run(self, trial: Trial) -> Outcome:
+    def _need_a_run(self, trial: Trial) -> AttemptOutcome:
         if trial.outcomes[FIRST].error:
             beside("the first run failed: see test_the_output_is_valid")
         return trial.outcomes[FIRST]
 
-    def _plan(self, root: Path) -> Plan:
+    def _plan(self, root: Path) -> TrialPlan:
         work = root / "here" / "work"
         for name in ("work", "home", "tmp"):
             (work.parent / name).mkdir(parents=True, exist_ok=True)
@@ -159,7 +159,7 @@ class RunningConformance(Conformance):
         if bad_config is not None:
             bad.append(BadInput("bad_config", inputs, bad_config))
         classes = [self.plugin, *(cls for members in self.parts.values() for cls, _ in members)]
-        return Plan(
+        return TrialPlan(
             plugin=name_of(self.plugin),
             parts={key: [(name_of(cls), values) for cls, values in members] for key, members in self.parts.items()},
             outputs=self.output_flows(),

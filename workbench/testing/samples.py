@@ -31,7 +31,7 @@ MODELS = ("base", "sft", "aligned")
 
 
 class Samples:
-    """The sample artifacts below one folder; each is made when it is first asked for."""
+    """The sample artifacts below one folder; each is created on first use."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -47,7 +47,7 @@ class Samples:
         if not made.exists():
             make = BY_FLOW.get(flow) or BY_FORMAT.get(format_name)
             if make is None:
-                raise LookupError(f"the kit has no sample of format {format_name!r} for {flow!r}: override `write_inputs`")
+                raise LookupError(f"the kit lacks a sample of format {format_name!r} for {flow!r}: override `write_inputs`")
             make(made)
         shutil.copytree(made, path)
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from workbench.testing.task import Outcome, Task
+from workbench.testing.task import AttemptOutcome, Task
 
 CHILD = Path(__file__).with_name("child.py")
 HERE: Mapping[str, str] = {"PYTHONHASHSEED": "1", "LC_ALL": "C.UTF-8", "PYTHONUTF8": "1", "TZ": "UTC", "COLUMNS": "120"}
@@ -23,7 +23,7 @@ THERE: Mapping[str, str] = {
     "TZ": "XYZ-13:45",
     "COLUMNS": "43",
 }
-"""Another hash seed, an ASCII locale, which decides how text files are read where no encoding is given, and another time zone."""
+"""Another hash seed, an ASCII locale, which decides how text files are read without an encoding, and another time zone."""
 SETTINGS: Mapping[str, str] = {
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
@@ -100,8 +100,8 @@ class Process:
     task: Task
     log: Path
 
-    def wait(self, seconds: float) -> dict[str, Outcome]:
-        """The outcomes of all attempts; those that it did not come to say how the process ended."""
+    def wait(self, seconds: float) -> dict[str, AttemptOutcome]:
+        """The outcomes of all attempts; for those not reached, they say how the process ended."""
         try:
             ended = f"the process ended with code {self.process.wait(seconds)}"
         except subprocess.TimeoutExpired:
@@ -110,7 +110,7 @@ class Process:
             self.kill()
         known = self.task.outcomes()
         said = self.log.read_text(encoding="utf-8", errors="replace")[-2000:].strip()
-        lost = {attempt.name: Outcome(attempt.name, f"{ended}: {said}") for attempt in self.task.attempts}
+        lost = {attempt.name: AttemptOutcome(attempt.name, f"{ended}: {said}") for attempt in self.task.attempts}
         return {**lost, **known}
 
     def kill(self) -> None:

@@ -1,4 +1,4 @@
-"""Bad inputs: artifacts that lack a column, a file or all rows, or have no more than one row."""
+"""Bad inputs: artifacts that lack a column, a file or all rows, or have only one row."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a test asks of a child process, and what that process answers: two files of JSON."""
+"""A test's task for a child process, and the process's report: two JSON files."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Attempt:
 
 
 @dataclass
-class Outcome:
+class AttemptOutcome:
     """How one attempt ended."""
 
     name: str
@@ -86,14 +86,14 @@ class Task:
         ]
         return cls(**{**content, "attempts": attempts, "report": Path(content["report"])})
 
-    def add(self, outcome: Outcome) -> None:
+    def add(self, outcome: AttemptOutcome) -> None:
         """Append an outcome to the report, at once: the process may be killed in the next attempt."""
         with self.report.open("a", encoding="utf-8") as file:
             file.write(json.dumps(asdict(outcome)) + "\n")
 
-    def outcomes(self) -> dict[str, Outcome]:
+    def outcomes(self) -> dict[str, AttemptOutcome]:
         """The outcomes that were reported, by the attempts' names."""
         if not self.report.exists():
             return {}
         lines = self.report.read_text(encoding="utf-8").splitlines()
-        return {found["name"]: Outcome(**found) for found in map(json.loads, lines)}
+        return {found["name"]: AttemptOutcome(**found) for found in map(json.loads, lines)}

@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 
 import pluggy
 
-from workbench.hookspecs import TrackerHooks
+from workbench.hookspecs import tracker_hooks
+from workbench.hosting.trackers import hooks_of
 from workbench.kinds.tracker import Tracker
 from workbench.lib.layout import JOURNAL_FOLDER
 from workbench.testing.conformance import Conformance
@@ -16,7 +17,7 @@ from workbench.testing.delivery import MODEL, write_session
 from workbench.testing.running import code_of, listed, name_of, packages_of
 from workbench.testing.samples import Samples
 from workbench.testing.sandbox import HERE, THERE, Sandbox, tree
-from workbench.testing.task import Attempt, Outcome, Task
+from workbench.testing.task import Attempt, AttemptOutcome, Task
 from workbench.testing.verdict import beside, broken
 
 RECORD, REPLAY = "record", "replay"
@@ -26,7 +27,7 @@ RECORD, REPLAY = "record", "replay"
 class Delivery:
     """A session that was delivered twice, by two processes, and what the store held after each."""
 
-    outcomes: dict[str, Outcome]
+    outcomes: dict[str, AttemptOutcome]
     before: object
     once: object
     twice: object
@@ -35,12 +36,12 @@ class Delivery:
 
 
 class TrackerConformance(Conformance):
-    """A tracker: its store must be below the workspace, as it is where nothing else is configured."""
+    """A tracker: its store must be below the workspace, as it is by default."""
 
     plugin: ClassVar[type[Tracker[Any]]]
 
     def recorded(self, workspace: Path) -> object:
-        """All that must stay the same when the events come again; by default the bytes of the files in the workspace.
+        """Everything that must stay the same when the events come again; by default the bytes of the files in the workspace.
 
         Override it where the store is a database, whose bytes may differ while its content does not.
         """
@@ -64,7 +65,7 @@ class TrackerConformance(Conformance):
         """Each method marked with ``hookimpl`` is a hook of the contract, with arguments that it has."""
         problem = self.hook_problem()
         if problem:
-            known = ", ".join(name for name in vars(TrackerHooks) if not name.startswith("_"))
+            known = ", ".join(tracker_hooks())
             broken("every hook is one of workbench.hookspecs.TrackerHooks", problem, f"the hooks are: {known}")
 
     def test_every_event_is_taken(self, workbench_delivery: Delivery) -> None:
@@ -125,12 +126,9 @@ class TrackerConformance(Conformance):
             broken(rule, f"it took {took:.1f} s", "batch what is written; where the store is slow by nature, raise `cpu_seconds`")
 
     def hook_problem(self) -> str:
-        """A hook that is not one of the contract's, or has arguments that it does not have."""
-        manager = pluggy.PluginManager("workbench")
-        manager.add_hookspecs(TrackerHooks)
+        """Describes a hook that the contract lacks, or that has unknown arguments; empty if there is none."""
         try:
-            manager.register(self.plugin(self.plugin.Config.model_validate(dict(self.config))))
-            manager.check_pending()
+            hooks_of(self.plugin(self.plugin.Config.model_validate(dict(self.config))))
         except pluggy.PluginValidationError as error:
             return str(error)
         return ""
@@ -139,7 +137,7 @@ class TrackerConformance(Conformance):
         if delivery.outcomes[RECORD].error:
             beside("the first delivery failed: see test_every_event_is_taken")
 
-    def _send(self, sandbox: Sandbox, workspace: Path, name: str) -> tuple[Outcome, list[str]]:
+    def _send(self, sandbox: Sandbox, workspace: Path, name: str) -> tuple[AttemptOutcome, list[str]]:
         sandbox.create()
         attempt = Attempt(name, workspace, {}, dict(self.config), self.seed, watched=True)
         task = Task(

@@ -29,7 +29,7 @@ class TrainingConformance(StageConformance):
                 beside("uninterrupted runs differ already: see the checks of the same bytes")
         if workbench_trial.outcomes[ELSEWHERE].middle is None:
             broken(
-                rule, "it tells no progress, so it could not be killed in the middle", "call run.progress in the training loop"
+                rule, "it reports no progress, so it could not be killed in the middle", "call run.progress in the training loop"
             )
         killed = workbench_trial.outcomes[KILLED].error
         if "code -9" not in killed:
@@ -57,7 +57,7 @@ class TrainingConformance(StageConformance):
             broken(
                 "the output is a model directory that every evaluation can load",
                 unfit,
-                "save model and tokenizer with `save_pretrained`; a model class of one's own registers with the Auto classes",
+                "save model and tokenizer with `save_pretrained`; a custom model class registers with the Auto classes",
             )
 
 

@@ -1,4 +1,4 @@
-"""A trial: all runs of one plugin that its checks look at, made once per test class."""
+"""A trial: all runs of a plugin that its checks examine, made once per test class."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from workbench import cache
 from workbench.testing.sandbox import HERE, THERE, Process, Sandbox, tree
-from workbench.testing.task import Attempt, Outcome, Task
+from workbench.testing.task import Attempt, AttemptOutcome, Task
 from workbench.training.checkpoints import MANIFEST
 
 FIRST, AGAIN, ELSEWHERE, KILLED, RESUMED = "first", "again", "elsewhere", "killed", "resumed"
@@ -28,7 +28,7 @@ class BadInput:
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrialPlan:
     """What is tried."""
 
     plugin: str
@@ -46,7 +46,7 @@ class Plan:
     origins: Sequence[str]
     """Folders of the code under test."""
     seconds: float
-    """When a process that does not end is stopped."""
+    """Seconds after which a process that does not end is stopped."""
     training: bool
     """Whether it is killed and resumed, and its model evaluated."""
 
@@ -56,8 +56,8 @@ class Trial:
     """Runs the plan in two processes side by side, and a training plugin in a third that resumes what was killed."""
 
     root: Path
-    plan: Plan
-    outcomes: dict[str, Outcome] = field(default_factory=dict)
+    plan: TrialPlan
+    outcomes: dict[str, AttemptOutcome] = field(default_factory=dict)
     left: list[str] = field(default_factory=list)
     """Files that the first process left in its sandbox or changed there."""
 

@@ -1,4 +1,4 @@
-"""How a check fails: the rule, what was found, and how to mend it.
+"""How a check fails: the rule, what was found, and how to fix it.
 
 The child process imports this package too and needs no pytest, so it is imported when a check speaks.
 """
@@ -16,7 +16,7 @@ def broken(rule: str, found: str, mend: str) -> NoReturn:
 
 
 def beside(reason: str) -> NoReturn:
-    """Skip a check that could say nothing, because of what another check has found."""
+    """Skip a check that is meaningless after what another check has found."""
     import pytest
 
     pytest.skip(reason)

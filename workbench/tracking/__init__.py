@@ -1,1 +1,1 @@
-"""What happens to a run: told by stages, kept in journals, brought to the trackers by a watcher."""
+"""Events of a run: reported by stages, kept in journals, delivered to the trackers by a watcher."""

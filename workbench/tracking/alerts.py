@@ -1,4 +1,4 @@
-"""What a person should look at while a stage still runs: each once, as an event for the trackers and a line on the console."""
+"""Alerts while a stage runs: each raised once, as an event for the trackers and a line on the console."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
     from workbench.tracking.journal import Journal
 
 LATE_FACTOR = 1.5
-"""A stage is late when it will take more than so many times what the newest plan foretold,"""
+"""A stage is late if it will take more than this factor times the prediction of the newest plan,"""
 LATE_SECONDS = 60.0
-"""and longer than foretold by more than so much."""
+"""and exceed the prediction by more than this."""
 SETTLED_SECONDS = 5.0
-"""Before that, the pace of a stage says little of the rest of it."""
+"""Before that, a stage's pace says little about the rest."""
 
 
 class Alerts:
-    """Of one run, raised from inside its process; that it shows no progress, only its guard can see.
+    """The alerts of one run, raised from inside its process; only its guard can see that it makes no progress.
 
     Args:
-        predicted: seconds that the newest plan foretold; None where it foretold none.
+        predicted: seconds predicted by the newest plan; None if it predicted none.
     """
 
     def __init__(self, journal: Journal, console: Console, predicted: float | None) -> None:
@@ -44,7 +44,7 @@ class Alerts:
                 self._raise("not-finite", f"{name} is {float(value)}{where}", once=name)
 
     def progress(self, done: float, total: float | None, label: str) -> None:
-        """Raise ``late`` when what is done, at its pace, will take far longer than foretold."""
+        """Raise ``late`` if the work, at its current pace, will take far longer than predicted."""
         now = time.monotonic()
         if label != self._label:
             self._label, self._label_started = label, now
@@ -53,11 +53,11 @@ class Alerts:
         rest = (now - self._label_started) * (total - done) / done if total and done else 0.0
         expected = now - self._started + rest
         if expected > max(LATE_FACTOR * self._predicted, self._predicted + LATE_SECONDS):
-            what = f"it will take {expected:,.0f} s at this pace, where `workbench plan` foretold {self._predicted:,.0f} s"
+            what = f"it will take {expected:,.0f} s at this pace; `workbench plan` predicted {self._predicted:,.0f} s"
             self._raise("late", what, once="late")
 
     def ended(self, error: BaseException) -> None:
-        """Raise ``training`` where a training was ended for its loss or weights; the console has the error itself."""
+        """Raise ``training`` if training was ended because of its loss or weights; the console shows the error itself."""
         if isinstance(error, TrainingError):
             self._journal.write(events.AlertRaised(self._journal.run, time.time(), "training", error.what))
 

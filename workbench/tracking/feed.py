@@ -1,4 +1,4 @@
-"""Brings the events of one session's journals to one tracker, in order, from where it stopped the last time."""
+"""Delivers the events of one session's journals to one tracker, in order, from where it last stopped."""
 
 from __future__ import annotations
 
@@ -20,34 +20,19 @@ from workbench.tracking.session import STATE_FILE
 OPENED = "_opened.jsonl"
 CLOSED = "_closed.jsonl"
 TROUBLE_FILE = "trouble.json"
-"""File, in a session's folder, of why a tracker does not take its journals; gone once it does."""
+"""File in a session's folder that says why a tracker does not accept its journals; removed once it does."""
 OBSERVED = ".observed.jsonl"
 """Suffix of the journal that the watcher keeps beside a run's own."""
 ATTEMPTS = 3
-"""How often a tracker may fail on an event, with its store in reach, before the event is passed over."""
+"""How often a tracker may fail on an event, with its store reachable, before the event is skipped."""
 _CHUNK_BYTES = 1 << 18
-_HOOKS: Mapping[type[AnyEvent], str] = {
-    events.SessionStarted: "session_started",
-    events.StageStarted: "stage_started",
-    events.MetricsLogged: "metrics_logged",
-    events.AlertRaised: "alert_raised",
-    events.ArtifactLogged: "artifact_logged",
-    events.GenerationLogged: "generation_logged",
-    events.ArtifactCommitted: "artifact_committed",
-    events.OutputsHashed: "outputs_hashed",
-    events.StageFinished: "stage_finished",
-    events.StageFailed: "stage_failed",
-    events.StageReproduced: "stage_reproduced",
-    events.StageRestored: "stage_restored",
-    events.SessionFinished: "session_finished",
-}
 _log = logging.getLogger(__name__)
 
 
 class Feed:
     """One tracker's position in the journals of one session.
 
-    Positions are kept per tracker, so that one whose store is down holds up no other.
+    Positions are kept per tracker, so that one whose store is down does not delay the others.
     """
 
     def __init__(self, root: Path, folder: Path, tracker: Tracker[Any]) -> None:
@@ -62,7 +47,7 @@ class Feed:
         self._retry_at = 0.0
 
     def deliver(self, journals: Sequence[Path]) -> bool:
-        """Send what is new. False when the tracker failed, which is logged, and it is tried again later.
+        """Send what is new. False if the tracker failed; this is logged and tried again later.
 
         Args:
             journals: those that the observer has seen. A later one may be there by now, but what became of the
@@ -156,7 +141,7 @@ class Feed:
     def _send(self, kind: type[AnyEvent], arguments: dict[str, object]) -> None:
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                answers = getattr(self._hooks, _HOOKS[kind])(**arguments)
+                answers = getattr(self._hooks, events.hook_name(kind))(**arguments)
                 break
             except (ConnectionError, TimeoutError):
                 raise
@@ -176,12 +161,12 @@ def observed(journal: Path) -> Path:
 
 
 def has_all(folder: Path, tracker: str) -> bool:
-    """Whether a tracker has got a session that has ended: how it ended is sent last."""
+    """Whether a tracker has received a whole session: its end is sent last."""
     return CLOSED in _load_offsets(folder).get(tracker, {})
 
 
 def links_of(folder: Path, run: str) -> dict[str, str]:
-    """Each tracker that has taken the run → what it calls it, an empty text where it has no name for it."""
+    """Each tracker that has recorded the run → its name for it, or an empty text if it has none."""
     return _read_json(folder / f"{run}.links.json")
 
 
@@ -190,24 +175,24 @@ def _save_link(folder: Path, run: str, tracker: str, link: str) -> None:
 
 
 def save_trouble(folder: Path, tracker: str, error: Exception) -> None:
-    """Keep why a tracker does not take a session, for the stages to say; without secrets, since it is shown."""
+    """Save why a tracker does not accept a session, for the stages to show; secrets are hidden."""
     _write_json(folder / TROUBLE_FILE, {**troubles_of(folder), tracker: redaction.text(str(error) or type(error).__name__)})
 
 
 def forget_trouble(folder: Path, tracker: str) -> None:
-    """Note that a tracker takes a session again."""
+    """Note that a tracker accepts a session again."""
     found = troubles_of(folder)
     if found.pop(tracker, None) is not None:
         _write_json(folder / TROUBLE_FILE, found)
 
 
 def troubles_of(folder: Path) -> dict[str, str]:
-    """Tracker → why it did not take the session's journals when it was last tried."""
+    """Tracker → why it did not accept the session's journals at the last attempt."""
     return _read_json(folder / TROUBLE_FILE)
 
 
 def seconds_behind(folder: Path, run: str, tracker: str) -> float:
-    """How long the oldest event of a run's journal has waited that the tracker has not got; 0 when it has got all."""
+    """How long the oldest undelivered event of a run's journal has waited for the tracker; 0 if all are delivered."""
     journal = folder / f"{run}.jsonl"
     found, _ = read_events(journal, _load_offsets(folder).get(tracker, {}).get(journal.name, 0), limit=1)
     return time.time() - cast("events.Event", found[0]).time if found else 0.0
@@ -222,7 +207,7 @@ def _save_offsets(folder: Path, tracker: str, offsets: dict[str, int]) -> None:
 
 
 def _read_json(file: Path) -> dict[str, Any]:
-    """Content of a file that this module writes; empty where there is none or a crash spoilt it: replaying is harmless."""
+    """Content of a file that this module writes; empty if it is missing or was damaged by a crash: replaying is harmless."""
     try:
         content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):

@@ -1,4 +1,4 @@
-"""The journal: what a stage's process tells, as JSON lines that survive whatever becomes of process, server or store.
+"""The journal: a stage's events as JSON lines that survive the failure of process, server or store.
 
     .workbench/journal/SESSION/RUN.jsonl    one event a line, in order
     .workbench/journal/SESSION/RUN/         content of tables and charts (.json) and of texts (.md)
@@ -19,13 +19,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from collections.abc import Set as AbstractSet
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, is_dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 from workbench import events, redaction
-from workbench.events import AnyEvent, Artifact
+from workbench.events import AnyEvent
 from workbench.lib.layout import JOURNAL_FOLDER
 from workbench.redaction import Redactor
 from workbench.run import Cell, Chart, Generation, Value
@@ -34,30 +34,13 @@ from workbench.tracking.session import folder_of
 FLUSH_SECONDS = 0.5
 READ_BYTES = 1 << 20
 _OPEN_FOLDER = ".open"
-_TYPES: Mapping[str, type[AnyEvent]] = {
-    cls.__name__: cls
-    for cls in (
-        events.StageStarted,
-        events.MetricsLogged,
-        events.AlertRaised,
-        events.ArtifactLogged,
-        events.GenerationLogged,
-        events.ArtifactCommitted,
-        events.OutputsHashed,
-        events.StageFinished,
-        events.StageFailed,
-        events.StageReproduced,
-        events.StageRestored,
-        events.SessionStarted,
-        events.SessionFinished,
-    )
-}
+_TYPES: Mapping[str, type[AnyEvent]] = {event.__name__: event for event in get_args(AnyEvent)}
 
 
 class Journal:
     """Append-only record of one run; a :class:`workbench.run.Listener`.
 
-    A disk that takes no more does not end a training: lines wait in memory, the failure is said once on
+    A full disk does not end training: lines wait in memory, the failure is reported once on
     standard error, and every later write tries again.
     """
 
@@ -101,7 +84,7 @@ class Journal:
             os.close(self._file)
 
     def metrics(self, values: Mapping[str, Value], step: int | None) -> None:
-        """Append numbers; at most half a second of them is lost when the process is killed."""
+        """Append numbers; at most half a second of them is lost if the process is killed."""
         record = {"type": "MetricsLogged", "run": self.run, "time": time.time(), "values": _floats(values), "step": step}
         self._append(_line(record), now=False)
 
@@ -125,12 +108,12 @@ class Journal:
     def progress(self, done: float, total: float | None, unit: str, label: str) -> None:
         """Progress is for the console; it is not recorded."""
 
-    def _keep_record(self, name: str, title: str, content: events.Kind, record: object) -> None:
+    def _keep_record(self, name: str, title: str, content: events.ContentKind, record: object) -> None:
         hidden = self._redactor.strings(record)
         self._keep(name, title, content, "json", json.dumps(hidden, default=_plain, ensure_ascii=False))
 
-    def _keep(self, name: str, title: str, content: events.Kind, suffix: str, text: str) -> None:
-        # Kinds apart, so that a chart and a table may share a name.
+    def _keep(self, name: str, title: str, content: events.ContentKind, suffix: str, text: str) -> None:
+        # One folder per kind of content, so that a chart and a table may share a name.
         file = self.path.with_suffix("") / content / f"{_file_name(name)}.{suffix}"
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -205,7 +188,7 @@ def find_interrupted(root: Path, session: str, fingerprint: str) -> Journal | No
 
 
 def forget_interrupted(root: Path, fingerprint: str) -> None:
-    """Let no later run continue the one that began on this result."""
+    """Prevent later runs from continuing the one that began on this result."""
     (root / JOURNAL_FOLDER / _OPEN_FOLDER / _file_name(fingerprint)).unlink(missing_ok=True)
 
 
@@ -221,13 +204,13 @@ def encode(event: AnyEvent, redactor: Redactor | None = None) -> bytes:
 
 
 def read_events(
-    path: Path, offset: int, *, skip: AbstractSet[str] = frozenset(), limit: int = READ_BYTES
+    path: Path, offset: int, *, only: Sequence[type[AnyEvent]] = (), limit: int = READ_BYTES
 ) -> tuple[list[AnyEvent], int]:
     """Read the whole lines that begin at a byte offset.
 
     Args:
         path: a journal; a missing one is empty.
-        skip: names of event types that the caller has no use for.
+        only: the event types that the caller uses; all of them when empty.
         limit: stop after about so many bytes; the caller asks again until the offset stands still.
 
     Returns:
@@ -243,29 +226,48 @@ def read_events(
     except FileNotFoundError:
         return [], offset
     whole = chunk[: chunk.rfind(b"\n") + 1]
-    found = [event for line in whole.splitlines() if (event := _decode(line, skip)) is not None]
+    types = {event.__name__: event for event in only} or _TYPES
+    found = [event for line in whole.splitlines() if (event := _decode(line, types)) is not None]
     return found, offset + len(whole)
 
 
-def _decode(line: bytes, skip: AbstractSet[str]) -> AnyEvent | None:
-    kind = line[len(b'{"type": "') :].split(b'"', 1)[0].decode("ascii", "replace")
-    if kind in skip or kind not in _TYPES:
+def _decode(line: bytes, types: Mapping[str, type[AnyEvent]]) -> AnyEvent | None:
+    name = line[len(b'{"type": "') :].split(b'"', 1)[0].decode("ascii", "replace")
+    if name not in types:
         return None
     try:
-        record: dict[str, Any] = json.loads(line)
-        return _build(_TYPES[kind], record)
+        event: AnyEvent = _build(types[name], json.loads(line))
     except (ValueError, TypeError):
         return None  # torn: the process was killed inside the write
+    return event
 
 
-def _build(cls: type[AnyEvent], record: dict[str, Any]) -> AnyEvent:
-    known = {field.name for field in fields(cls)}
-    values = {name: value for name, value in record.items() if name in known}
-    if cls is events.StageStarted:
-        values["inputs"] = [Artifact(**item) for item in values["inputs"]]
-    if cls is events.ArtifactCommitted:
-        values["artifact"] = Artifact(**values["artifact"])
+def _build(cls: Callable[..., Any], record: Mapping[str, Any]) -> Any:
+    """An event, or a record within one, from its JSON object; unknown keys are ignored."""
+    values = {name: record[name] for name in _field_names(cls) if name in record}
+    for name, inner in _nested(cls).items():
+        found = values.get(name)
+        if isinstance(found, list):
+            values[name] = [_build(inner, item) for item in found]
+        elif found is not None:
+            values[name] = _build(inner, found)
     return cls(**values)
+
+
+@cache
+def _field_names(cls: Any) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(cls))
+
+
+@cache
+def _nested(cls: Any) -> Mapping[str, type[Any]]:
+    """Field → dataclass, for the fields that hold one or a list of them."""
+    return {name: inner for name, hint in get_type_hints(cls).items() if (inner := _dataclass_in(hint)) is not None}
+
+
+def _dataclass_in(hint: Any) -> type[Any] | None:
+    candidates = (hint, *get_args(hint))
+    return next((kind for kind in candidates if isinstance(kind, type) and is_dataclass(kind)), None)
 
 
 def _line(record: Mapping[str, Any]) -> bytes:
@@ -277,7 +279,7 @@ def _floats(values: Mapping[str, Value]) -> dict[str, float]:
 
 
 def _plain(value: object) -> object:
-    """Numbers of other libraries as Python's; the rest as text."""
+    """Convert numbers of other libraries to Python's, and everything else to text."""
     if isinstance(value, numbers.Integral):
         return int(value)
     if isinstance(value, numbers.Real):
@@ -290,5 +292,5 @@ def _is_killed(event: AnyEvent) -> bool:
 
 
 def _file_name(name: str) -> str:
-    """The name without what a path could be made of."""
+    """The name without characters that could form a path."""
     return re.sub(r"[^\w.@=+-]", "_", name).lstrip(".") or "_"

@@ -1,4 +1,4 @@
-"""Sees what no stage can tell: that it died, what DVC made of its outputs, what the process used, what came from the cache.
+"""Observes what stages cannot report: their death, DVC's hashes of their outputs, resource use, results from the cache.
 
 Observations are events in journals of the observer's own, beside those of the stages, so that they outlive the
 watcher, the workspace of ``dvc exp run --temp`` and a store that is down.
@@ -35,17 +35,17 @@ from workbench.tracking.session import Session, folder_of
 _LATEST = "latest"
 _RESULTS = "results"
 _MADE = ("dvc.lock", "plugins-lock.json")
-"""What every repro writes and git tracks, beside the outputs."""
+"""Files written by every repro and tracked by git, besides the outputs."""
 _LARGEST_TEXT = 1 << 18
 """Bytes."""
-_NOT_NEEDED = frozenset({"MetricsLogged", "GenerationLogged", "AlertRaised", "ArtifactLogged", "ArtifactCommitted"})
+_WATCHED_FOR = (events.StageStarted, events.StageFinished, events.StageFailed, events.OutputsHashed)
 _CLOCK_SLACK = 0.05
 """Seconds by which a file's time may lie before the clock's, since kernels stamp files with a coarse clock."""
 
 
 @dataclass
 class Watched:
-    """What is known of one run of the session."""
+    """The observed state of one run of the session."""
 
     journal: Path
     offsets: dict[Path, int] = field(default_factory=dict)
@@ -56,11 +56,11 @@ class Watched:
     sampler: Sampler | None = None
 
     def read(self) -> None:
-        """Take in what is new in the run's journals."""
+        """Read what is new in the run's journals."""
         for path in (self.journal, observed(self.journal)):
             while True:
                 offset = self.offsets.get(path, 0)
-                found, self.offsets[path] = read_events(path, offset, skip=_NOT_NEEDED)
+                found, self.offsets[path] = read_events(path, offset, only=_WATCHED_FOR)
                 for event in found:
                     self._take(event)
                 if self.offsets[path] == offset:
@@ -77,7 +77,7 @@ class Watched:
             self.hashed = True
 
     def last_sign(self) -> float:
-        """When it was last seen alive, which lies before the start of a run that continues it."""
+        """When it was last seen alive; a run that continues it starts later."""
         written = [path.stat().st_mtime for path in (self.journal, observed(self.journal)) if path.exists()]
         return max(self.started.time if self.started else 0.0, *written)
 
@@ -99,7 +99,7 @@ class Observer:
     def look(self) -> None:
         """One round: read, then record deaths, hashes and samples; opens the session when it sees its first run.
 
-        Of a session that was closed nothing more is recorded: its dvc.lock may be that of a later one by now.
+        Nothing more is recorded of a closed session: dvc.lock may belong to a later one by now.
         """
         for path in self._folder.glob("[!_]*.jsonl"):
             if not path.name.endswith(OBSERVED):
@@ -124,11 +124,11 @@ class Observer:
         return (self._folder / OPENED).exists()
 
     def is_over(self) -> bool:
-        """Whether DVC is gone and every stage of it has ended."""
+        """Whether DVC and all its stages have ended."""
         return self._dvc_is_gone() and all(run.status != "RUNNING" for run in self._begun())
 
     def close(self) -> bool:
-        """Record how the session ended. False when nothing happened in it that is worth a record."""
+        """Record how the session ended. False if nothing worth recording happened in it."""
         if (self._folder / CLOSED).exists():
             return True
         self.look()
@@ -164,7 +164,7 @@ class Observer:
         run.read()  # it may have written its end after we read and before it went
         if run.status != "RUNNING":
             return
-        error = "its process is gone without a word: it was killed, or the machine went down"
+        error = "its process disappeared: it was killed, or the machine went down"
         run.observe(events.StageFailed(started.run, run.last_sign(), "KILLED", error))
         run.read()
 
@@ -184,7 +184,7 @@ class Observer:
             run.observe(events.MetricsLogged(started.run, time.time(), values, run.sampler.taken))
 
     def _refused(self) -> dict[str, str]:
-        """Stages that did not begin, and why; what somebody tries by hand is no session that went wrong."""
+        """Stages that did not begin, and why; a stage tried by hand does not count as a failed session."""
         return sessions.refusals(self._root, self._session.id) if self._session.by_dvc else {}
 
     def _has_restored(self) -> bool:
@@ -236,7 +236,7 @@ class Observer:
         """
         kept = self._folder / FILES_FOLDER
         lock: dict[str, object] = {}
-        with suppress(FileNotFoundError, ValueError):  # who runs a stage by hand may have broken it
+        with suppress(FileNotFoundError, ValueError):  # a stage run by hand may find it broken
             content = (directory / "plugins-lock.json").read_bytes()
             (kept / "plugins-lock.json").write_bytes(redaction.file("plugins-lock.json", content))
             lock = json.loads(content)

@@ -1,4 +1,4 @@
-"""What a stage's process and its children use."""
+"""Resource use of a stage's process and its children."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Sampler:
         self._due = 0.0
 
     def sample(self) -> dict[str, float]:
-        """Percent of one core and megabytes, of the stage and of the machine; empty while none is due."""
+        """Percent of one core and megabytes, of the stage and of the machine; empty if no sample is due."""
         if time.monotonic() < self._due:
             return {}
         first = not self._known

@@ -20,7 +20,7 @@ from workbench.lib.layout import FILES_FOLDER, JOURNAL_FOLDER
 from workbench.lib.processes import process_start
 
 STATE_FILE = "state.json"
-"""File, in a session's folder, of how far each tracker has read its journals."""
+"""File in a session's folder with each tracker's position in its journals."""
 _FILES = ("params.yaml", "compute.yaml", "dvc.yaml", "dvc.lock")
 GUARD_VARIABLE = "WORKBENCH_GUARD"
 """Environment variable by which a stage's process knows its guard."""
@@ -86,7 +86,7 @@ def guard_above() -> int:
 
 
 def note_refusal(root: Path, session: str, stage: str, why: str) -> None:
-    """Keep why a stage did not begin, for which no journal tells: called in its process, then by its guard, the first counts."""
+    """Save why a stage did not begin, which no journal records: its process calls this, then its guard; the first call counts."""
     file = folder_of(root, session) / _REFUSALS / f"{guard_above() or os.getpid()}.json"
     if not file.exists():
         with suppress(OSError):  # the terminal has it; what has gone wrong must not give way to this
@@ -118,7 +118,7 @@ def save(root: Path, session: Session) -> None:
 
 
 def find(root: Path, session: str) -> Session | None:
-    """The record of a session; None where there is none, or a crash has spoilt it: `workbench doctor` names those."""
+    """The record of a session; None if it is missing or was damaged by a crash: `workbench doctor` names those."""
     try:
         return load(root, session)
     except (FileNotFoundError, ValueError, TypeError):

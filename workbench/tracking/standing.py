@@ -1,4 +1,4 @@
-"""Which results of dvc.lock still stand: read what is there now, with the parameters of now."""
+"""Which results of dvc.lock are still valid for the current inputs and parameters."""
 
 from __future__ import annotations
 
@@ -8,13 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from workbench.artifacts import dvc_lock
-
-Stages = Mapping[str, Mapping[str, Any]]
-"""What a dvc.lock says of each stage."""
+from workbench.artifacts.dvc_lock import Stages
 
 
 def stale(stages: Stages, before: Stages, broken: set[str], folder: Path) -> set[str]:
-    """Stages whose record no longer fits what they would read now, and those that read what they made.
+    """Stages whose record no longer matches their current inputs, and the stages that read their outputs.
 
     A folder that several stages write into has no hash of its own among the outputs; who reads it counts as stale where one of
     the outputs in it has changed in this session, and the reader's own record has not.

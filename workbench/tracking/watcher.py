@@ -1,4 +1,4 @@
-"""One process a session, apart from DVC and the stages, that brings their journals to the trackers while they run.
+"""One process per session, separate from DVC and the stages, that delivers their journals to the trackers as they run.
 
 ``python -m workbench.tracking.watcher ROOT SESSION`` is started by :func:`ensure_watcher`. It ends when DVC is gone and the
 journals are drained, or when a tracker's store cannot be reached: then the next watcher, or :func:`sync`, completes the record.
@@ -34,17 +34,17 @@ POLL_SECONDS = 0.4
 FINAL_ATTEMPTS = 3
 LINK_SECONDS = 2.0
 BEHIND_SECONDS = 10.0
-"""By which a tracker may be behind a stage that ends before that is said."""
+"""Lag of a tracker behind an ending stage above which a warning is shown."""
 _LONGEST_LINE = 300
-"""Characters of a tracker's error that a stage shows; the log has all."""
+"""Characters of a tracker's error that a stage shows; the log has the whole text."""
 _PENDING = ".pending"
 _LOCK_FILE = "watcher.lock"
 _LOG_FILE = "watcher.log"
 _NICE = 5
 _PATIENCE = 2.0
-"""Seconds in which a starting watcher outlasts those that only ask whether there is one."""
+"""Seconds that a starting watcher waits for processes that only test whether a watcher runs."""
 _ANY = "of any name"
-"""Stands for a tracker where none can be loaded."""
+"""Placeholder for a tracker if none can be loaded."""
 _log = logging.getLogger("workbench.tracking.watcher")
 
 
@@ -110,7 +110,7 @@ def wait_for_link(root: Path, session: Session, run: str, timeout: float = LINK_
 
 
 def warnings(root: Path, session: str, run: str = "") -> list[str]:
-    """What keeps the trackers from taking a session, and a run of it, each with where to look and how to mend it."""
+    """What keeps the trackers from recording a session and its run, each with where to look and how to fix it."""
     from workbench.errors import WorkbenchError
     from workbench.hosting import trackers
     from workbench.tracking.feed import seconds_behind, troubles_of
@@ -121,18 +121,18 @@ def warnings(root: Path, session: str, run: str = "") -> list[str]:
         if name not in said and (seconds := seconds_behind(folder, run, name)) > BEHIND_SECONDS:
             said[name] = f"is {seconds:,.0f} s behind with the record"
     where = f"compute.yaml, key trackers; {folder / _LOG_FILE}"
-    fix = "nothing is lost, the journal has all of it: see that the store can be reached, then run `workbench sync`"
+    fix = "nothing is lost, the journal has everything: check that the store can be reached, then run `workbench sync`"
     return [f"warning: {WorkbenchError(f'tracker {name} {what}', where, fix)}" for name, what in said.items()]
 
 
 def left_behind(root: Path) -> list[str]:
-    """Warnings of the sessions that have ended and that a tracker does not take, the newest of each kind of trouble."""
+    """Warnings about ended sessions that a tracker does not accept, the newest of each kind."""
     found = {text.splitlines()[0]: text for name in waiting(root) for text in warnings(root, name)}
     return [*found.values()]
 
 
 def sync(root: Path, wait: float = 60.0) -> int:
-    """Bring every journal that is not in the trackers yet to them; repeating it changes nothing.
+    """Deliver every journal that is not in the trackers yet; repeating it changes nothing.
 
     A tracker that compute.yaml has named since gets the sessions that ended before.
 
@@ -149,7 +149,7 @@ def sync(root: Path, wait: float = 60.0) -> int:
 
 
 def pending(root: Path) -> list[str]:
-    """Ids of the sessions that some tracker has not got whole, oldest first."""
+    """Ids of the sessions that some tracker lacks in part, oldest first."""
     return _by_age(root, (root / JOURNAL_FOLDER / _PENDING).glob("*"))
 
 
@@ -179,7 +179,7 @@ def watch(root: Path, session: str) -> None:
 
 def main(arguments: Sequence[str]) -> None:
     """Entry point of the watcher's process."""
-    sys.stdout = sys.stderr = _Hidden(sys.stderr)  # of all loggers, MLflow's too, and of a last traceback
+    sys.stdout = sys.stderr = _Hidden(sys.stderr)  # for all loggers including MLflow's, and a final traceback
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     os.nice(_NICE)
     garbage.collect_all_less_often()
@@ -230,7 +230,7 @@ def _follow(root: Path, session: str) -> None:
 
     observer = Observer(root, sessions.load(root, session))
     feeds = _Feeds(root, folder_of(root, session))
-    with ThreadPoolExecutor(1) as courier:  # a store that keeps us waiting must not keep us from looking
+    with ThreadPoolExecutor(1) as courier:  # a slow store must not stop the observation
         delivery: Future[object] = courier.submit(_complete_others, root, session)
         while True:
             observer.look()
@@ -245,7 +245,7 @@ def _follow(root: Path, session: str) -> None:
 
 
 def _complete(root: Path, session: str) -> bool:
-    """Catch up with a session that nobody watches; the caller holds its lock."""
+    """Catch up with an unwatched session; the caller holds its lock."""
     from workbench.tracking.observer import Observer
 
     observer = Observer(root, sessions.load(root, session))
@@ -262,7 +262,7 @@ def _finish(root: Path, session: str, observer: Observer, feeds: _Feeds, attempt
     if not observer.close():
         _pending_file(root, session).unlink(missing_ok=True)
         folder = folder_of(root, session)
-        gone = folder.with_name(f".{session}.gone")  # whoever asks for its lock meanwhile would make a file in it
+        gone = folder.with_name(f".{session}.gone")  # a process asking for its lock meanwhile would create a file in it
         folder.rename(gone)
         shutil.rmtree(gone)
         return True
@@ -292,7 +292,7 @@ class _Hidden(io.TextIOBase):
 
 
 class _Feeds:
-    """The feeds of one session, made when there is something to send, so that an idle watcher loads no tracker."""
+    """The feeds of one session, created when there is something to send, so that an idle watcher loads no tracker."""
 
     def __init__(self, root: Path, folder: Path) -> None:
         self._root, self._folder = root, folder
@@ -306,7 +306,7 @@ class _Feeds:
             self._load()
         for feed in self._feeds if now else ():
             feed.retry_now()
-        took = [feed.deliver(journals) for feed in self._feeds]  # every one of them gets its turn
+        took = [feed.deliver(journals) for feed in self._feeds]  # every feed gets its turn
         return all(took) and not self._broken
 
     def are_done(self) -> bool:
@@ -361,7 +361,7 @@ def _is_watched(folder: Path) -> bool:
 
 @contextmanager
 def _exclusive(folder: Path, patience: float = 0.0) -> Iterator[bool]:
-    """Hold the lock that the watcher of a session holds; yields False where another process keeps it for so many seconds."""
+    """Hold the lock that the watcher of a session holds; yields False if another process keeps it for ``patience`` seconds."""
     try:
         file = (folder / _LOCK_FILE).open("a")
     except FileNotFoundError:
@@ -372,7 +372,7 @@ def _exclusive(folder: Path, patience: float = 0.0) -> Iterator[bool]:
 
 
 def _environment(root: Path) -> dict[str, str]:
-    """This process's environment without what belongs to the stage, and with telemetry off."""
+    """This process's environment without stage-specific variables, and with telemetry off."""
     kept = {name: value for name, value in os.environ.items() if name not in ("DVC_STAGE", "DVC_EXP_NAME")}
     return {**kept, "DVC_ROOT": str(root), "DO_NOT_TRACK": "1", "OMP_NUM_THREADS": "1"}
 

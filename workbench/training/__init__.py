@@ -1,1 +1,1 @@
-"""For plugins: what trainings share: the Trainer's settings, optimizers, checkpoints, watching the loss."""
+"""For plugins: shared parts of training: Trainer settings, optimizers, checkpoints, loss monitoring."""

@@ -1,4 +1,4 @@
-"""Training checkpoints: folders with a manifest written last, so that only a complete one is resumed from."""
+"""Training checkpoints: folders whose manifest is written last, so that training resumes only from complete ones."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _NAME = re.compile(r"checkpoint-(\d+)")
 
 @dataclass(frozen=True)
 class Found:
-    """What a folder of checkpoints has to go on from."""
+    """What training can resume from in a folder of checkpoints."""
 
     newest: Path | None
-    """The complete checkpoint of the highest step."""
+    """The complete checkpoint with the highest step."""
     passed_over: tuple[str, ...]
-    """Newer ones that are not complete, each as ``checkpoint-20 is not used: optimizer.pt is missing``."""
+    """Newer ones that are incomplete, each as ``checkpoint-20 is not used: optimizer.pt is missing``."""
 
 
 def seal(checkpoint: Path) -> None:
@@ -34,23 +34,23 @@ def seal(checkpoint: Path) -> None:
 
 
 def newest_complete(folder: Path, needed: Sequence[str] = ()) -> Path | None:
-    """The checkpoint of the highest step whose files all agree with its manifest, or None.
+    """The checkpoint with the highest step whose files all match its manifest, or None.
 
-    A newer one that is torn is named in a warning, with the file at fault, and passed over.
+    A newer, damaged one is skipped with a warning that names the file at fault.
 
     Args:
         folder: where the checkpoints are.
-        needed: patterns, such as ``optimizer*.pt``, of which a complete checkpoint has a file each.
+        needed: patterns, such as ``optimizer*.pt``, each of which a complete checkpoint has a file for.
     """
     found = look(folder, needed)
-    instead = f"training goes on from {found.newest.name}" if found.newest else "training begins anew"
+    instead = f"training goes on from {found.newest.name}" if found.newest else "training starts over"
     for problem in found.passed_over:
         warnings.warn(f"{problem}; {instead} (in {folder})", stacklevel=2)
     return found.newest
 
 
 def look(folder: Path, needed: Sequence[str] = ()) -> Found:
-    """As :func:`newest_complete`, without a word."""
+    """Like :func:`newest_complete`, without the warning."""
     passed_over: list[str] = []
     for checkpoint in _newest_first(folder):
         problem = _problem(checkpoint, needed)
@@ -61,14 +61,14 @@ def look(folder: Path, needed: Sequence[str] = ()) -> Found:
 
 
 def keep_newest(folder: Path, number: int) -> None:
-    """Remove all checkpoints but those of the highest steps, whatever the clock says of their age."""
+    """Remove all checkpoints except those with the highest steps, regardless of timestamps."""
     for checkpoint in _newest_first(folder)[number:]:
-        (checkpoint / MANIFEST).unlink(missing_ok=True)  # first, so that no half of it is taken for damaged
+        (checkpoint / MANIFEST).unlink(missing_ok=True)  # first, so that a half-removed checkpoint does not look damaged
         remove(checkpoint)
 
 
 def drop_newer(folder: Path, newest: Path | None) -> None:
-    """Remove the checkpoints of higher steps than ``newest``, or all: a training is about to write them again."""
+    """Remove the checkpoints with higher steps than ``newest``, or all of them: training is about to rewrite them."""
     order = _newest_first(folder)
     for checkpoint in order[: order.index(newest)] if newest else order:
         remove(checkpoint)
@@ -98,7 +98,7 @@ def _problem(checkpoint: Path, needed: Sequence[str]) -> str | None:
             return f"{name} is damaged"
     for pattern in needed:
         if not any(Path(name).match(pattern) for name in expected):
-            return f"it has no {pattern}"
+            return f"it lacks {pattern}"
     return None
 
 

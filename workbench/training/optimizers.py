@@ -29,7 +29,7 @@ QUINTIC = (3.4445, -4.7750, 2.0315)
 ITERATIONS = 5
 MOMENTUM = 0.95
 _HEADS = ("score", "classifier")
-"""Where transformers keeps the head of a classifier or a reward model."""
+"""Name under which transformers keeps the head of a classifier or reward model."""
 
 
 def orthogonalize(matrices: Tensor, dtype: torch.dtype) -> Tensor:
@@ -45,9 +45,9 @@ def orthogonalize(matrices: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 class MuonAdamW(torch.optim.AdamW):
-    """AdamW whose parameter groups with ``muon: True`` are stepped by Muon instead.
+    """AdamW whose parameter groups with ``muon: True`` are updated by Muon instead.
 
-    Of such a group ``transposed: True`` says that its matrices are stored (in, out), not (out, in).
+    In such a group, ``transposed: True`` means that its matrices are stored (in, out) rather than (out, in).
 
     Both kinds share ``param_groups``, so one schedule scales all learning rates and one ``state_dict`` saves all state.
     """
@@ -98,11 +98,11 @@ def build(model: nn.Module, config: OptimizerConfig, steps: int, run: Run) -> tu
     """The optimizer of a configuration and its schedule: linear warm-up, plateau, linear decay to zero at the last step.
 
     Raises:
-        TrainingError: the model has no weights that gradients could train, as an n-gram model's counts.
+        TrainingError: the model lacks weights that gradients could train, like an n-gram model.
     """
     if not any(parameter.requires_grad for parameter in model.parameters()):
-        what = f"{type(model).__name__} has no weights that gradients could train"
-        raise TrainingError(what, f"stage {run.stage}", "start from another model, or run its evaluations alone")
+        what = f"{type(model).__name__} lacks weights that gradients could train"
+        raise TrainingError(what, f"stage {run.stage}", "start from another model, or only run its evaluations")
     optimizer = MuonAdamW(_groups(model, config), torch.bfloat16 if run.compute.precision == "bf16" else torch.float32)
     return optimizer, LambdaLR(optimizer, partial(_scale, steps=steps, warmup=config.warmup_steps, decay=config.decay_share))
 
@@ -121,7 +121,7 @@ def _groups(model: nn.Module, config: OptimizerConfig) -> list[dict[str, Any]]:
 
 
 def _split(model: nn.Module) -> tuple[list[nn.Parameter], ...]:
-    """Hidden matrices; those that are stored (in, out), as GPT-2's; embeddings and heads; everything that is no matrix."""
+    """Hidden matrices; those stored (in, out), as in GPT-2; embeddings and heads; everything that is not a matrix."""
     edges = [getattr(model, get)() for get in ("get_input_embeddings", "get_output_embeddings")]
     edges += [layer for layer in model.modules() if isinstance(layer, nn.Embedding)]  # of positions, too
     edges += [getattr(model, name, None) for name in _HEADS]
@@ -136,6 +136,6 @@ def _split(model: nn.Module) -> tuple[list[nn.Parameter], ...]:
 
 
 def _scale(step: int, *, steps: int, warmup: int, decay: float) -> float:
-    """Factor on the peak learning rates at a step."""
+    """Factor applied to the peak learning rates at a step."""
     rising = min(1.0, (step + 1) / warmup) if warmup else 1.0
     return rising * min(1.0, (steps - step) / (decay * steps))

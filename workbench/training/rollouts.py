@@ -12,7 +12,7 @@ Row = Mapping[str, Any]
 
 
 def encode_prompts(model: CausalModel, rows: Sequence[Row], max_tokens: int, stage: str) -> list[tuple[int, ...]]:
-    """Token ids of each row's ``prompt``, up to where the answer begins.
+    """Token ids of each row's ``prompt``, up to the start of the answer.
 
     Raises:
         ParamsError: a prompt leaves no room for an answer of ``max_tokens`` in the model's window.

@@ -1,4 +1,4 @@
-"""What every training plugin built on transformers' Trainer shares: settings, log, checkpoints, and a watch on its numbers.
+"""Shared by every training plugin built on transformers' Trainer: settings, log, checkpoints, and monitoring of its numbers.
 
 Importing this module imports torch and transformers; plugins import it inside their domain method.
 """
@@ -39,20 +39,20 @@ RATES = {"epoch", "num_tokens", "total_flos", "step_time"}
 MEBIBYTE = 1 << 20
 STATE_FILE = "trainer_state.json"
 NEEDED = (STATE_FILE, "*.safetensors", "optimizer.pt", "scheduler.pt", "rng_state*.pth", FILE)
-"""Files without which the Trainer would go on from a checkpoint all the same, as if they were new."""
+"""Files whose absence the Trainer would ignore when resuming, starting their state afresh."""
 KEPT = 2
-"""Checkpoints: the newest, and the one before in case the newest is damaged."""
+"""Number of checkpoints: the newest, and the one before in case the newest is damaged."""
 
 
 def common_arguments(run: Run, *, steps: int, logging_steps: int, save_steps: int) -> dict[str, Any]:
-    """The settings that are the same for every Trainer of the workbench, to be passed to its arguments class.
+    """The settings common to every Trainer of the workbench, for its arguments class.
 
     Raises:
         ParamsError: a checkpoint would fall between two rows of the log, whose mean a resumed run could not complete.
     """
     if save_steps % logging_steps:
         raise ParamsError(
-            f"save_steps {save_steps} is no multiple of logging_steps {logging_steps}",
+            f"save_steps {save_steps} is not a multiple of logging_steps {logging_steps}",
             f"params.yaml, stage {run.stage}",
             f"use {save_steps - save_steps % logging_steps or logging_steps}",
         )
@@ -76,7 +76,7 @@ def common_arguments(run: Run, *, steps: int, logging_steps: int, save_steps: in
 
 
 def require_window(model: PreTrainedModel, max_length: int, run: Run) -> None:
-    """Refuse to train on longer texts than the model reads: evaluations would cut them off, and learnt positions end there.
+    """Refuse to train on texts longer than the model's window: evaluations would truncate them, and learnt positions end there.
 
     Raises:
         ParamsError: they are longer.
@@ -89,12 +89,12 @@ def require_window(model: PreTrainedModel, max_length: int, run: Run) -> None:
 
 
 def set_up_torch(run: Run) -> None:
-    """Threads, seed and deterministic kernels, and no progress bars but ours; called before the model is made."""
+    """Set threads, seed and deterministic kernels, and disable foreign progress bars; called before the model is created."""
     disable_progress_bar()
     torch.set_num_threads(run.compute.threads)
     torch.manual_seed(run.seed)
     torch.use_deterministic_algorithms(mode=True, warn_only=True)
-    # It would also fill each new tensor with NaN, to expose kernels that read what nobody wrote: 5 % of pretraining's time.
+    # It would also fill each new tensor with NaN, to expose reads of uninitialised memory: 5 % of pretraining's time.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # the stubs lack it
 
 
@@ -111,7 +111,7 @@ def in_memory(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> Data
 
 
 def train(trainer: Trainer, run: Run) -> None:
-    """Train to the last step, from the newest complete checkpoint where a killed run left one.
+    """Train to the last step, from the newest complete checkpoint if a killed run left one.
 
     Args:
         trainer: as its constructor has left it, a :class:`Reporter` among its callbacks. What its data set says of its rows in
@@ -119,9 +119,9 @@ def train(trainer: Trainer, run: Run) -> None:
         run: the stage's.
 
     Raises:
-        TrainingError: the loss, a gradient or a weight is not finite, or the loss has shot up.
+        TrainingError: the loss, a gradient or a weight is not finite, or the loss spiked.
     """
-    trainer.remove_callback(PrinterCallback)  # the run tells what there is to tell
+    trainer.remove_callback(PrinterCallback)  # the run reports everything
     checkpoint = newest_complete(run.checkpoints, NEEDED)
     drop_newer(run.checkpoints, checkpoint)
     if checkpoint and _read_state(checkpoint).global_step >= trainer.args.max_steps:
@@ -136,14 +136,14 @@ def _read_state(checkpoint: Path) -> TrainerState:
 
 
 def _take(trainer: Trainer, checkpoint: Path) -> None:
-    """Put a trainer where it was when it had written its last checkpoint."""
+    """Restore a trainer to its state after it wrote its last checkpoint."""
     trainer.state = _read_state(checkpoint)
     trainer._load_from_checkpoint(str(checkpoint))  # noqa: SLF001 - there is no public way that trains no step
     trainer._load_rng_state(str(checkpoint))  # noqa: SLF001
 
 
 def save(trainer: Trainer, tokenizer: PreTrainedTokenizerBase, out: Path, tokens_per_step: int | None = None) -> None:
-    """Save model, tokenizer and training log as one Hugging Face directory."""
+    """Save model, tokenizer and training log as a Hugging Face directory."""
     model = trainer.model
     assert isinstance(model, PreTrainedModel)
     model.save_pretrained(out)
@@ -152,7 +152,7 @@ def save(trainer: Trainer, tokenizer: PreTrainedTokenizerBase, out: Path, tokens
 
 
 def training_rows(state: TrainerState, tokens_per_step: int | None) -> list[dict[str, float]]:
-    """The rows of the training log, from what the Trainer logged; a resumed run has them all."""
+    """The rows of the training log, from the Trainer's log; complete in a resumed run too."""
     rows = []
     for logged in state.log_history:
         if "loss" not in logged:
@@ -167,7 +167,7 @@ def training_rows(state: TrainerState, tokens_per_step: int | None) -> list[dict
 
 
 class Reporter(TrainerCallback):
-    """Tells a run the progress and the numbers of each logged step."""
+    """Reports progress and the numbers of each logged step to a run."""
 
     def __init__(self, run: Run, label: str, tokens_per_step: int | None = None) -> None:
         self._run, self._label, self._tokens_per_step = run, label, tokens_per_step
@@ -175,7 +175,7 @@ class Reporter(TrainerCallback):
         self._step = 0
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
-        """Start the clock where training starts, which may be a checkpoint."""
+        """Start the clock where training starts, possibly at a checkpoint."""
         self._clock, self._step = time.monotonic(), state.global_step
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
@@ -206,7 +206,7 @@ class Reporter(TrainerCallback):
 
 
 class Sealer(TrainerCallback):
-    """Makes a checkpoint one that can be resumed from, and only then removes older ones."""
+    """Makes a checkpoint resumable, and only then removes older ones."""
 
     def __init__(self, vitals: Vitals) -> None:
         self._vitals = vitals

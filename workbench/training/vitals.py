@@ -26,17 +26,17 @@ if TYPE_CHECKING:
     from workbench.run import Run
 
 WINDOW = 50
-"""Steps whose losses a new one is held against."""
+"""Steps whose losses a new one is compared with."""
 LEAST = 20
-"""Steps before which no loss is a spike."""
+"""Steps before which no loss counts as a spike."""
 LEAST_RISE = 1.0
-"""Above the median, in the loss's unit, below which no loss is a spike, however still the others stood."""
+"""Smallest distance above the median, in the loss's unit, that counts as a spike, however steady the other losses were."""
 SCALE = 1.4826 / math.sqrt(2)
-"""Median absolute difference of two draws in a row → standard deviation, of a normal distribution."""
+"""Factor from the median absolute difference of consecutive draws to the standard deviation of a normal distribution."""
 SHOWN = 32
-"""Ids in an error; the table in the run's record has all."""
+"""Ids shown in an error; the table in the run's record has all."""
 FILE = "losses.json"
-"""Of a checkpoint: the window, so that a resumed run judges as an uninterrupted one."""
+"""File of a checkpoint with the window, so that a resumed run judges like an uninterrupted one."""
 
 
 @runtime_checkable
@@ -48,7 +48,7 @@ class Sourced(Protocol):
 
 
 class _Rows(Dataset[Any]):
-    """The items of a training set that is no object of its own."""
+    """The items of a training set that is not a custom object."""
 
     def __init__(self, items: Sequence[Any]) -> None:
         self._items = items
@@ -61,11 +61,11 @@ class _Rows(Dataset[Any]):
 
 
 class Losses:
-    """The losses of the last steps, and the one above which the next is a spike.
+    """The losses of the last steps, and the threshold above which the next is a spike.
 
     That is ``median + max(factor · σ, 1)``, with σ estimated by the median absolute difference of each loss to the one before.
-    Some extreme losses in the window move neither median, as they would move a mean; and a loss that falls steeply, as at the
-    start of training, does not pass for one that scatters.
+    A few extreme losses in the window move neither median, though they would move a mean; and a steeply falling loss, as at the
+    start of training, does not count as scatter.
     """
 
     def __init__(self, factor: float | None, recent: Sequence[float] = ()) -> None:
@@ -74,12 +74,12 @@ class Losses:
 
     @property
     def median(self) -> float:
-        """Of the window."""
+        """The median of the window."""
         return statistics.median(self.recent)
 
     @property
     def limit(self) -> float:
-        """The highest loss that is no spike; infinite in the first steps, and where spikes are not watched for."""
+        """The highest loss that is not a spike; infinite in the first steps, and if spikes are not watched for."""
         if self._factor is None or len(self.recent) < LEAST:
             return math.inf
         deviation = SCALE * statistics.median(abs(after - before) for before, after in pairwise(self.recent))
@@ -87,7 +87,7 @@ class Losses:
 
 
 class Vitals(TrainerCallback):
-    """Looks at each step of a trainer before its gradient is applied, so that the weights are those of the step before.
+    """Checks each step of a trainer before its gradient is applied, so that the weights are still those of the previous step.
 
     The Trainer shows callbacks neither losses nor batches, so three of its methods are wrapped. Weights that are not finite
     show in the next loss; they are looked at themselves where that happens, at the start, at the end, and before each
@@ -102,7 +102,7 @@ class Vitals(TrainerCallback):
         self._fetched: deque[list[int]] = deque()
         self._batch: list[tuple[list[int], Tensor]] = []  # positions and loss, a forward pass each
         self._last: list[tuple[list[int], Tensor]] = []
-        if not hasattr(trainer.train_dataset, "__dict__"):  # a list, say, on which no method can be replaced
+        if not hasattr(trainer.train_dataset, "__dict__"):  # for example a list, whose methods cannot be replaced
             trainer.train_dataset = _Rows(trainer.train_dataset)
         _wrap(trainer, "get_train_dataloader", self._around_loader)
         _wrap(trainer, "training_step", self._around_step)
@@ -110,7 +110,7 @@ class Vitals(TrainerCallback):
         trainer.add_callback(self)
 
     def _around_loader(self, make: Callable[..., Any]) -> Any:
-        """torch's loader asks a data set for ``__getitems__`` of each batch, in the order of the steps."""
+        """torch's loader calls ``__getitems__`` for each batch, in the order of the steps."""
         loader = make()
         self._data = data = loader.dataset
         fetch: Callable[[list[int]], list[Any]] = getattr(data, "__getitems__", None) or (
@@ -142,7 +142,7 @@ class Vitals(TrainerCallback):
                 self._trainer.state.global_step + 1,
                 f"{what} have a median of {self._losses.median:.4g} and {limit:.4g} would still be let pass",
                 self._batch,
-                "look at the rows, lower learning_rate, or let it pass with a higher `loss_spike` in compute.yaml (null: any)",
+                "look at the rows, lower learning_rate, or allow it with a higher `loss_spike` in compute.yaml (null: any)",
             )
         self._losses.recent.append(loss)
         return norm
@@ -152,24 +152,24 @@ class Vitals(TrainerCallback):
     ) -> None:
         """Refuse to start from weights that are not finite."""
         if bad := first_not_finite(model):
-            fix = "train the model it starts from again, with a lower learning_rate"
+            fix = "retrain the model it starts from with a lower learning_rate"
             self._stop(state.global_step + 1, f"the weights are not finite before it, in {bad}", [], fix)
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: nn.Module | None = None, **_: object
     ) -> None:
-        """Where the weights are about to be saved, refuse those that are not finite."""
+        """Refuse to save weights that are not finite."""
         if (control.should_save or control.should_training_stop) and (bad := first_not_finite(model)):
             self._stop(state.global_step, f"the weights are not finite after it, in {bad}", self._batch, _LOWER)
         self._last, self._batch = self._batch, []
 
     def save(self, checkpoint: Path) -> None:
-        """Put what a resumed run needs into a checkpoint."""
+        """Add what a resumed run needs to a checkpoint."""
         (checkpoint / FILE).write_text(json.dumps(list(self._losses.recent)), encoding="utf-8")
 
     def _refuse(self, what: str) -> NoReturn:
         before = self._trainer.state.global_step
-        if bad := first_not_finite(self._trainer.model):  # the step before has spoilt them
+        if bad := first_not_finite(self._trainer.model):  # the previous step corrupted them
             self._stop(before, f"the weights are not finite after it, in {bad}; in the next step {what}", self._last, _LOWER)
         self._stop(before + 1, what, self._batch, _LOWER)
 
@@ -186,7 +186,7 @@ class Vitals(TrainerCallback):
         )
 
     def _rows(self, batch: Sequence[tuple[list[int], Tensor]]) -> Iterator[dict[str, str | int | float]]:
-        """Each place of a batch once, with the ids there and the loss of its forward pass."""
+        """Each position of a batch once, with its ids and the loss of its forward pass."""
         seen: set[int] = set()
         for positions, loss in batch:
             for position in positions:
@@ -200,7 +200,7 @@ _LOWER = "lower learning_rate or max_gradient_norm, or raise warmup_steps, in pa
 
 
 def ids_at(data: Any, position: int) -> Sequence[str]:
-    """Ids of what stands at a position of a training set: its own word, or its column ``id``; else its row's number."""
+    """Ids of the item at a position of a training set: what the set itself says, or its column ``id``; else its row number."""
     if isinstance(data, Sourced):
         return data.ids_at(position)
     row = data[position]
@@ -208,13 +208,13 @@ def ids_at(data: Any, position: int) -> Sequence[str]:
 
 
 def first_not_finite(model: nn.Module | None) -> str:
-    """Name of the first trained tensor with a NaN or an infinity; empty where there is none."""
+    """Name of the first trained tensor with a NaN or an infinity; empty if there is none."""
     if model is None:
         return ""
     trained = {name: weight.detach() for name, weight in model.named_parameters() if weight.requires_grad}
     if math.isfinite(torch.nn.utils.get_total_norm(trained.values()).item()):
         return ""
-    # The norm may also have overflown.
+    # The norm may also have overflowed.
     return next((f"{name} {tuple(weight.shape)}" for name, weight in trained.items() if not weight.isfinite().all()), "")
 
 

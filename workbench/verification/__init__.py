@@ -1,1 +1,1 @@
-"""``workbench verify``: whether the bytes are those that were hashed, and what becomes of the others."""
+"""``workbench verify``: checks that all bytes match their recorded hashes, and moves damaged files away."""

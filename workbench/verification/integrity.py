@@ -1,4 +1,4 @@
-"""Files that are no longer what DVC takes them for.
+"""Files that have changed without DVC noticing.
 
 DVC hashes a file anew when its modification time, size or inode has changed. What changes bytes and none of these (a disk, a
 cable, a program that sets the time back) it does not see, and it would record the result under the hash of other bytes.
@@ -10,21 +10,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from workbench.artifacts import digests, dvc_lock
+from workbench.artifacts.dvc_lock import Stages
 from workbench.errors import ArtifactError
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
 
-Stages = Mapping[str, Mapping[str, Any]]
-"""The stages of dvc.lock, see :func:`workbench.artifacts.dvc_lock.stages`."""
-
 
 @dataclass(frozen=True)
 class Altered:
-    """A file whose bytes have another hash than DVC takes them to have."""
+    """A file whose hash differs from the one that DVC assumes."""
 
     file: Path
     """Relative to the workspace."""
@@ -65,7 +63,7 @@ def require_unaltered(root: Path, reader: str, path: Path, files: Mapping[str, s
         return
     if find_spec("dvc"):
         found = _ask_dvc(root, path, files)
-    else:  # an environment of its own has no DVC to ask, so that what dvc.lock says of outputs must do
+    else:  # a separate environment lacks DVC, so dvc.lock's record of outputs must suffice
         expected = _hashes(stages, "outs").get(path.as_posix())
         found = [Altered(path, expected, digests.combined(files))] if expected else []
     if found:
@@ -73,7 +71,7 @@ def require_unaltered(root: Path, reader: str, path: Path, files: Mapping[str, s
 
 
 def _is_recorded(path: Path, files: Mapping[str, str], stages: Stages) -> bool:
-    """Whether dvc.lock says the same of the input as a whole, or of the outputs that it consists of."""
+    """Whether dvc.lock agrees about the input as a whole, or about the outputs that it consists of."""
     outs = _hashes(stages, "outs")
     if path.as_posix() in outs:
         return outs[path.as_posix()] == digests.combined(files)
@@ -109,15 +107,13 @@ def _refusal(reader: str, path: Path, found: Sequence[Altered], stages: Stages) 
     maker = _maker(first.file, stages)
     what = f"input {path} is damaged: {first.file}{more} holds other bytes than DVC takes it for"
     where = f"stage {reader}, file {first.file}{f' of stage {maker}' if maker else ''}: MD5 {first.found}, not {first.expected}"
-    fix = "`workbench verify` moves what is damaged away, and `dvc repro` then brings it back"
+    fix = "`workbench verify` moves damaged files away, and `dvc repro` then restores them"
     if not maker:
-        fix = (
-            "bring the file back (git, a backup), or `touch` it if it is meant to be so; `workbench verify` names all such files"
-        )
+        fix = "restore the file (git, a backup), or `touch` it if the change is intended; `workbench verify` lists such files"
     return ArtifactError(what, where, fix)
 
 
 def _maker(file: Path, stages: Stages) -> str:
-    """The stage that a file is an output of; empty where none is."""
+    """The stage that a file is an output of; empty if there is none."""
     paths = {file.as_posix(), *(parent.as_posix() for parent in file.parents)}
     return next((name for name, stage in stages.items() if any(out["path"] in paths for out in stage.get("outs", ()))), "")

@@ -28,11 +28,11 @@ class Owner:
     mode: Literal["read", "write"]
 
     def holds(self) -> bool:
-        """Whether there is a process of that number, be it a zombie: all that DVC asks before it takes back the lock."""
+        """Whether any process has that pid, even a zombie: this is all DVC checks before it reclaims the lock."""
         return psutil.pid_exists(self.pid)
 
     def is_dvc(self) -> bool:
-        """Whether the process can still be the one that took the lock: numbers are given out again, and zombies do nothing."""
+        """Whether the process can still be the one that took the lock: pids are reused, and zombies do nothing."""
         try:
             return _is_dvc(psutil.Process(self.pid))
         except psutil.Error:
@@ -46,7 +46,7 @@ def owners(folder: Path) -> list[Owner]:
         folder: DVC's folder for temporary files, ``.dvc/tmp``.
 
     Raises:
-        PipelineError: the file is not what DVC writes, and no DVC command works until it is gone.
+        PipelineError: the file is damaged, and no DVC command works until it is removed.
     """
     file = folder / RWLOCK_FILE
     if not file.is_file():
@@ -58,7 +58,7 @@ def owners(folder: Path) -> list[Owner]:
 
 
 def writers(folder: Path) -> list[Owner]:
-    """The owners that write, or whose number at least some process has."""
+    """The owners that write, or whose pid belongs to some process."""
     return [owner for owner in owners(folder) if owner.mode == "write" and is_running(owner.pid)]
 
 

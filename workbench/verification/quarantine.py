@@ -12,7 +12,7 @@ FOLDER = Path(".workbench/quarantine")
 
 
 class Quarantine:
-    """A folder for what one look at a workspace found damaged; it is made when the first file goes into it.
+    """A folder for the damaged files found by one check of a workspace; created when the first file goes into it.
 
     .workbench/quarantine/TIME/workspace/data/models/base/model.safetensors
     .workbench/quarantine/TIME/cache/files/md5/ab/cdef…
@@ -23,12 +23,12 @@ class Quarantine:
         self._places = {"workspace": root, "cache": cache}
 
     def take(self, path: Path) -> Path:
-        """Move a file, link or folder of the workspace or of DVC's cache here; returns where it is now.
+        """Move a file, link or folder of the workspace or of DVC's cache here; returns the new path.
 
         Raises:
-            OSError: it cannot be moved, and stays.
+            OSError: it cannot be moved, and stays in place.
         """
-        # The cache lies below the workspace by default, and is the nearer place then.
+        # By default the cache lies below the workspace, and then it is the closer parent.
         inside = {name: place for name, place in self._places.items() if path.is_relative_to(place)}
         name = max(inside, key=lambda name: len(inside[name].parts))
         target = self.folder / name / path.relative_to(inside[name])

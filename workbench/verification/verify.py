@@ -1,4 +1,4 @@
-"""Hashes every output and every cached object anew, and moves what is damaged aside, so that ``dvc repro`` makes it good.
+"""Rehashes every output and every cached object, and moves damaged ones aside so that ``dvc repro`` restores them.
 
 DVC hashes a file once and then goes by its modification time, size and inode; of a cached object it goes by the file mode.
 Nothing here does: every byte is read. What is damaged goes to the quarantine (:mod:`workbench.verification.quarantine`).
@@ -31,37 +31,37 @@ if TYPE_CHECKING:
     from dvc.stage import Stage
 
 REPORT_FILE = "report.json"
-"""File of a quarantine's folder with what was found."""
-Kind = Literal["output", "input", "object", "result"]
-State = Literal["damaged", "missing", "changed"]
-_NOUNS: Mapping[Kind, str] = {"output": "output", "input": "input", "object": "cached object", "result": "run-cache entry"}
+"""File in a quarantine folder with the findings."""
+FindingKind = Literal["output", "input", "object", "result"]
+FindingState = Literal["damaged", "missing", "changed"]
+_NOUNS: Mapping[FindingKind, str] = {"output": "output", "input": "input", "object": "cached object", "result": "run-cache entry"}
 _OBJECT = re.compile(r"[0-9a-f]{32}(\.dir)?")
 _REPRO_MAKES = "`dvc repro` makes it again"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that is not as it was recorded."""
+    """A deviation from what was recorded."""
 
-    kind: Kind
+    kind: FindingKind
     """An output of a stage, an input that no stage makes, an object of DVC's cache, or an entry of its run cache."""
-    state: State
-    """``missing`` is no damage; ``changed`` is another version, which DVC sees."""
+    state: FindingState
+    """``missing`` is not damage; ``changed`` is another version, which DVC sees."""
     path: str
-    """The file, relative to the workspace where it lies inside."""
+    """The file, relative to the workspace if inside it."""
     stage: str
-    """The stage that it belongs to; empty for what the cache keeps of earlier results."""
+    """The stage that it belongs to; empty for earlier results in the cache."""
     expected: str
-    """The hash that was recorded; empty for a file of which nothing was."""
+    """The recorded hash; empty if none was recorded."""
     found: str
-    """The hash of what is there, or why it cannot be read; empty where nothing is."""
+    """The actual hash, or why the file cannot be read; empty if it does not exist."""
     fix: str
     moved_to: str = ""
-    """Where the damaged file lies now."""
+    """The new path of the damaged file."""
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Verification:
     """What :func:`verify` found."""
 
     findings: list[Finding]
@@ -74,7 +74,7 @@ class Verdict:
 
     @property
     def damaged(self) -> list[Finding]:
-        """The findings that are damage."""
+        """The findings of damage."""
         return [finding for finding in self.findings if finding.state == "damaged"]
 
     def record(self) -> dict[str, Any]:
@@ -82,8 +82,8 @@ class Verdict:
         return {"damaged": len(self.damaged), **asdict(self)}
 
 
-def verify(root: Path, *, quarantine: bool = True) -> Verdict:
-    """Hash all that DVC keeps of this workspace, and move what is damaged to the quarantine.
+def verify(root: Path, *, quarantine: bool = True) -> Verification:
+    """Hash everything that DVC keeps for this workspace, and move damaged files to the quarantine.
 
     A damaged object of the cache whose bytes an output still has is put back at once; no stage has to run for it.
 
@@ -101,13 +101,13 @@ def verify(root: Path, *, quarantine: bool = True) -> Verdict:
         findings = [*check.outputs(), *check.inputs(), *check.objects(), *check.results()]
         if quarantine and any(finding.state == "damaged" for finding in findings):
             findings = _Repair(repo, check).carry_out(findings)
-    return Verdict(findings, check.files, check.bytes, time.monotonic() - started, check.unchecked)
+    return Verification(findings, check.files, check.bytes, time.monotonic() - started, check.unchecked)
 
 
-def lines(verdict: Verdict) -> list[str]:
+def lines(verdict: Verification) -> list[str]:
     """The verdict for people."""
     text = [line for finding in verdict.findings for line in _finding_lines(finding)]
-    text += [f"not checked: {path}, whose recorded hash is no MD5 of local files" for path in verdict.unchecked]
+    text += [f"not checked: {path}, whose recorded hash is not an MD5 of local files" for path in verdict.unchecked]
     read = f"{verdict.files} files, {verdict.bytes / 1e6:,.1f} MB in {verdict.seconds:.1f} s"
     damaged = len(verdict.damaged)
     return [*text, f"{damaged} damaged; read {read}" if damaged else f"no byte is damaged; read {read}"]
@@ -146,21 +146,21 @@ class _Check:
     bytes: int = 0
     unchecked: list[str] = field(default_factory=list)
     bad: dict[str, str] = field(default_factory=dict)
-    """Name of a damaged object → the hash of what it holds."""
+    """Name of a damaged object → the hash of its content."""
     makers: dict[str, str] = field(default_factory=dict)
     """Name of a damaged object → the stage whose output needs it."""
     copies: dict[str, Path] = field(default_factory=dict)
     """Name of a damaged object → a file or folder of the workspace that has the bytes it should have."""
 
     def hash_objects(self) -> None:
-        """Find the cached objects whose bytes have not the hash that they are named by."""
+        """Find the cached objects whose bytes do not match their names."""
         objects = (file for file in Path(self.repo.cache.local.path).glob("??/*") if _OBJECT.fullmatch(_name(file)))
         for file, value in self._hashed(objects):
             if value != _name(file).removesuffix(FOLDER_SUFFIX):
                 self.bad[_name(file)] = value
 
     def objects(self) -> Iterator[Finding]:
-        """The damaged objects, once the outputs have told whose they are."""
+        """The damaged objects, once their outputs are known."""
         for name, value in self.bad.items():
             fix = _REPRO_MAKES if name in self.makers else f"{_REPRO_MAKES} if a stage still needs it"
             yield Finding("object", "damaged", self.shown(self.object(name)), self.makers.get(name, ""), name, value, fix)
@@ -176,7 +176,7 @@ class _Check:
                 continue  # what a killed DVC left of one
             try:
                 found = _get_cache_hash(COMPILED_LOCK_FILE_STAGE_SCHEMA(load_yaml(str(file))))
-            except Exception as error:  # noqa: BLE001 - whatever a flipped bit makes DVC's reader say
+            except Exception as error:  # noqa: BLE001 - a flipped bit can make DVC's reader raise anything
                 found = f"unreadable ({type(error).__name__})"
             if found != file.name:
                 yield Finding("result", "damaged", self.shown(file), "", file.name, found, "nothing: DVC forgets the result")
@@ -245,27 +245,27 @@ class _Check:
                     yield self._finding(out, "damaged" if now else "missing", path / name, before, now, fix)
 
     def _lost(self, out: Output, needed: Iterable[str]) -> Iterator[Finding]:
-        """What the cache has no longer of an output that is whole; DVC would run the stage again for it."""
+        """Cache objects missing for an intact output, for which DVC would run the stage again."""
         lost = sorted(name for name in needed if name not in self.bad and not self.object(name).is_file())
         if lost and out.use_cache:
             path, stage = self.shown(self.object(lost[0])), out.stage.addressing
             fix = f"`dvc commit {stage}` puts this and {len(lost) - 1} more back"
             yield Finding("object", "missing", path, stage, lost[0], "", fix)
 
-    def _finding(self, out: Output, state: State, path: Path, expected: str, found: str, fix: str) -> Finding:
+    def _finding(self, out: Output, state: FindingState, path: Path, expected: str, found: str, fix: str) -> Finding:
         return Finding("output", state, self.shown(path), out.stage.addressing, expected, found, fix)
 
     def _input(self, dep: Output, path: Path) -> Iterator[Finding]:
         stage, expected = dep.stage.addressing, str(dep.hash_info.value)
         if not path.exists():
-            fix = "bring it back from where it came from"
+            fix = "restore it from its source"
             yield Finding("input", "missing", self.shown(path), stage, expected, "", fix)
             return
         files = self.listing(path)
         if digests.combined(files) == expected:
             return
         damage = integrity.altered(self.repo, {path / name: found for name, found in files.items()})
-        fix = "bring it back (git, a backup), or `touch` it if it is meant to be so; it was not moved"
+        fix = "restore it (git, a backup), or `touch` it if the change is intended; it was not moved"
         for item in damage:
             yield Finding("input", "damaged", self.shown(item.file), stage, item.expected, item.found, fix)
         if not damage:
@@ -290,7 +290,7 @@ class _Check:
         return known and not integrity.altered(self.repo, {path / name: found for name, found in files.items()})
 
     def _remember(self, out: Output, needed: Iterable[str], files: Mapping[str, str]) -> None:
-        """Which of the damaged objects the output needs, and which of them it has copies of."""
+        """The damaged objects that the output needs, and those it has copies of."""
         path, expected = Path(out.fs_path), str(out.hash_info.value)
         self.makers |= dict.fromkeys(self.bad.keys() & {*needed, *files.values()}, out.stage.addressing)
         self.copies |= {value: path / name for name, value in files.items() if value in self.bad}
@@ -316,10 +316,10 @@ class _Check:
 
 
 def _fix(out: Output, *, in_cache: bool) -> str:
-    source = out.stage.is_data_source or out.stage.frozen  # DVC makes no such thing, and `dvc repro` stops where it is missing
+    source = out.stage.is_data_source or out.stage.frozen  # DVC does not recreate it, and `dvc repro` stops if it is missing
     if in_cache:
         return f"`dvc checkout {out}` restores it from the cache" if source else "`dvc repro` restores it from the cache"
-    return f"`dvc pull` if a remote has it, or {'bring it back from where it came from' if source else _REPRO_MAKES}"
+    return f"`dvc pull` if a remote has it, or {'restore it from its source' if source else _REPRO_MAKES}"
 
 
 def _name(file: Path) -> str:
@@ -335,14 +335,14 @@ def _md5_or_reason(file: Path) -> str:
 
 
 class _Repair:
-    """Moves what is damaged, and puts back what another copy has."""
+    """Moves damaged files, and restores those of which there is another copy."""
 
     def __init__(self, repo: Repo, check: _Check) -> None:
         self._repo, self._check = repo, check
         self._quarantine = Quarantine(Path(repo.root_dir), Path(repo.cache.local_cache_dir))
 
     def carry_out(self, findings: Iterable[Finding]) -> list[Finding]:
-        """The findings with what became of them."""
+        """The findings with their outcomes."""
         moved = [self._move(finding) for finding in findings]
         done = [self._put_back(finding) for finding in moved]
         if any(finding.moved_to for finding in done):
@@ -356,7 +356,7 @@ class _Repair:
         try:
             target = self._quarantine.take(Path(self._repo.root_dir, finding.path))
         except OSError as error:
-            return replace(finding, fix=f"move it away by hand, it cannot be moved ({error.strerror}); then {finding.fix}")
+            return replace(finding, fix=f"move it away by hand, since it cannot be moved ({error.strerror}); then {finding.fix}")
         return replace(finding, moved_to=self._check.shown(target))
 
     def _put_back(self, finding: Finding) -> Finding:

@@ -2,7 +2,7 @@
 
 TRL 1.16 scores labels with a fused head (``trl.trainer.utils.add_fused_lm_head``). On a GPU that head sees only positions
 that have a label; elsewhere it sees every position, prompts and padding included, works in tiles of 32,768 columns
-whatever the vocabulary, and recomputes the logits in its backward pass. Here the same head sees labelled positions
+for any vocabulary size, and recomputes the logits in its backward pass. Here the same head sees labelled positions
 only, with a kernel that keeps the probabilities. Losses, metrics, data preparation and reference stay TRL's.
 """
 
@@ -40,7 +40,7 @@ class LabelLogProb(torch.autograd.Function):
     ) -> tuple[Tensor | None, ...]:
         """Score the targets."""
         if bias is not None or softcap is not None:
-            raise NotImplementedError("a head with a bias or soft-capped logits needs TRL's own kernel")
+            raise NotImplementedError("a head with a bias or soft-capped logits requires TRL's own kernel")
         ctx.scale = logit_scale / temperature
         product = hidden @ weight.t()  # (n, v), in bfloat16 under autocast
         logits = product.to(torch.promote_types(product.dtype, torch.float32)) * ctx.scale

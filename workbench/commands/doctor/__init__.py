@@ -1,1 +1,1 @@
-"""Looks at all that a pipeline runs on and says what is wrong and how to mend it, without importing torch or mlflow."""
+"""Checks everything that a pipeline depends on and says what is wrong and how to fix it, without importing torch or mlflow."""

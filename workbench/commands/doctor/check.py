@@ -1,4 +1,4 @@
-"""What a check says."""
+"""The result of a check."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ Status = Literal["ok", "warn", "fail"]
 
 @dataclass(frozen=True)
 class Check:
-    """One line of the doctor's."""
+    """One line of the doctor's report."""
 
     name: str
-    """What was looked at, in one or two words."""
+    """The subject of the check, in one or two words."""
     status: Status
-    """``fail``: a command will not work, or a result is in danger. ``warn``: it works, perhaps not as one thinks."""
+    """``fail``: a command will not work, or a result is at risk. ``warn``: it works, but perhaps not as expected."""
     what: str
     fix: str = ""
-    """What to run or change; empty where nothing needs it."""
+    """What to run or change; empty if nothing needs fixing."""

@@ -1,4 +1,4 @@
-"""The whole of the checks."""
+"""Runs all the checks."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _looks() -> Mapping[str, Callable[[Path], Iterator[Check]]]:
 
 
 def _guarded(name: str, look: Callable[[Path], Iterator[Check]], root: Path) -> Iterator[Check]:
-    """What cannot even be looked at is wrong, and the other checks go on."""
+    """A check that cannot run is a failure, and the other checks continue."""
     try:
         yield from look(root)
     except WorkbenchError as error:

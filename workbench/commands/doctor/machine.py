@@ -15,14 +15,14 @@ from workbench.lib import compute
 from workbench.lib.layout import main_root
 
 LITTLE = 5e9
-"""Bytes below which a disk is said to be short of room: a checkpoint, its successor, the output and its copy in the cache."""
+"""Bytes below which a disk is reported as short of space: a checkpoint, its successor, the output and its copy in the cache."""
 TOO_LITTLE = 5e8
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 _DRIVER = Path("/dev/nvidiactl")
 
 
 def disk(root: Path) -> Iterator[Check]:
-    """Room where the cache, the store and temporary files go, a line a disk."""
+    """Free space for the cache, the store and temporary files, one line per disk."""
     places = {"workspace": root, "cache": _cache(root), "store": main_root(root), "temporary files": Path(tempfile.gettempdir())}
     disks: dict[int, list[str]] = {}
     for name, place in places.items():
@@ -39,7 +39,7 @@ def disk(root: Path) -> Iterator[Check]:
 
 
 def threads(root: Path) -> Iterator[Check]:
-    """What the environment, compute.yaml and the system say of threads."""
+    """What the environment, compute.yaml and the system say about threads."""
     config = compute.load_config(root)
     cores = len(os.sched_getaffinity(0))
     taken = 1 if config.determinism == "portable" else cores if config.threads == "auto" else config.threads
@@ -58,7 +58,7 @@ def threads(root: Path) -> Iterator[Check]:
 
 
 def gpu(root: Path) -> Iterator[Check]:
-    """Whether the device of compute.yaml can be had, as far as one can tell without importing torch."""
+    """Whether the device of compute.yaml is available, as far as can be told without importing torch."""
     device = compute.load_config(root).device
     build = _torch_build()
     if device == "cuda" and (not _DRIVER.exists() or "+cpu" in build):

@@ -28,7 +28,7 @@ _GROUP = "workbench"
 
 
 def python() -> Iterator[Check]:
-    """Whether the interpreter is new enough and one that can be thrown away."""
+    """Whether the interpreter is new enough and belongs to a virtual environment."""
     from packaging.specifiers import SpecifierSet
 
     needed = metadata.metadata(CORE_DISTRIBUTION)["Requires-Python"] or ""
@@ -124,7 +124,7 @@ def plugins(root: Path) -> Iterator[Check]:
 
 
 def _version(name: str) -> str:
-    """Without its local label; empty where it is not installed."""
+    """The version without its local label; empty if not installed."""
     try:
         return metadata.version(name).partition("+")[0]
     except metadata.PackageNotFoundError:
@@ -147,7 +147,7 @@ def _path_files() -> Iterator[Path]:
 
 
 def _foreign(folder: Path, root: Path) -> str:
-    """The package of this workspace that a folder outside would bring too; empty where it brings none."""
+    """The package of this workspace that a folder outside would bring too; empty if there is none."""
     if not folder.is_absolute() or folder.is_relative_to(root.resolve()):
         return ""
     own = [root, *(root / "plugins").glob("*/")]

@@ -25,14 +25,14 @@ _UNFINISHED = {"MERGE_HEAD": "merge", "CHERRY_PICK_HEAD": "cherry-pick", "rebase
 
 
 def git(root: Path) -> Iterator[Check]:
-    """Whether git is there, and whether a run could record a commit."""
+    """Whether git is installed, and whether a run could record a commit."""
     try:
         found = call_git(root, "rev-parse", "--absolute-git-dir")
     except GitError:
         yield Check("git", "fail", "git is not installed, so that no run records its commit", "install git")
         return
     if found.returncode:
-        yield Check("git", "warn", "this is no git repository, so that no run records its commit", "`git init`, and commit")
+        yield Check("git", "warn", "this is not a git repository, so that no run records its commit", "`git init`, and commit")
         return
     folder = Path(found.stdout.strip())
     changed = call_git(root, "status", "--porcelain").stdout.splitlines()
@@ -51,7 +51,7 @@ def git(root: Path) -> Iterator[Check]:
 
 
 def dvc(root: Path) -> Iterator[Check]:
-    """Whether DVC is there, in a version that the workbench knows, and has a workspace."""
+    """Whether DVC is installed in a supported version, and has a workspace."""
     from packaging.requirements import Requirement
 
     needed = next(line for line in map(Requirement, metadata.requires(CORE_DISTRIBUTION) or []) if line.name == "dvc")
@@ -63,13 +63,13 @@ def dvc(root: Path) -> Iterator[Check]:
     if not needed.specifier.contains(version, prereleases=True):
         yield Check("dvc", "fail", f"DVC {version} does not meet {needed}", f"pip install '{needed}'")
     elif not (root / ".dvc").is_dir():
-        yield Check("dvc", "fail", f"{root} is no DVC workspace", "go to the folder that has dvc.yaml, or `dvc init`")
+        yield Check("dvc", "fail", f"{root} is not a DVC workspace", "go to the folder that has dvc.yaml, or `dvc init`")
     else:
         yield Check("dvc", "ok", f"DVC {version}, {len(dvc_lock.stages(root))} stages in dvc.lock")
 
 
 def locks(root: Path) -> Iterator[Check]:
-    """Who holds DVC's locks, and whether they can ever let go."""
+    """Who holds DVC's locks, and whether they can still release them."""
     folder = root / lock_owners.FOLDER
     file = folder / lock_owners.RWLOCK_FILE
     owners = {(owner.pid, owner.command): owner for owner in lock_owners.owners(folder)}
@@ -77,7 +77,7 @@ def locks(root: Path) -> Iterator[Check]:
         if owner.is_dvc():
             yield Check("dvc locks", "ok", f"process {owner.pid} ({owner.command}) is at work")
         elif owner.holds():
-            state = "has ended, but its parent does not take note (a zombie)" if is_zombie(owner.pid) else "is no DVC process"
+            state = "has ended, but its parent does not take note (a zombie)" if is_zombie(owner.pid) else "is not a DVC process"
             what = f"process {owner.pid} took a lock for `{owner.command}` and {state}; DVC would wait for it for good"
             yield Check("dvc locks", "fail", what, f"see that no DVC runs here, then `rm {file}`")
         else:
