@@ -7,7 +7,7 @@ from workbench_pretrain_causal.packing import pack
 
 from workbench.artifacts import corpus, model
 from workbench.artifacts.corpus import Corpus, Document
-from workbench.errors import ArtifactError, ParamsError
+from workbench.errors import ArtifactError, ParamsError, PluginError
 from workbench.kinds.training import OptimizerConfig
 
 MUON = OptimizerConfig(name="muon", learning_rate=4e-3, warmup_steps=2)
@@ -116,8 +116,11 @@ def test_a_checkpoint_between_two_rows_of_the_log_is_refused(text: Corpus, token
 
 def test_a_model_type_that_is_not_there_is_refused(text: Corpus, tokenizer: Path, tmp_path: Path) -> None:
     run, _ = make_run(tmp_path)
-    with pytest.raises(ParamsError, match=r"pretrain\.with\.architecture"):
+    with pytest.raises(PluginError, match="no model type 'lama'") as caught:
         Causal(small(architecture={"model_type": "lama"})).pretrain(text, tokenizer, tmp_path / "out", run)
+    assert caught.value.where == "params.yaml, key pretrain.with.architecture"
+    with pytest.raises(ParamsError, match=r"pretrain\.with\.architecture"):
+        Causal(small(architecture={"model_type": "vit"})).pretrain(text, tokenizer, tmp_path / "out", run)
 
 
 def test_a_corpus_shorter_than_a_sequence_is_refused(text: Corpus, tokenizer: Path, tmp_path: Path) -> None:
