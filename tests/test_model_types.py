@@ -11,7 +11,6 @@ from pathlib import Path
 
 import plugin_project
 import pytest
-from recording import make_run
 from workbench_pretrain_causal import Causal
 from workbench_sft_trl import Trl
 
@@ -21,6 +20,7 @@ from workbench.errors import PluginError
 from workbench.models import types as model_types
 from workbench.models.pretrained import attention_for
 from workbench.run import Run
+from workbench.testing import make_run
 from workbench.testing.samples import Samples
 
 FITNESS = Path(workbench.testing.__file__).with_name("fitness.py")
@@ -48,7 +48,7 @@ def installed(site: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def asked_for_sdpa(folder: Path) -> Run:
     """A run as compute.yaml's ``attention: auto`` makes it on a CPU in fp32."""
     folder.mkdir()
-    run, _ = make_run(folder)
+    run = make_run(folder)
     run.compute = replace(run.compute, attention="sdpa")
     return run
 
