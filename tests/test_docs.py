@@ -22,6 +22,7 @@ from workspace import Workspace
 
 from workbench.builtin import workbench_kinds
 from workbench.hosting.contract import CORE_DISTRIBUTION, RELEASES
+from workbench.models import types as model_types
 
 KINDS = [base.kind for base in workbench_kinds()]
 
@@ -86,7 +87,9 @@ def test_a_page_does_what_it_says(made: Workspace, page: str) -> None:
         elif block.language == "python":
             ast.parse(block.text)
         elif block.language == "toml":
-            assert tomllib.loads(block.text)["dependencies"] == [f"{CORE_DISTRIBUTION}{RELEASES}"]
+            content = tomllib.loads(block.text)
+            assert content.get("dependencies", [f"{CORE_DISTRIBUTION}{RELEASES}"]) == [f"{CORE_DISTRIBUTION}{RELEASES}"]
+            assert set(content.get("project", {}).get("entry-points", {})) <= {"workbench", model_types.GROUP}
         else:
             assert isinstance(yaml.safe_load(block.text), dict)
     require_clean(made, [file for file in written if file.suffix == ".py"])

@@ -55,8 +55,9 @@ def written(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Written:
         done = made.call("workbench", "new-plugin", kind, "demo")
         assert done.code == 0, done.text
         printed[kind] = done.out
-    folders = [word for kind in KINDS for word in ("-e", f"plugins/{kind}-demo")]
-    done = made.call("pip", "install", *folders)
+    assert made.call("workbench", "new-plugin", "pretrain", "own", "--model").code == 0
+    folders = [*(f"plugins/{kind}-demo" for kind in KINDS), "plugins/pretrain-own"]
+    done = made.call("pip", "install", *(word for folder in folders for word in ("-e", folder)))
     assert done.code == 0, done.text
     return Written(made, environment, printed)
 
@@ -71,6 +72,14 @@ def test_the_new_plugin_passes_its_conformance_tests(written: Written, kind: str
     done = written.environment.call("pytest", "--verbose", f"plugins/{kind}-demo", cwd=written.made.root)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "test_every_config_field_is_documented PASSED" in done.stdout
+
+
+@pytest.mark.slow
+def test_the_new_model_class_passes_its_tests_and_conforms(written: Written) -> None:
+    done = written.environment.call("pytest", "--verbose", "plugins/pretrain-own", cwd=written.made.root)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "test_it_writes_the_same_with_and_without_its_state PASSED" in done.stdout
+    assert "test_the_model_can_be_evaluated PASSED" in done.stdout
 
 
 def test_the_conformance_tests_of_a_new_plugin_can_fail(written: Written, tmp_path: Path) -> None:
@@ -102,7 +111,7 @@ def test_the_next_three_steps_are_printed(written: Written) -> None:
 
 def test_the_code_is_as_clean_as_the_projects(written: Written, project: Path) -> None:
     shutil.copyfile(project / "pyproject.toml", written.made.root / "pyproject.toml")
-    folders = [f"plugins/{kind}-demo" for kind in KINDS]
+    folders = [*(f"plugins/{kind}-demo" for kind in KINDS), "plugins/pretrain-own"]
     for words in (("check", "--no-cache"), ("format", "--check", "--no-cache")):
         done = subprocess.run(["ruff", *words, *folders], cwd=written.made.root, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout
@@ -157,19 +166,23 @@ def stages(made: Workspace) -> dict[str, Any]:
 
 
 @settings(deadline=None)
-@given(st.sampled_from(KINDS), NAMES)
-@example("eval", "evaluation")
-@example("source", "row")
-@example("dedup", "if-else")
-def test_any_name_gives_a_sound_distribution(kind: str, name: str) -> None:
-    new = scaffold.Draft(kind, name)
+@given(st.sampled_from([*((kind, False) for kind in KINDS), ("pretrain", True)]), NAMES)
+@example(("eval", False), "evaluation")
+@example(("source", False), "row")
+@example(("dedup", False), "if-else")
+@example(("pretrain", True), "pre-trained")
+def test_any_name_gives_a_sound_distribution(what: tuple[str, bool], name: str) -> None:
+    new = scaffold.Draft(what[0], name, what[1])
     files = new.files()
     metadata = tomllib.loads(files["pyproject.toml"])
     assert metadata["project"]["entry-points"]["workbench"] == {metadata["project"]["name"]: new.package}
+    assert list(metadata["project"]["entry-points"].get("workbench.model_types", {})) == ([name] if new.model else [])
+    defined = set()
     for file, content in files.items():
         if file.endswith(".py"):
-            names = {node.name for node in ast.parse(content).body if isinstance(node, ast.ClassDef)}
-            assert names & {new.plugin, f"Test{new.plugin}"}
+            defined |= {node.name for node in ast.parse(content).body if isinstance(node, ast.ClassDef)}
+    assert defined >= {new.plugin, f"Test{new.plugin}"}
+    assert any(found.endswith("LmForCausalLM") for found in defined) == new.model
     assert name in str(yaml.safe_load(new.block()))
     assert new.block().splitlines()[-1].strip() in files["README.md"]
 
@@ -196,6 +209,15 @@ def test_the_name_of_an_installed_plugin_is_refused() -> None:
     with pytest.raises(PluginError, match="the dedup 'minhash' is there already") as caught:
         scaffold.draft("dedup", "minhash")
     assert "pionero-workbench-dedup-minhash" in caught.value.where
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "what"),
+    [("filter", "demo", "a filter brings no model"), ("pretrain", "llama", "a model type 'llama' already")],
+)
+def test_a_model_that_cannot_be_is_refused(kind: str, name: str, what: str) -> None:
+    with pytest.raises(PluginError, match=what):
+        scaffold.draft(kind, name, model=True)
 
 
 def test_what_is_there_is_left_alone(tmp_path: Path) -> None:

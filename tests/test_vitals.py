@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from recording import make_run
 from torch import nn
 from transformers import Trainer, TrainingArguments
 
 from workbench.errors import TrainingError
+from workbench.testing import make_run
 from workbench.training.trainer import train
 from workbench.training.vitals import LEAST, WINDOW, Losses, first_not_finite, ids_at
 
@@ -97,7 +97,7 @@ def test_a_training_set_may_be_a_list(tmp_path: Path) -> None:
         def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
             return {"loss": (self.weight * x).mean()}
 
-    run, _ = make_run(tmp_path)
+    run = make_run(tmp_path)
     rows = [{"x": 1.0}, {"x": 2.0}, {"x": math.nan}]
     arguments = TrainingArguments(
         output_dir=str(tmp_path / "out"),

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from recording import make_run
 
 from workbench.artifacts import corpus, examples
 from workbench.artifacts.corpus import Document
 from workbench.artifacts.examples import Conversation, Message
+from workbench.testing import make_run
 
 SENTENCES = (
     "The river bends twice before it reaches the mill.",
@@ -51,7 +51,7 @@ def build_tokenizer(directory: Path, vocab_size: int = 320) -> Path:
 
     directory.mkdir(parents=True, exist_ok=True)
     write_corpus(directory / "corpus", documents(30))
-    run, _ = make_run(directory)
+    run = make_run(directory)
     Bpe(BpeConfig(vocab_size=vocab_size)).execute({"corpus": directory / "corpus"}, {"out": directory / "tokenizer"}, run)
     return directory / "tokenizer"
 

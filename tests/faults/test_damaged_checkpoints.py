@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 import training_pipeline
-from recording import Recorder, make_run
 from tiny_model import build_model, write_conversations
 from workbench_sft_trl import Trl, TrlConfig
 
 from workbench.kinds.training import OptimizerConfig
+from workbench.testing import Recorder, make_run
 from workbench.training import trainer as shared
 from workbench.training.checkpoints import MANIFEST, seal
 
@@ -44,13 +44,13 @@ class Interrupted:
         """Go on from damaged copies of the checkpoints to the right bytes; gives the warnings, and what was told."""
         shutil.copytree(self.checkpoints, folder / "checkpoints")
         damage(folder / "checkpoints")
-        run, recorder = make_run(folder)
+        run = make_run(folder)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             Trl(CONFIG).execute(self.inputs, {"out": folder / "out"}, run)
         for name in RESULT:
             assert (folder / "out" / name).read_bytes() == (self.whole / name).read_bytes(), name
-        return "\n".join(str(warning.message) for warning in caught), recorder
+        return "\n".join(str(warning.message) for warning in caught), run.listener
 
 
 @pytest.fixture(scope="module")
@@ -61,10 +61,10 @@ def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Interrupted:
     inputs = {"model": build_model(folder, window=64), "data": folder / "conversations"}
     for name in ("whole", "ended"):
         (folder / name).mkdir()
-    run, _ = make_run(folder / "whole")
+    run = make_run(folder / "whole")
     Trl(CONFIG).execute(inputs, {"out": folder / "whole" / "out"}, run)
-    run, recorder = make_run(folder / "ended")
-    recorder.progress = _end_after_nine  # type: ignore[method-assign]
+    run = make_run(folder / "ended")
+    run.listener.progress = _end_after_nine  # type: ignore[method-assign]
     with pytest.raises(KeyboardInterrupt):
         Trl(CONFIG).execute(inputs, {"out": folder / "ended" / "out"}, run)
     return Interrupted(inputs, folder / "ended" / "checkpoints", folder / "whole" / "out")
@@ -146,15 +146,15 @@ def test_a_training_that_was_killed_before_its_model_was_saved(
     def stop(*arguments: Any) -> None:
         raise KeyboardInterrupt
 
-    run, _ = make_run(tmp_path)
+    run = make_run(tmp_path)
     with monkeypatch.context() as patch:
         patch.setattr(shared, "save", stop)
         with pytest.raises(KeyboardInterrupt):
             Trl(CONFIG).execute(interrupted.inputs, {"out": tmp_path / "out"}, run)
     assert sorted(path.name for path in run.checkpoints.glob("checkpoint-*")) == ["checkpoint-12", "checkpoint-8"]
-    run, recorder = make_run(tmp_path)
+    run = make_run(tmp_path)
     Trl(CONFIG).execute(interrupted.inputs, {"out": tmp_path / "out"}, run)
-    assert steps(recorder) == []
+    assert steps(run.listener) == []
     for name in RESULT:
         assert (tmp_path / "out" / name).read_bytes() == (interrupted.whole / name).read_bytes()
 

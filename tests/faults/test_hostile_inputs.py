@@ -280,10 +280,10 @@ def test_a_template_that_reaches_for_code(folder: Path, field: str) -> None:
 
 @pytest.mark.parametrize("name", ["evil.yaml", pytest.param("../../evil", marks=slow), pytest.param("/etc/passwd", marks=slow)])
 def test_a_path_instead_of_a_task(tmp_path: Path, name: str) -> None:
-    from recording import make_run
+    from workbench.testing import make_run
 
     (tmp_path / "evil.yaml").write_text("task: evil\nprocess_docs: !function evil.run\n")
-    run, _ = make_run(tmp_path)
+    run = make_run(tmp_path)
     with pytest.raises(ParamsError, match="has no task"):
         LmEval(LmEvalConfig(tasks=(name,)))._load_tasks(tmp_path, run)
 
@@ -294,10 +294,10 @@ READ = """
 import json, sys
 sys.path[:0] = json.loads(sys.argv[3])
 from pathlib import Path
-from recording import make_run
+from workbench.testing import make_run
 from workbench_source_files import Files, FilesConfig
 folder = Path(sys.argv[1])
-run, _ = make_run(folder)
+run = make_run(folder)
 try:
     files = Files(FilesConfig.model_validate({"path": str(folder / "texts"), **json.loads(sys.argv[2])}), {})
     files.execute({}, {"out": folder / "out", "decisions": folder / "decisions"}, run)

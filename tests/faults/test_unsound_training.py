@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 import tiny_model
 import torch
-from recording import Recorder, make_run
 from tiny_model import build_model, turn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from workbench_align_dpo import Dpo, DpoConfig
@@ -24,6 +23,7 @@ from workbench.artifacts import examples
 from workbench.artifacts.examples import Conversation, Preference
 from workbench.errors import TrainingError
 from workbench.kinds.training import OptimizerConfig
+from workbench.testing import Recorder, make_run
 from workbench.training.checkpoints import look
 
 pytestmark = pytest.mark.fault(8)
@@ -82,7 +82,7 @@ class Broken(Trl):
 
 
 def finetune(base: Path, data: Path, folder: Path, after: After | None = None, **settings: Any) -> Recorder:
-    run, recorder = make_run(folder)
+    run = make_run(folder)
     run.compute = replace(run.compute, loss_spike=settings.pop("loss_spike", 10.0))
     values = {"steps": 12, "batch_size": 3, "max_length": 64, "optimizer": SOUND, "logging_steps": 1, "save_steps": 4, **settings}
     stage = Broken(TrlConfig(**values)) if after else Trl(TrlConfig(**values))
@@ -91,9 +91,9 @@ def finetune(base: Path, data: Path, folder: Path, after: After | None = None, *
     try:
         stage.execute({"model": base, "data": data}, {"out": folder / "out"}, run)
     finally:
-        held = [values["loss"] for _, values in recorder.metrics_seen if "loss" in values]
+        held = [values["loss"] for _, values in run.listener.metrics_seen if "loss" in values]
         assert all(math.isfinite(loss) and loss != 0.0 for loss in held), "a loss was logged that was none"
-    return recorder
+    return run.listener
 
 
 def fails(run: Callable[[], object]) -> str:
@@ -221,11 +221,11 @@ def test_a_spike_that_is_let_pass(base: Path, poison: tuple[Path, str], tmp_path
 @slow
 def test_a_spike_in_one_of_several_forward_passes(base: Path, tmp_path: Path) -> None:
     poisons = poisoned(tmp_path / "data", 7, 4)
-    run, recorder = make_run(tmp_path)
+    run = make_run(tmp_path)
     config = TrlConfig(steps=44, batch_size=1, gradient_accumulation=2, max_length=64, optimizer=SOUND, group_by_length=False)
     message = fails(lambda: Trl(config).execute({"model": base, "data": tmp_path / "data"}, {"out": tmp_path / "out"}, run))
     assert "the loss has shot up to" in message
-    rows = {str(row["id"]): float(row["loss of the forward pass"] or 0) for row in recorder.tables["last-batch"]}
+    rows = {str(row["id"]): float(row["loss of the forward pass"] or 0) for row in run.listener.tables["last-batch"]}
     assert len(rows) == 2
     assert max(rows, key=rows.__getitem__) in poisons
 
@@ -249,7 +249,7 @@ def stages(base: Path, preferences: Path, folder: Path) -> Iterator[tuple[str, A
 @pytest.mark.parametrize("name", ["dpo", "causal", pytest.param("kto", marks=slow), pytest.param("rlhf", marks=slow)])
 def test_every_trainer_stops(name: str, base: Path, preferences: Path, tmp_path: Path) -> None:
     stage, inputs = next((stage, inputs) for known, stage, inputs in stages(base, preferences, tmp_path) if known == name)
-    run, _ = make_run(tmp_path)
+    run = make_run(tmp_path)
     message = fails(lambda: stage.execute(inputs, {"out": tmp_path / "out"}, run))
     assert "training was ended at step" in message
     known = {d.id for d in tiny_model.documents(40)} if name == "causal" else ids_of(preferences)

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from recording import make_run
 
 from workbench.artifacts import benchmark, corpus, table
 from workbench.artifacts.benchmark import Question
@@ -19,6 +18,7 @@ from workbench.artifacts.shingles import ShingleSets, shared, shingle
 from workbench.errors import ArtifactError, PluginError
 from workbench.kinds.dedup import Clusters, DedupConfig, DedupStage
 from workbench.run import Run
+from workbench.testing import make_run
 
 
 class ByFirstWord(DedupStage[DedupConfig]):
@@ -62,14 +62,14 @@ def dedup(
     **config: float,
 ) -> tuple[Path, Any, Any]:
     """Run the stage; returns its folder, the run and the recorder."""
-    run, recorder = make_run(tmp_path, seed)
+    run = make_run(tmp_path, seed)
     inputs = {"corpus": write_corpus(tmp_path / "corpus", made)}
     if questions:
         benchmark.write(tmp_path / "benchmark", questions, "test")
         inputs["benchmark"] = tmp_path / "benchmark"
     out = tmp_path / f"out{seed}"
     stage(DedupConfig(**config)).execute(inputs, {name: out / name for name in DedupStage.outputs}, run)
-    return out, run, recorder
+    return out, run, run.listener
 
 
 def decisions(out: Path) -> dict[str, Mapping[str, Any]]:

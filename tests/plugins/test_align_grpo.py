@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from recording import Recorder, make_run
 from tiny_model import write_corpus
 from workbench_align_grpo import Grpo, GrpoConfig
 from workbench_align_grpo.rewards import judges
@@ -21,6 +20,7 @@ from workbench.artifacts.corpus import Document
 from workbench.artifacts.examples import Conversation, Message, Problem
 from workbench.errors import ArtifactError, ParamsError, PluginError
 from workbench.kinds.training import OptimizerConfig, read_training_log
+from workbench.testing import Recorder, make_run
 
 HELDOUT = 20
 SUMS = [(left, right) for left in range(10) for right in range(10)]
@@ -53,7 +53,7 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("start")
     rows = [Conversation((*question(*pair), answer(text))) for pair in SUMS[HELDOUT:] for text in (str(sum(pair)), "unsure")]
     examples.write(folder / "conversations", rows, Conversation.schema)
-    run, _ = make_run(folder)
+    run = make_run(folder)
     optimizer = OptimizerConfig(name="muon", matrix_learning_rate=0.02, learning_rate=0.007)
     config = TrlConfig(steps=250, batch_size=32, max_length=WINDOW, optimizer=optimizer, save_steps=1000)
     Trl(config).execute({"model": random_model(folder), "data": folder / "conversations"}, {"out": folder / "sft"}, run)
@@ -66,7 +66,7 @@ def random_model(folder: Path) -> Path:
 
     texts = [f"unsure {left}+{right}=" for left, right in SUMS]
     write_corpus(folder / "corpus", [Document(text, "sums", {"origin": text}) for text in texts])
-    run, _ = make_run(folder)
+    run = make_run(folder)
     bpe = Bpe(BpeConfig(vocab_size=269, split_digits=True))
     bpe.execute({"corpus": folder / "corpus"}, {"out": folder / "tokenizer"}, run)
     tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer")
@@ -99,10 +99,10 @@ def stage(rewards: list[Any] | None = None, **settings: Any) -> Grpo:
 
 def align(plugin: Grpo, start: Path, problems: Path, folder: Path, seed: int = 0) -> Recorder:
     folder.mkdir(exist_ok=True)
-    run, recorder = make_run(folder, seed)
+    run = make_run(folder, seed)
     plugin.execute({"model": start, "data": problems}, {"out": folder / "out"}, run)
-    recorder.metrics_seen.append((None, dict(run.summary)))
-    return recorder
+    run.listener.metrics_seen.append((None, dict(run.summary)))
+    return run.listener
 
 
 def summary(recorder: Recorder) -> dict[str, float]:

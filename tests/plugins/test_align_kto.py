@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from recording import Recorder, make_run
 from tiny_model import build_model, turn
 from workbench_align_kto import Kto, KtoConfig
 
@@ -15,6 +14,7 @@ from workbench.artifacts import examples, model
 from workbench.artifacts.examples import Preference
 from workbench.errors import ArtifactError
 from workbench.kinds.training import OptimizerConfig, read_training_log
+from workbench.testing import Recorder, make_run
 
 FAST = OptimizerConfig(name="adamw", learning_rate=5e-3, warmup_steps=1)
 THINGS = ["river", "mill", "wheel", "water", "flour", "town", "bend", "sack"]
@@ -42,7 +42,7 @@ def preferences(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def align(base: Path, data: Path, folder: Path, **settings: Any) -> list[dict[str, float]]:
     """Train; returns the training log."""
     folder.mkdir(exist_ok=True)
-    run, _ = make_run(folder)
+    run = make_run(folder)
     given = {"steps": 30, "batch_size": 4, "max_length": 96, "beta": BETA, "optimizer": FAST, "save_steps": 10, **settings}
     Kto(KtoConfig(**given)).execute({"model": base, "data": data}, {"out": folder / "out"}, run)
     return read_training_log(folder / "out")
@@ -171,7 +171,7 @@ def test_pairs_whose_prompt_fills_max_length_are_left_out(base: Path, preference
     tokenizer = AutoTokenizer.from_pretrained(base)
     prompts = [row["prompt"] for row in examples.read(preferences, "train")]
     lengths = sorted(len(ids) for ids in tokenizer.apply_chat_template(prompts, add_generation_prompt=True)["input_ids"])
-    run, _ = make_run(tmp_path)
+    run = make_run(tmp_path)
     kept = sum(length < lengths[4] for length in lengths)
     config = KtoConfig(steps=1, batch_size=8, max_length=lengths[4], optimizer=FAST, logging_steps=1, save_steps=1)
     Kto(config).execute({"model": base, "data": preferences}, {"out": tmp_path / "out"}, run)

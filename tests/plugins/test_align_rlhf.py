@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from recording import Recorder, make_run
 from tiny_model import build_model
 from workbench_align_rlhf import RewardModelConfig, Rlhf, RlhfConfig
 from workbench_sft_trl import Trl, TrlConfig
@@ -16,6 +15,7 @@ from workbench.artifacts.examples import Conversation, Message, Preference
 from workbench.errors import ArtifactError, ParamsError, TrainingError
 from workbench.kinds.training import OptimizerConfig, read_training_log
 from workbench.run import Compute, Precision
+from workbench.testing import Recorder, make_run
 
 COLOURS = ["red", "green", "blue", "black", "white", "grey", "pink", "brown", "gold", "silver", "teal", "lime"]
 HELDOUT = COLOURS[8:]
@@ -44,7 +44,7 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("start")
     rows = [Conversation((*question(colour), answer(text))) for colour in COLOURS[:8] for text in (YES, NO)]
     examples.write(folder / "conversations", rows, Conversation.schema)
-    run, _ = make_run(folder)
+    run = make_run(folder)
     config = TrlConfig(steps=60, batch_size=16, max_length=64, optimizer=FAST, save_steps=1000)
     base = build_model(folder, window=64)
     Trl(config).execute({"model": base, "data": folder / "conversations"}, {"out": folder / "sft"}, run)
@@ -53,7 +53,7 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def align(start: Path, data: Path, folder: Path, seed: int = 0, precision: Precision = "fp32", **settings: Any) -> Recorder:
     folder.mkdir(exist_ok=True)
-    run, recorder = make_run(folder, seed)
+    run = make_run(folder, seed)
     run.compute = Compute("cpu", 1, precision)
     small = {
         "reward_model": RewardModelConfig(steps=6, batch_size=4, max_length=64, optimizer=FAST),
@@ -68,8 +68,8 @@ def align(start: Path, data: Path, folder: Path, seed: int = 0, precision: Preci
     }
     plugin = Rlhf(RlhfConfig(**{**small, **settings}))
     plugin.execute({"model": start, "data": data}, {"out": folder / "out"}, run)
-    recorder.metrics_seen.append((None, dict(run.summary)))
-    return recorder
+    run.listener.metrics_seen.append((None, dict(run.summary)))
+    return run.listener
 
 
 def summary(recorder: Recorder) -> dict[str, float]:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from recording import make_run
 from workbench_dedup_exact import Exact, ExactConfig, normalised
 from workbench_dedup_minhash import MinHash, MinHashConfig
 
@@ -16,6 +15,7 @@ from workbench.artifacts import corpus
 from workbench.artifacts.corpus import Corpus
 from workbench.artifacts.shingles import shingle
 from workbench.kinds.dedup import Clusters
+from workbench.testing import make_run
 
 
 def write(tmp_path: Path, texts: list[str]) -> Corpus:
@@ -43,7 +43,7 @@ def joined(clusters: Clusters, pairs: int) -> float:
 )
 def test_exact_joins_what_its_normalisation_makes_equal(tmp_path: Path, normalisation: str, labels: list[int]) -> None:
     texts = ["One two.", "One\n  two. ", "one, TWO", "one three", "One two."]
-    run, _ = make_run(tmp_path)
+    run = make_run(tmp_path)
     found = Exact(ExactConfig.model_validate({"normalisation": normalisation})).find_duplicates(write(tmp_path, texts), run)
     assert found.firsts().tolist() == labels
 
@@ -61,7 +61,7 @@ def test_minhash_recall_by_similarity_with_no_pair_below_the_threshold(
 ) -> None:
     pairs = 150
     texts = [text for number in range(pairs) for text in pair_at(similarity, number)]
-    run, _ = make_run(tmp_path)
+    run = make_run(tmp_path)
     found = MinHash(MinHashConfig(ngram=1, threshold=0.7)).find_duplicates(write(tmp_path, texts), run)
     assert least <= joined(found, pairs) <= most
     strangers = {int(found.labels[2 * k]) for k in range(pairs)}
@@ -79,7 +79,7 @@ def test_minhash_against_brute_force_on_mutated_texts(tmp_path: Path) -> None:
             for place in generator.sample(range(80), changed):
                 copy[place] = f"new{generator.random()}"
             texts.append(" ".join(copy))
-    run, _ = make_run(tmp_path)
+    run = make_run(tmp_path)
     found = MinHash(MinHashConfig(ngram=3, threshold=0.6)).find_duplicates(write(tmp_path, texts), run)
     sets = shingle(texts, 3)
     left, right = (np.array(side) for side in zip(*combinations(range(len(texts)), 2), strict=True))
@@ -96,7 +96,7 @@ def test_minhash_joins_identical_texts_however_many_and_blocks_change_nothing(
 ) -> None:
     texts = ["all the same words here again"] * 300 + [text for number in range(30) for text in pair_at(0.9, number)]
     corpus_ = write(tmp_path, texts)
-    run, _ = make_run(tmp_path)
+    run = make_run(tmp_path)
     whole = MinHash(MinHashConfig(ngram=1)).find_duplicates(corpus_, run).firsts().tolist()
     assert set(whole[:300]) == {0}
     monkeypatch.setattr("workbench_dedup_minhash._PAIRS", 1)
@@ -105,7 +105,7 @@ def test_minhash_joins_identical_texts_however_many_and_blocks_change_nothing(
 
 def test_minhash_splits_a_corpus_from_end_to_end(tmp_path: Path) -> None:
     texts = [text for number in range(20) for text in pair_at(0.9, number)]
-    run, _ = make_run(tmp_path)
+    run = make_run(tmp_path)
     inputs = {"corpus": write(tmp_path, texts).path}
     out = {name: tmp_path / name for name in MinHash.outputs}
     MinHash(MinHashConfig(ngram=1, heldout=0.3)).execute(inputs, out, run)

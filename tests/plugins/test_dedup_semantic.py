@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from recording import make_run
 from tiny_model import SENTENCES, build_model
 from workbench_dedup_minhash import MinHash, MinHashConfig
 from workbench_dedup_semantic import Semantic, SemanticConfig
@@ -20,6 +19,7 @@ from workbench.artifacts import corpus
 from workbench.artifacts.corpus import Corpus
 from workbench.errors import ArtifactError, ParamsError
 from workbench.kinds.dedup import Clusters
+from workbench.testing import make_run
 
 TOPICS, WORDS, LENGTH = 12, 60, 60
 DOCUMENTS, PLANTED = 600, 40
@@ -32,7 +32,7 @@ def write(folder: Path, texts: list[str]) -> Corpus:
 
 
 def find(folder: Path, texts: list[str], **settings: Any) -> Clusters:
-    run, _ = make_run(folder)
+    run = make_run(folder)
     return Semantic(SemanticConfig(**settings)).find_duplicates(write(folder, texts), run)
 
 
@@ -60,7 +60,7 @@ def texts() -> list[str]:
 
 
 def test_paraphrases_that_minhash_misses_are_found_and_nothing_else(texts: list[str], tmp_path: Path) -> None:
-    run, _ = make_run(tmp_path)
+    run = make_run(tmp_path)
     missed = MinHash(MinHashConfig()).find_duplicates(write(tmp_path, texts), run)
     assert len(set(missed.labels.tolist())) == len(texts)
     found = find(tmp_path, texts, dimensions=128).firsts()
@@ -230,7 +230,7 @@ def test_the_same_bytes_twice(model: str | None, texts: list[str], request: pyte
     for name in ("one", "two"):
         folder = tmp_path / name
         folder.mkdir()
-        run, _ = make_run(folder)
+        run = make_run(folder)
         outputs = {flow: folder / flow for flow in Semantic.outputs}
         stage = Semantic(SemanticConfig(model=directory, dimensions=64, heldout=0.2))
         stage.execute({"corpus": write(folder, texts[::4]).path}, outputs, run)

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import yaml
-from recording import make_run
 from tiny_model import SENTENCES, model_directory  # noqa: F401
 from workbench_eval_lm_eval import LmEval, LmEvalConfig, benchmark_spec
 
@@ -17,6 +16,7 @@ from workbench.artifacts.benchmark import Question
 from workbench.errors import ArtifactError, ParamsError
 from workbench.models import scoring
 from workbench.models.scoring import CausalModel
+from workbench.testing import make_run
 
 QUESTIONS = [
     Question(f"What about part {i}?", tuple(SENTENCES[(i + step) % 6] for step in range(4)), i % 4, f"d{i}", f"g{i // 3}")
@@ -96,7 +96,7 @@ def test_a_neutral_question_takes_the_place_of_nothing(model: CausalModel) -> No
 
 
 def run_stage(tmp_path: Path, model: Path, folder: Path, config: LmEvalConfig) -> tuple[dict[str, float], list[dict[str, Any]]]:
-    run, _ = make_run(tmp_path, seed=3)
+    run = make_run(tmp_path, seed=3)
     inputs = {"model": model, "benchmark": folder}
     LmEval(config).execute(inputs, {"out": tmp_path / "out"}, run)
     evaluation.validate(tmp_path / "out")

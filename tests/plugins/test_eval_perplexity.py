@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from recording import make_run
 from tiny_model import documents, model_directory, write_corpus  # noqa: F401
 from workbench_eval_perplexity import Perplexity, PerplexityConfig
 from workbench_eval_perplexity.baselines import Unigram, zstd_bits
@@ -16,6 +15,7 @@ from workbench_eval_perplexity.sections import has_docstring_section
 
 from workbench.artifacts import evaluation
 from workbench.artifacts.corpus import Corpus, Document
+from workbench.testing import make_run
 
 
 def evaluate(
@@ -28,11 +28,11 @@ def evaluate(
     ]
     write_corpus(tmp_path / "heldout", held, {"origin": pa.string(), **{name: pa.float64() for name in meta}})
     write_corpus(tmp_path / "train", documents(20))
-    run, recorder = make_run(tmp_path)
+    run = make_run(tmp_path)
     inputs = {"model": model, "heldout": tmp_path / "heldout", "train": tmp_path / "train"}
     Perplexity(config).execute(inputs, {"out": tmp_path / "out"}, run)
     evaluation.validate(tmp_path / "out")
-    return evaluation.read_record(tmp_path / "out")["metrics"], recorder
+    return evaluation.read_record(tmp_path / "out")["metrics"], run.listener
 
 
 def test_bits_per_byte_is_the_weighted_mean_of_the_examples(tmp_path: Path, model_directory: Path) -> None:  # noqa: F811

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from recording import make_run
 from tiny_model import SENTENCES, model_directory  # noqa: F401
 from workbench_eval_preference import PreferenceAccuracy, PreferenceConfig
 
@@ -15,6 +14,7 @@ from workbench.artifacts.examples import Message, Preference
 from workbench.errors import ArtifactError
 from workbench.models import scoring
 from workbench.models.scoring import CausalModel, Request
+from workbench.testing import make_run
 
 Scoring = Literal["likelihood", "normalized", "mutual-information"]
 
@@ -36,7 +36,7 @@ PREFERENCES = [
 def run_stage(tmp_path: Path, model: Path, config: PreferenceConfig, preferences: list[Preference]) -> list[dict[str, Any]]:
     training = Preference(user("x"), assistant("y"), assistant("z"))
     examples.write(tmp_path / "preferences", [training, *preferences], Preference.schema)
-    run, _ = make_run(tmp_path)
+    run = make_run(tmp_path)
     inputs = {"model": model, "preferences": tmp_path / "preferences"}
     PreferenceAccuracy(config).execute(inputs, {"out": tmp_path / "out"}, run)
     evaluation.validate(tmp_path / "out")

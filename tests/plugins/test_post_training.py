@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from recording import Recorder, make_run
 from tiny_model import COLOURS, build_model, turn, write_conversations
 from workbench_align_dpo import Dpo, DpoConfig
 from workbench_sft_trl import Trl, TrlConfig
@@ -16,6 +15,7 @@ from workbench.artifacts import examples, model
 from workbench.artifacts.examples import Preference
 from workbench.errors import ParamsError
 from workbench.kinds.training import OptimizerConfig, read_training_log
+from workbench.testing import Recorder, make_run
 
 FAST = OptimizerConfig(name="adamw", learning_rate=5e-3, warmup_steps=1)
 
@@ -44,17 +44,17 @@ def preferences(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def finetune(base: Path, data: Path, folder: Path, **settings: Any) -> Recorder:
-    run, recorder = make_run(folder)
+    run = make_run(folder)
     config = TrlConfig(**{"steps": 20, "batch_size": 3, "max_length": 64, "optimizer": FAST, "save_steps": 10, **settings})
     Trl(config).execute({"model": base, "data": data}, {"out": folder / "out"}, run)
-    return recorder
+    return run.listener
 
 
 def align(base: Path, data: Path, folder: Path, **settings: Any) -> Recorder:
-    run, recorder = make_run(folder)
+    run = make_run(folder)
     config = DpoConfig(**{"steps": 20, "batch_size": 3, "max_length": 64, "optimizer": FAST, "save_steps": 10, **settings})
     Dpo(config).execute({"model": base, "data": data}, {"out": folder / "out"}, run)
-    return recorder
+    return run.listener
 
 
 def test_sft_learns_the_answers_and_saves_a_model(base: Path, conversations: Path, tmp_path: Path) -> None:

@@ -20,7 +20,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from recording import make_run
 from tiny_model import SENTENCES, build_tokenizer, documents, write_corpus
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from workbench_eval_lm_eval import LmEval, LmEvalConfig
@@ -38,6 +37,7 @@ from workbench.artifacts.corpus import Document
 from workbench.artifacts.examples import Message, Preference
 from workbench.errors import ArtifactError
 from workbench.kinds.training import read_training_log
+from workbench.testing import make_run
 
 METHODS = ("kneser-ney", "good-turing", "add-k")
 SIZE = 5
@@ -169,7 +169,7 @@ def test_kneser_ney_equals_a_plain_implementation(corpus: list[list[int]], order
 
 def train(directory: Path, corpus: Path, tokenizer: Path, **config: Any) -> Path:
     directory.mkdir(parents=True, exist_ok=True)
-    run, _ = make_run(directory)
+    run = make_run(directory)
     inputs = {"corpus": corpus, "tokenizer": tokenizer}
     Ngram(NgramStageConfig(**config)).execute(inputs, {"out": directory / "model"}, run)
     model_directory.validate_model(directory / "model")
@@ -273,7 +273,7 @@ def test_importing_the_plugin_imports_nothing_heavy() -> None:
 
 def evaluate(stage: Any, model: Path, tmp_path: Path, **inputs: Path) -> dict[str, float]:
     absent = tmp_path / "absent"
-    run, _ = make_run(tmp_path)
+    run = make_run(tmp_path)
     names = ("heldout", "train", "benchmark", "preferences")
     flows = {"model": model, **dict.fromkeys(names, absent), **inputs}
     stage.execute(flows, {"out": tmp_path / "out"}, run)
@@ -296,7 +296,7 @@ def test_kneser_ney_and_good_turing_beat_add_k_on_real_text(tmp_path: Path) -> N
     training = [document for document in docstrings() if document not in held]
     write_corpus(tmp_path / "heldout", held)
     write_corpus(tmp_path / "train", training)
-    run, _ = make_run(tmp_path)
+    run = make_run(tmp_path)
     tokenizer = tmp_path / "tokenizer"
     Bpe(BpeConfig(vocab_size=2048)).execute({"corpus": tmp_path / "train"}, {"out": tokenizer}, run)
     found = {}

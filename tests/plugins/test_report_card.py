@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import yaml
-from recording import Recorder, make_run
 from tiny_model import model_directory  # noqa: F401
 from workbench_report_card import Card, CardConfig
 from workbench_report_card.svg import Line, Scale, Whisker, bar_chart, interval_chart, line_chart
@@ -21,6 +20,7 @@ from workbench.artifacts.evaluation import Evaluation
 from workbench.errors import ArtifactError
 from workbench.kinds.split import DECISIONS
 from workbench.kinds.training import write_training_log
+from workbench.testing import Recorder, make_run
 
 MODELS = ("base", "sft", "aligned")
 
@@ -66,12 +66,12 @@ def _decision(index: int, reason: str | None) -> dict[str, Any]:
 
 
 def write_report(root: Path, config: CardConfig | None = None) -> tuple[str, str, Recorder, dict[str, float]]:
-    run, recorder = make_run(root)
+    run = make_run(root)
     inputs = {name: root / name for name in ("models", "evals", "decisions")} | {"stage_metrics": root / "metrics"}
     shutil.rmtree(root / "out", ignore_errors=True)
     Card(config or CardConfig()).execute(inputs, {"out": root / "out"}, run)
     page, readme = ((root / "out" / name).read_text(encoding="utf-8") for name in ("index.html", "README.md"))
-    return page, readme, recorder, dict(run.summary)
+    return page, readme, run.listener, dict(run.summary)
 
 
 @pytest.fixture(scope="module")

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from recording import Recorder, make_run
 from tiny_model import build_model, write_conversations
 from workbench_sft_trl import LoraConfig, Trl, TrlConfig
 
 from workbench.artifacts import model
 from workbench.errors import ParamsError, PluginError
 from workbench.kinds.training import OptimizerConfig, read_training_log
+from workbench.testing import Recorder, make_run
 
 FAST = OptimizerConfig(name="adamw", learning_rate=2e-2, warmup_steps=1)
 LINEAR = {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
@@ -36,7 +36,7 @@ def conversations(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def finetune(base: Path, data: Path, folder: Path, **settings: Any) -> Any:
     """Train; returns the run's metrics."""
     folder.mkdir(exist_ok=True)
-    run, _ = make_run(folder)
+    run = make_run(folder)
     given = {"steps": 30, "batch_size": 3, "max_length": 64, "optimizer": FAST, "peft": LoraConfig(r=RANK, alpha=8), **settings}
     Trl(TrlConfig(**given)).execute({"model": base, "data": data}, {"out": folder / "out"}, run)
     return run.summary

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from recording import make_run
 from workbench_source_arithmetic import Arithmetic, ArithmeticConfig
 
 from workbench.artifacts import examples, formats
 from workbench.artifacts.examples import Problem
 from workbench.run import Compute, Run
+from workbench.testing import make_run
 
 EXPRESSION = re.compile(r"(\d+) ([-+*/]) (\d+)")
 OPERATIONS = ("add", "subtract", "multiply", "divide")
@@ -106,7 +106,7 @@ def test_bad_configs(settings: dict[str, object]) -> None:
 
 
 def test_the_artifact_is_valid(tmp_path: Path) -> None:
-    run, _ = make_run(tmp_path)
+    run = make_run(tmp_path)
     Arithmetic(ArithmeticConfig()).execute({}, {"out": tmp_path / "out", "decisions": tmp_path / "decisions"}, run)
     formats.BUILT_IN["problems"].validate(tmp_path / "out")
     rows = list(examples.read(tmp_path / "out", "train"))

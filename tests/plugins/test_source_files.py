@@ -12,7 +12,6 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from recording import Recorder, make_run
 from workbench_dedup_exact import Exact, ExactConfig
 from workbench_source_files import Files, FilesConfig
 from workbench_source_files.paragraphs import packed, paragraphs
@@ -21,6 +20,7 @@ from workbench.artifacts import corpus, examples, table
 from workbench.artifacts.corpus import Corpus, Document
 from workbench.errors import ArtifactError
 from workbench.run import Run
+from workbench.testing import Recorder, make_run
 
 
 @pytest.fixture
@@ -35,9 +35,9 @@ def source(path: Path | str, **config: Any) -> Files:
 
 
 def execute(tmp_path: Path, files: Files) -> tuple[Path, Run, Recorder]:
-    run, recorder = make_run(tmp_path)
+    run = make_run(tmp_path)
     files.execute({}, {"out": tmp_path / "out", "decisions": tmp_path / "decisions"}, run)
-    return tmp_path / "out", run, recorder
+    return tmp_path / "out", run, run.listener
 
 
 def read(tmp_path: Path, path: Path | str, **config: Any) -> list[tuple[str, str]]:
@@ -371,7 +371,7 @@ def test_plain_text_gives_only_a_corpus(tmp_path: Path, folder: Path) -> None:
 
 def test_documents_are_plain_records(folder: Path, tmp_path: Path) -> None:
     (folder / "a.jsonl").write_bytes(jsonl({"text": "one"}))
-    run, _ = make_run(tmp_path)
+    run = make_run(tmp_path)
     files = source(folder)
     assert list(files.records(run)) == [Document("one", "jsonl", {"origin": "a.jsonl:1"})]
 

@@ -10,12 +10,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from pydantic import ValidationError
-from recording import make_run
 from workbench_source_huggingface import HuggingFace, HuggingFaceConfig
 
 from workbench.artifacts import examples
 from workbench.artifacts.corpus import Corpus
 from workbench.errors import ArtifactError, ParamsError
+from workbench.testing import make_run
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -34,7 +34,7 @@ def source(dataset: Path | str, **config: Any) -> HuggingFace:
 
 
 def execute(tmp_path: Path, hf: HuggingFace) -> Path:
-    run, _ = make_run(tmp_path)
+    run = make_run(tmp_path)
     hf.execute({}, {"out": tmp_path / "out", "decisions": tmp_path / "decisions"}, run)
     return tmp_path / "out"
 

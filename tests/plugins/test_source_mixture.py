@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from recording import make_run
 from workbench_source_arithmetic import Arithmetic, ArithmeticConfig
 from workbench_source_files import Files, FilesConfig
 from workbench_source_mixture import Mixture, MixtureConfig
 
 from workbench.artifacts import examples, formats
 from workbench.errors import ParamsError
+from workbench.testing import make_run
 
 PROBLEMS = ArithmeticConfig(operations=("add",), train=30, heldout=10)
 
@@ -24,7 +24,7 @@ def chat(folder: Path) -> Files:
 
 
 def test_it_holds_the_rows_of_every_source(tmp_path: Path) -> None:
-    run, _ = make_run(tmp_path)
+    run = make_run(tmp_path)
     mixture = Mixture(MixtureConfig(answer="It is {answer}."), {"sources": [chat(tmp_path), Arithmetic(PROBLEMS)]})
     mixture.execute({}, {"out": tmp_path / "out", "decisions": tmp_path / "decisions"}, run)
     formats.BUILT_IN["conversations"].validate(tmp_path / "out")

@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from recording import make_run
 from workbench_source_pydocs import Pydocs, PydocsBenchmark, PydocsInstructions, PydocsPreferences, answers, packages
 from workbench_source_pydocs.answers import Bounds
 from workbench_source_pydocs.holdout import NearIndex, is_heldout, similarity, words
@@ -21,6 +20,7 @@ from workbench_source_pydocs.syntax import split_signature
 from workbench.artifacts import benchmark, examples, formats, table
 from workbench.errors import ParamsError, PluginError
 from workbench.kinds.source import Source
+from workbench.testing import make_run
 
 VERBS = ["Open", "Close", "Rotate", "Invert", "Measure", "Paint", "Weigh", "Sort", "Merge", "Slice", "Count", "Hide"]
 NOUNS = ["lantern", "harbour", "ledger", "turbine", "orchard", "glacier", "violin", "compass", "quarry", "loom"]
@@ -127,7 +127,7 @@ def objects_of(package: str, private: bool = False, exclude: tuple[str, ...] = (
 def execute(source: Source, tmp_path: Path, label: str, seed: int = 0) -> tuple[Path, dict[str, float]]:
     root = tmp_path / label
     root.mkdir()
-    run, _ = make_run(root, seed)
+    run = make_run(root, seed)
     source.execute({}, {"out": root / "out", "decisions": root / "decisions"}, run)
     formats.BUILT_IN[source.produces].validate(root / "out")
     return root / "out", dict(run.summary)

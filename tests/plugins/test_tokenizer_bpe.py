@@ -12,12 +12,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from recording import make_run
 from tiny_model import build_tokenizer, write_corpus
 from workbench_tokenizer_bpe import Bpe, BpeConfig
 
 from workbench.artifacts import model
 from workbench.artifacts.corpus import Document
+from workbench.testing import make_run
 
 CONVERSATION = [
     {"role": "system", "content": "Be brief."},
@@ -78,7 +78,7 @@ def test_an_unknown_role_is_refused(tokenizer: object) -> None:
 
 def test_a_tiny_corpus_gives_a_smaller_vocabulary(tmp_path: Path) -> None:
     write_corpus(tmp_path / "corpus", [Document("ab ab <|user|>", "x", {"origin": "a"})])
-    run, _ = make_run(tmp_path)
+    run = make_run(tmp_path)
     Bpe(BpeConfig(vocab_size=4096)).execute({"corpus": tmp_path / "corpus"}, {"out": tmp_path / "out"}, run)
     assert 261 <= run.summary["vocabulary"] < 280
     assert run.summary["texts_with_special_tokens"] == 1
@@ -89,7 +89,7 @@ def test_digits_can_stand_alone(tmp_path: Path) -> None:
 
     write_corpus(tmp_path / "corpus", [Document("1234 1234 1234 1234", "x", {"origin": "a"})])
     for split in (False, True):
-        run, _ = make_run(tmp_path)
+        run = make_run(tmp_path)
         out = tmp_path / str(split)
         Bpe(BpeConfig(split_digits=split)).execute({"corpus": tmp_path / "corpus"}, {"out": out}, run)
         assert (len(Tokenizer.from_file(str(out / "tokenizer.json")).encode("1234").tokens) == 4) is split

@@ -14,7 +14,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from recording import make_run
 from tiny_model import documents, write_corpus
 from tokenizers import Tokenizer
 from workbench_tokenizer_unigram import Unigram, UnigramConfig
@@ -22,6 +21,7 @@ from workbench_tokenizer_unigram import Unigram, UnigramConfig
 from workbench.artifacts import model
 from workbench.artifacts.corpus import Document
 from workbench.errors import ArtifactError
+from workbench.testing import make_run
 
 CONVERSATION = [
     {"role": "system", "content": "Be brief."},
@@ -36,7 +36,7 @@ near_text = st.text(alphabet="thewilrn \nTMa.2é", max_size=60)
 def build(directory: Path, corpus: list[Document], **config: object) -> Path:
     directory.mkdir(parents=True, exist_ok=True)
     write_corpus(directory / "corpus", corpus)
-    run, _ = make_run(directory)
+    run = make_run(directory)
     stage = Unigram(UnigramConfig(**config))  # type: ignore[arg-type]
     stage.execute({"corpus": directory / "corpus"}, {"out": directory / "tokenizer"}, run)
     return directory / "tokenizer"
@@ -115,7 +115,7 @@ def test_what_many_words_share_becomes_a_piece(tmp_path: Path) -> None:
 
 def test_a_tiny_corpus_gives_a_smaller_vocabulary(tmp_path: Path) -> None:
     write_corpus(tmp_path / "corpus", [Document("ab ab <|user|>", "x", {"origin": "a"})])
-    run, _ = make_run(tmp_path)
+    run = make_run(tmp_path)
     Unigram(UnigramConfig()).execute({"corpus": tmp_path / "corpus"}, {"out": tmp_path / "out"}, run)
     assert 261 <= run.summary["vocabulary"] < 280
     assert run.summary["texts_with_special_tokens"] == 1

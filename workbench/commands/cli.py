@@ -142,11 +142,14 @@ def new_plugin(
     kind: str,
     name: Annotated[str, typer.Argument(help="Lower-case words joined by hyphens; `use:` will name it.")],
     into: Annotated[Path, typer.Option(help="Folder to write KIND-NAME into.")] = Path("plugins"),
+    model: Annotated[
+        bool, typer.Option("--model", help="Of kind pretrain: with a model class of its own, which every stage finds.")
+    ] = False,
 ) -> None:
     """Write a distribution for a new plugin that installs, passes its tests and runs as it is."""
     from workbench.commands import scaffold
 
-    draft = scaffold.draft(kind, name)
+    draft = scaffold.draft(kind, name, model=model)
     folder = scaffold.write(draft, into)
     typer.echo(f"wrote {folder}; next:\n\n" + "\n".join(f"  {line}" for line in scaffold.next_steps(draft, folder)))
 

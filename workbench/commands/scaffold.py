@@ -18,6 +18,7 @@ from workbench.errors import PluginError
 from workbench.hosting.contract import CORE_DISTRIBUTION, RELEASES
 from workbench.hosting.host import PLUGIN_FOLDER, registry
 from workbench.lib.commit import move_into_place, remove, write_text
+from workbench.models import types as model_types
 
 TEMPLATES = Path(__file__).with_name("templates")
 NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
@@ -32,6 +33,8 @@ class Draft:
 
     kind: str
     name: str
+    model: bool = False
+    """Whether a pretrain brings a model class of its own."""
 
     @property
     def folder(self) -> str:
@@ -51,7 +54,7 @@ class Draft:
     @property
     def plugin(self) -> str:
         """Name of its class; the kind in it keeps it apart from what the module imports."""
-        return "".join(word.capitalize() for word in [*self.name.split("-"), self.kind])
+        return self._in_capitals(self.kind)
 
     @property
     def params_file(self) -> str:
@@ -65,26 +68,43 @@ class Draft:
     def files(self) -> dict[str, str]:
         """Path within the folder → content."""
         needed = sorted({*REQUIREMENTS, *_read(f"{self.kind}/requirements.txt").split()})
-        about = self._fill(f"{self.kind}/about.txt").strip()
+        requirements = "\n".join(f'  "{line}",' for line in needed)
+        types = f"\n{self._fill('pretrain/model/entry_point.txt')}" if self.model else ""
+        about = self._fill(f"{self._variant}/about.txt").strip()
+        block = textwrap.indent(self.block(), "    ")
+        build = self._fill(f"{self._variant}/build.txt").rstrip() if self.kind == "pretrain" else ""
+        module = self.name.replace("-", "_")
         return {
-            "pyproject.toml": self._fill("pyproject.toml.txt", requirements="\n".join(f'  "{line}",' for line in needed)),
-            "README.md": self._fill(
-                "README.md.txt", about=about, file=self.params_file, block=textwrap.indent(self.block(), "    ")
-            ),
-            f"{self.package}/__init__.py": self._fill(f"{self.kind}/plugin.txt"),
-            f"tests/test_{self.name.replace('-', '_')}.py": self._fill(f"{self.kind}/test.txt"),
+            "pyproject.toml": self._fill("pyproject.toml.txt", requirements=requirements, types=types),
+            "README.md": self._fill("README.md.txt", about=about, file=self.params_file, block=block),
+            f"{self.package}/__init__.py": self._fill(f"{self.kind}/plugin.txt", build=build),
+            f"tests/test_{module}.py": self._fill(f"{self.kind}/test.txt"),
+            **(self._model_files(module) if self.model else {}),
         }
+
+    def _model_files(self, module: str) -> dict[str, str]:
+        return {
+            f"{self.package}/modeling.py": self._fill("pretrain/model/modeling.txt"),
+            f"tests/test_{module}_model.py": self._fill("pretrain/model/test.txt"),
+        }
+
+    @property
+    def _variant(self) -> str:
+        return f"{self.kind}/model" if self.model else self.kind
+
+    def _in_capitals(self, *more: str) -> str:
+        return "".join(word.capitalize() for word in [*self.name.split("-"), *more])
 
     def _fill(self, template: str, **more: str) -> str:
         known = {"kind": self.kind, "name": self.name, "distribution": self.distribution, "package": self.package}
-        return Template(_read(template)).substitute(known, plugin=self.plugin, **more)
+        return Template(_read(template)).substitute(known, plugin=self.plugin, model=self._in_capitals("lm"), **more)
 
 
-def draft(kind: str, name: str) -> Draft:
-    """A distribution for a new plugin of that kind and name.
+def draft(kind: str, name: str, *, model: bool = False) -> Draft:
+    """A distribution for a new plugin of that kind and name, with a model class of its own where that is asked for.
 
     Raises:
-        PluginError: the kind is unknown, the name cannot be one, or a plugin has it already.
+        PluginError: the kind is unknown or brings no model, the name cannot be one, or a plugin or model type has it already.
     """
     kinds = sorted(folder.name for folder in TEMPLATES.iterdir() if folder.is_dir())
     if kind not in kinds:
@@ -103,7 +123,19 @@ def draft(kind: str, name: str) -> Draft:
         raise PluginError(
             f"the {kind} {name!r} is there already", f"{taken[0].distribution} {taken[0].version}", "choose another name"
         )
-    return Draft(kind, name)
+    if model:
+        _require_new_model(kind, name)
+    return Draft(kind, name, model)
+
+
+def _require_new_model(kind: str, name: str) -> None:
+    if kind != "pretrain":
+        fix = f"leave --model out, or write `workbench new-plugin pretrain {name} --model`"
+        raise PluginError(f"a {kind} brings no model class", "workbench new-plugin, option --model", fix)
+    if name in model_types.known():
+        raise PluginError(
+            f"there is a model type {name!r} already", "transformers, or an installed plugin", "choose another name"
+        )
 
 
 def write(new: Draft, into: Path = PLUGIN_FOLDER) -> Path:

@@ -16,6 +16,7 @@ database, and raises ``cpu_seconds`` where it is slow by nature.
 
 from workbench.testing.conformance import Conformance
 from workbench.testing.filter import FilterConformance
+from workbench.testing.recording import RecordedRun, Recorder, make_run
 from workbench.testing.results import EvalConformance, ReportConformance
 from workbench.testing.reward import RewardConformance
 from workbench.testing.source import SourceConformance
@@ -30,6 +31,8 @@ __all__ = [
     "EvalConformance",
     "FilterConformance",
     "PretrainConformance",
+    "RecordedRun",
+    "Recorder",
     "ReportConformance",
     "RewardConformance",
     "SftConformance",
@@ -37,4 +40,5 @@ __all__ = [
     "StageConformance",
     "TokenizerConformance",
     "TrackerConformance",
+    "make_run",
 ]

@@ -10,6 +10,7 @@ import math
 import os
 import resource
 import signal
+import subprocess
 import sys
 import tempfile
 import traceback
@@ -208,17 +209,20 @@ def _write_metrics(file: Path, run: Run) -> None:
 
 
 def _unfit(model: Path) -> str:
-    """Load a model as every evaluation does and score a text; returns what is wrong with it, empty if nothing."""
-    from workbench.models import scoring
-    from workbench.models.scoring import Request
+    """What is wrong with a model, as a process sees it that does nothing but load and ask it; empty if nothing is.
 
-    try:
-        loaded = scoring.load(model, HERE.device)
-        request = Request((loaded.start,), loaded.encode(["The tide is out."])[0])
-        (score,) = scoring.score(loaded, [request], batch_tokens=64)
-    except Exception as error:  # noqa: BLE001 - transformers may raise anything; it is reported
-        return f"{type(error).__name__}: {error}"
-    return "" if math.isfinite(score.log_likelihood) else f"the log-likelihood of a text is {score.log_likelihood}"
+    This process may have registered a model class that the stages after it, which know the model's directory alone, would miss.
+    """
+    done = subprocess.run(
+        [sys.executable, "-P", str(Path(__file__).with_name("fitness.py")), str(model)],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+        check=False,
+    )
+    return "" if done.returncode == 0 else (done.stdout.strip() or done.stderr.strip()[-2000:])
 
 
 def _cpu_seconds() -> float:

@@ -50,14 +50,15 @@ class TrainingConformance(StageConformance):
             )
 
     def test_the_model_can_be_evaluated(self, workbench_trial: Trial) -> None:
-        """Its output loads as evaluations load it, and gives a text a finite likelihood."""
+        """A process that knows its output alone loads it, gives a text a finite likelihood, and lets it write ten tokens."""
         self._need_a_run(workbench_trial)
         unfit = workbench_trial.outcomes[FIRST].unfit
         if unfit:
             broken(
-                "the output is a model directory that every evaluation can load",
+                "a fresh process can load the output by its directory alone, score a text and generate ten tokens",
                 unfit,
-                "save model and tokenizer with `save_pretrained`; a custom model class registers with the Auto classes",
+                "save model and tokenizer with `save_pretrained`; an entry point of the group workbench.model_types names a "
+                "model class of one's own, and `workbench new-plugin pretrain NAME --model` writes one that does all this",
             )
 
 

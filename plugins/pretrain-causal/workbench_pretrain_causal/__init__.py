@@ -15,6 +15,7 @@ from workbench.estimate import Estimate
 from workbench.kinds.pretrain import PretrainStage
 from workbench.kinds.training import OptimizerConfig
 from workbench.models import cost as model_cost
+from workbench.models import types as model_types
 from workbench.plugin import Config
 from workbench.run import Run
 
@@ -40,8 +41,8 @@ class CausalConfig(Config):
     """Configuration of the plugin ``causal``."""
 
     architecture: dict[str, Any] = DEFAULT_ARCHITECTURE
-    """Passed to ``AutoConfig.for_model``: ``model_type`` and that type's own fields; vocabulary, special tokens and
-    positions are filled in."""
+    """Passed to ``AutoConfig.for_model``: ``model_type``, of transformers or of an installed plugin, and that type's own fields;
+    vocabulary, special tokens and positions are filled in."""
     context_length: int = Field(256, ge=8)
     """Length of a training sequence, tokens."""
     tokens: int = Field(1_300_000, gt=0)
@@ -80,7 +81,7 @@ class CausalConfig(Config):
 
 
 class Causal(PretrainStage[CausalConfig]):
-    """Pretrains any causal ``model_type`` of transformers by next-token prediction (Radford et al. 2019).
+    """Pretrains any causal ``model_type`` of transformers or of a plugin by next-token prediction (Radford et al. 2019).
 
     Documents are packed: joined with the end-of-sequence token between them and cut into sequences of
     ``context_length``, which are visited in a seeded random order, epoch after epoch, until the budget is spent.
@@ -100,6 +101,10 @@ class Causal(PretrainStage[CausalConfig]):
         memory = model.training_memory(config.batch_size * config.context_length, checkpointing=config.activation_checkpointing)
         flops = model.training_flops(tokens, config.context_length)
         return Estimate(flops, "FLOP", tokens=tokens, flops=flops, memory=memory)
+
+    def external_inputs(self) -> dict[str, str]:
+        """The code of a model class that a plugin brings."""
+        return model_types.code_of(self.config.architecture["model_type"])
 
     def pretrain(self, corpus: Corpus, tokenizer: Path, out: Path, run: Run) -> None:
         """Pack, build, train, save."""
@@ -146,10 +151,15 @@ def build(config: CausalConfig, tokenizer: PreTrainedTokenizerBase, attention: s
     """A model with fresh weights.
 
     Raises:
-        ParamsError: transformers has no such causal model, or the type refuses a field.
+        ParamsError: the type is no causal model, or refuses a field.
+        PluginError: neither transformers nor an installed distribution knows the type.
     """
     from transformers import AutoConfig, AutoModelForCausalLM
 
+    from workbench.models.pretrained import attention_for
+
+    where = "params.yaml, key pretrain.with.architecture"
+    model_types.register(config.architecture["model_type"], where)
     fields = {key: value for key, value in config.architecture.items() if key != "model_type"}
     filled = {
         "vocab_size": len(tokenizer),
@@ -160,10 +170,12 @@ def build(config: CausalConfig, tokenizer: PreTrainedTokenizerBase, attention: s
     }
     try:
         architecture = AutoConfig.for_model(config.architecture["model_type"], **{**filled, **fields})
-        model: PreTrainedModel = AutoModelForCausalLM.from_config(architecture, attn_implementation=attention)
+        model: PreTrainedModel = AutoModelForCausalLM.from_config(
+            architecture, attn_implementation=attention_for(architecture, attention)
+        )
     except (ValueError, TypeError) as error:
-        fix = "use a causal model_type of transformers and fields that its configuration has"
-        raise ParamsError(str(error).splitlines()[0], "params.yaml, key pretrain.with.architecture", fix) from error
+        fix = "use a causal model_type and fields that its configuration has"
+        raise ParamsError(str(error).splitlines()[0], where, fix) from error
     return model
 
 
