@@ -6,6 +6,7 @@ W&B is no part of the tests' environment, since TRL imports it wherever it is: `
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import http.server
 import json
@@ -27,13 +28,11 @@ import pytest
 wandb = pytest.importorskip("wandb", reason="run by test_tracker_wandb_beside.py")
 
 from fake_dvc import Step
-from wandb.proto import wandb_internal_pb2 as protocol
 from wandb.util import get_core_path
-from workbench_tracker_wandb import framing, media
-from workbench_tracker_wandb.run_log import Run, RunLog
+from workbench_tracker_wandb import media, notes
 from workbench_tracker_wandb.tracker import WandbConfig, WandbTracker
-from workbench_tracker_wandb.upload import upload
 
+from workbench import events
 from workbench.errors import ParamsError, WorkbenchError
 from workbench.testing import TrackerConformance
 from workbench.testing.delivery import deliver, write_session
@@ -53,7 +52,28 @@ SFT = Step("sft", ends="failed")
 FOLDER = ".workbench/wandb"
 KEY = "c0ffee" * 6 + "cafe"
 """An API key in form."""
-RUN = Run("some", "g", "sft", "p", "", {"with": {"lr": 0.1}})
+
+
+SESSION = events.SessionStarted("s", 1.0, "/w", "", dirty=False)
+STARTED = events.StageStarted(
+    run="r",
+    time=1.0,
+    session="s",
+    stage="sft",
+    entry="sft",
+    kind="sft",
+    plugin="trl",
+    seed=3,
+    pid=1,
+    process_started=0.0,
+    config={"lr": 0.1},
+    lock={"use": "trl", "config": {"lr": 0.1}},
+    inputs=[],
+    fingerprint="f",
+    machine={},
+    command="",
+    directory="/w",
+)
 
 
 class TestWandb(TrackerConformance):
@@ -73,8 +93,7 @@ class Told:
         return self.made.root / FOLDER
 
     def of(self, run: str) -> Log:
-        (file,) = self.folder.glob(f"*/run-{run}.wandb")
-        return read(file)
+        return read_run(self.made.root, run)
 
     def sessions(self) -> list[Log]:
         """In the order in which they began."""
@@ -114,7 +133,7 @@ class Log:
     def add(self, kind: str, content: dict[str, Any]) -> None:
         {
             "run": lambda: self.run.update(content),
-            "summary": lambda: self.summary.update(content["update"]),
+            "summary": lambda: self.summary.update(content.get("update", {})),
             "history": lambda: self.history.append(content["item"]),
             "metric": lambda: self.metrics.update({content["name"]: content}),
             "config": lambda: self.charts.update(content["update"]),
@@ -128,17 +147,19 @@ class Log:
         assert len(found) == len(dict(found))
         return dict(found)
 
+    def fact(self, name: str, part: str) -> Any:
+        """A part of what the summary holds under a name: W&B's reader joins them with a dot."""
+        return self.summary.get(f"{name}.{part}", self.summary.get(name, {}).get(part))
+
     def table(self, key: str) -> list[dict[str, Any]]:
-        shown = self.summary[key]
-        assert shown["_type"] == "table-file"
-        content = json.loads((self.folder / "files" / shown["path"]).read_text())
-        assert shown["nrows"] == len(content["data"])
+        assert self.fact(key, "_type") == "table-file"
+        content = json.loads((self.folder / "files" / self.fact(key, "path")).read_text())
+        assert self.fact(key, "nrows") == len(content["data"])
         return [dict(zip(content["columns"], row, strict=True)) for row in content["data"]]
 
     def page(self, key: str) -> str:
-        shown = self.summary[key]
-        assert shown["_type"] == "html-file"
-        return (self.folder / "files" / shown["path"]).read_text(encoding="utf-8")
+        assert self.fact(key, "_type") == "html-file"
+        return (self.folder / "files" / self.fact(key, "path")).read_text(encoding="utf-8")
 
 
 def read(file: Path) -> Log:
@@ -150,6 +171,19 @@ def read(file: Path) -> Log:
         log.kinds.append(record["type"])
         log.add(record["type"], record[record["type"]])
     return log
+
+
+def read_run(workspace: Path, run: str) -> Log:
+    (file,) = (workspace / FOLDER).glob(f"*/run-{run}.wandb")
+    return read(file)
+
+
+@contextlib.contextmanager
+def telling(workspace: Path, config: WandbConfig | None = None) -> Iterator[WandbTracker]:
+    tracker = WandbTracker(config or WandbConfig())
+    tracker.open(workspace)
+    yield tracker
+    tracker.close()
 
 
 @pytest.fixture(scope="module")
@@ -193,7 +227,7 @@ def test_a_stage_holds_params_curves_results_and_charts(told: Told) -> None:
     assert {"step": 2, "lineKey": "_held", "lineVal": None} in log.table("charts/loss_table")  # was not a number
     assert log.charts["_wandb.visualize.charts/sizes"]["panel_config"]["fieldSettings"] == {"label": "source", "value": "kept"}
     assert log.table("charts/sizes_table") == [{"source": "a$", "kept": 3}, {"source": "b", "kept": 2}]
-    assert log.exits == [{"exit_code": 0}]
+    assert [end["exit_code"] for end in log.exits] == [0]
     assert log.kinds[-1] == "exit"
 
 
@@ -201,7 +235,7 @@ def test_tables_are_those_of_wandb(told: Told) -> None:
     """Its own class reads the file, and its own artifact of it has the digest that the log names."""
     log = told.of("r-pretrain")
     assert log.table("outputs/out")[0]["path"] == "data/models/base"
-    (artifact,) = (item for item in log.artifacts if "tables-examples" in item["name"])
+    (artifact,) = (item for item in log.artifacts if "tables/examples" in str(item["manifest"]))
     (entry,) = artifact["manifest"]["contents"]
     own = wandb.Artifact("some", "run_table")
     own.add_file(entry["local_path"], name=entry["path"], skip_cache=True, policy="mutable")
@@ -212,17 +246,22 @@ def test_tables_are_those_of_wandb(told: Told) -> None:
 
 
 def test_hostile_text_is_inert(tmp_path: Path) -> None:
-    log = RunLog(tmp_path / "run", "r")
-    log.begin("stage", replace(RUN, name="\ud800 <b>"), 1.0)
-    log.text("text", "texts/../../../[a]*?", "<script>alert(1)</script> \ud800", 2.0)
-    log.table("table", "tables/../../../x", media.table([{"<b>": "\ud800 <script>"}]), 2.0)
-    log.save("file", "../../out.txt", b"x")
-    log.flush()
-    found = read(tmp_path / "run/run-r.wandb")
-    assert "&lt;script&gt;alert(1)" in found.page("texts/../../../[a]*?")
-    assert "<script" not in found.page("texts/../../../[a]*?")
-    assert [file for file in tmp_path.rglob("*") if file.is_file() and tmp_path / "run" not in file.parents] == []
-    assert all(not set("[]*?") & set(path) and ".." not in path for path in found.files)
+    text, table = tmp_path / "text.md", tmp_path / "table.json"
+    text.write_text("<script>alert(1)</script>")
+    table.write_text('[{"<b>": "\\ud800 <script>", "a": 1}, {"a": "one"}]')
+    before = set(tmp_path.rglob("*"))
+    with telling(tmp_path / "w") as tracker:
+        tracker.session_started(replace(SESSION, files={"../../out.txt": str(text)}))
+        tracker.stage_started(replace(STARTED, stage="\ud800 <b>"))
+        tracker.artifact_logged(events.ArtifactLogged("r", 2.0, "../../[a]*?", "", "text", "r/text/_.._a_.md"), str(text))
+        tracker.artifact_logged(events.ArtifactLogged("r", 2.0, "../../x", "", "table", "r/table/x.json"), str(table))
+        tracker.session_finished(events.SessionFinished("s", 9.0, "FINISHED"))
+    found = read_run(tmp_path / "w", "r")
+    assert "&lt;script&gt;alert(1)" in found.page("texts/_.._a_")
+    assert "<script" not in found.page("texts/_.._a_")
+    assert [row["a"] for row in found.table("tables/x")] == [1, "one"]
+    assert found.run["display_name"] == "? <b>"
+    assert {file for file in tmp_path.rglob("*") if tmp_path / "w" not in (file, *file.parents)} == before
 
 
 def test_a_killed_run_is_continued_with_its_id(told: Told) -> None:
@@ -234,11 +273,10 @@ def test_a_killed_run_is_continued_with_its_id(told: Told) -> None:
     assert [row["output"] for row in log.table("generations")] == ["hi", "ho", "hi", "ho"]  # two of the attempt that was killed
     assert "KILLED" in log.page("error")
     assert log.summary["status"] == "FINISHED"
-    assert log.kinds.count("exit") == 1  # what stands after it would not be uploaded
-    assert log.kinds[-1] == "exit"
+    assert [end["exit_code"] for end in log.exits] == [0]
     assert [session.summary["status"] for session in sessions] == ["KILLED", "FINISHED", "FAILED"]
-    assert sessions[0].summary["stages/eval-perplexity@base"]["status"] == "KILLED"
-    assert sessions[1].summary["stages/eval-perplexity@base"]["run"] == "r-first"
+    assert sessions[0].fact("stages/eval-perplexity@base", "status") == "KILLED"
+    assert sessions[1].fact("stages/eval-perplexity@base", "run") == "r-first"
 
 
 def test_a_failed_stage_says_why_without_secrets(told: Told) -> None:
@@ -254,7 +292,7 @@ def test_a_session_holds_params_and_what_was_cached(told: Told) -> None:
     session = told.sessions()[-1]
     assert "sft: {use: trl}" in (session.folder / "files/params.yaml").read_text()
     assert "params.yaml" in session.files
-    assert session.summary["restored/pretrain"]["state"] == "unchanged"
+    assert session.fact("restored/pretrain", "state") == "unchanged"
     assert session.exits[0]["exit_code"] == 1
 
 
@@ -277,74 +315,58 @@ def test_replaying_everything_writes_nothing(told: Told) -> None:
     assert told.processes() == []
 
 
-def test_what_a_crash_tore_is_written_again_and_nothing_else(tmp_path: Path) -> None:
-    """Wherever it tore, W&B reads the log of a run that was never torn; also where the file system left zeros."""
+def test_what_a_crash_tore_is_noted_again_and_nothing_else(tmp_path: Path) -> None:
+    """Wherever it tore; also where the file system left zeros."""
 
-    def write() -> Log:
-        log = RunLog(tmp_path, "r")
-        log.begin("stage", RUN, 1.0)
-        log.points([({"loss": 1.0 / (step + 1)}, step, 2.0 + step) for step in range(3)])
-        log.summarize("long", {"text": "x" * 70_000})  # three blocks
-        log.text("note", "texts/note", "once", 9.0)
-        log.end(0)
-        log.flush()
-        return read(file)
+    def note() -> bytes:
+        kept = notes.Notes(tmp_path / "r.jsonl")
+        kept.add(STARTED, *(events.MetricsLogged("r", 2.0, {"loss": 1.0, "grad": math.nan}, step) for step in range(3)))
+        kept.add(events.ArtifactLogged("r", 9.0, "a", "", "text", "a.md"), files={"content": "é" * 1000})
+        return kept.file.read_bytes()
 
-    file = tmp_path / "run-r.wandb"
-    whole = write()
-    content = file.read_bytes()
-    assert write() == whole
-    assert file.read_bytes() == content
-    for cut in [0, 3, 7, 8, 100, 400, 32_768, 65_536, len(content) - 200, len(content) - 1]:
+    whole = note()
+    assert note() == whole
+    assert [type(found.event).__name__ for found in notes.read(tmp_path / "r.jsonl")][::4] == ["StageStarted", "ArtifactLogged"]
+    for cut in [0, 1, 100, 400, len(whole) - 200, len(whole) - 1]:
         for tail in (b"", bytes(50)):
-            file.write_bytes(content[:cut] + tail)
-            again = write()
-            assert replace(again, kinds=[]) == replace(whole, kinds=[]), cut
-            assert again.kinds.count("history") == whole.kinds.count("history")
-            assert again.kinds[-1] == "exit"
-            assert not file.read_bytes().endswith(bytes(20))
+            (tmp_path / "r.jsonl").write_bytes(whole[:cut] + tail)
+            assert note() == whole, cut
 
 
-def test_records_of_any_length_are_read_by_wandb(tmp_path: Path) -> None:
-    """Also those that leave just no room, or next to none, in a block of 32 KiB."""
-
-    def encode(length: int) -> bytes:
-        return protocol.Record(output_raw=protocol.OutputRawRecord(line="y" * length)).SerializeToString()
-
-    content = bytearray(framing.HEADER)
-    lengths: list[int] = []
-    for room in range(16):
-        left = 32_768 - len(content) % 32_768
-        length = next(some for some in range(left, 0, -1) if len(framing.frame(encode(some), len(content))) <= left - room)
-        for line in (length, 0, 1, 100_000):
-            content += framing.frame(encode(line), len(content))
-            lengths.append(line)
-    (tmp_path / "run-r.wandb").write_bytes(content)
-    found = [protocol.Record.FromString(record) for record, _ in framing.read(bytes(content), "r")]
-    assert [len(record.output_raw.line) for record in found] == lengths
-    assert read(tmp_path / "run-r.wandb").kinds == ["output_raw"] * len(lengths)
+def test_a_log_that_was_not_finished_is_written_again(tmp_path: Path) -> None:
+    end = events.SessionFinished("s", 9.0, "FINISHED")
+    with telling(tmp_path) as tracker:
+        tracker.session_started(SESSION)
+        tracker.stage_started(STARTED)
+        tracker.metrics_logged([events.MetricsLogged("r", 2.0, {"loss": 1.0}, 0)])
+        tracker.session_finished(end)
+        (log,) = (tmp_path / FOLDER).glob("*/run-r.wandb")
+        log.write_bytes(log.read_bytes()[:100])
+        (tmp_path / FOLDER / ".events/r.written").unlink()
+        tracker.session_finished(end)
+    assert read_run(tmp_path, "r").curve("loss") == {0: 1.0}
 
 
-def test_a_damaged_log_is_named_and_kept(tmp_path: Path) -> None:
-    log = RunLog(tmp_path, "r")
-    log.begin("stage", RUN, 1.0)
-    log.end(0)
-    log.flush()
-    file = tmp_path / "run-r.wandb"
-    spoilt = bytearray(file.read_bytes())
-    spoilt[20] ^= 1
-    file.write_bytes(spoilt)
-    with pytest.raises(WorkbenchError, match=r"(?s)run-r\.wandb, byte 7.*state\.json"):
-        RunLog(tmp_path, "r")
-    assert file.read_bytes() == spoilt
+def test_damaged_notes_are_named_and_kept_and_hold_up_no_other_run(tmp_path: Path) -> None:
+    with telling(tmp_path) as tracker:
+        tracker.session_started(SESSION)
+        tracker.stage_started(STARTED)
+        file = tmp_path / FOLDER / ".events/r.jsonl"
+        file.write_text('{"type": "Unknown", "event": {}, "files": {}}\n')
+        with pytest.raises(ConnectionError, match=r"r was not written(?s:.)*r\.jsonl, line 1(?s:.)*workbench sync"):
+            tracker.session_finished(events.SessionFinished("s", 9.0, "FINISHED"))
+        with pytest.raises(WorkbenchError, match=r"r\.jsonl, line 1"):
+            notes.read(file)
+    assert read_run(tmp_path, "s").summary["status"] == "FINISHED"
+    assert not list((tmp_path / FOLDER).glob("*/run-r.wandb"))
 
 
-def test_a_table_is_bounded_and_its_columns_have_one_type() -> None:
+def test_a_table_is_bounded_and_holds_what_json_can() -> None:
     table = media.table([{"a": "x" * (1 if number else 20_000)} for number in range(media.ROWS_KEPT + 5)])
-    assert len(table.rows) == media.ROWS_KEPT
-    assert len(str(table.rows[0][0])) < media.LONGEST_CELL + 100
+    assert len(table.data) == media.ROWS_KEPT
+    assert len(table.data[0][0]) < media.LONGEST_CELL + 100
     mixed = media.table([{"a": 1}, {"a": "one"}, {"a": math.inf}, {"a": [1]}])
-    assert [row[0] for row in mixed.rows] == ["1", "one", None, "[1]"]
+    assert [row[0] for row in mixed.data] == [1, "one", None, "[1]"]
 
 
 def test_an_unknown_mode_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -420,38 +442,35 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[type[Ser
         listening.shutdown()
 
 
-def write_run(root: Path) -> RunLog:
-    log = RunLog(root / "offline-run-20260101_000000-r", "r")
-    log.begin("stage", RUN, 1.0)
-    log.points([({"loss": 1.0 / (step + 1)}, step, 2.0 + step) for step in range(3)])
-    log.table("table", "tables/some", media.table([{"a": 1}]), 5.0)
-    log.flush()
-    return log
-
-
 def test_a_run_is_uploaded_whole_and_again_when_it_has_grown(
     tmp_path: Path, server: type[Server], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WANDB_API_KEY", KEY)
-    root = tmp_path / "wandb"
-    log = write_run(root)
-    upload(root)
-    assert server.runs["r"]["groupName"] == "g"
-    assert server.ended == {"r": 1}  # it has not said how it ended
-    log.points([({"loss": 0.2}, 3, 9.0)])
-    log.end(0)
-    log.flush()
-    upload(root)
-    assert server.ended == {"r": 0}
-    rows = [json.loads(row) for _, row in sorted(server.rows["r"].items())]
-    assert [row["loss"] for row in rows if "loss" in row] == pytest.approx([1, 1 / 2, 1 / 3, 0.2])
-    assert json.loads(server.runs["r"]["config"])["with"]["value"] == {"lr": 0.1}
-    assert any("media/table/tables-some" in path for path in server.uploaded)
-    server.ended.clear()
-    upload(root)
-    assert server.ended == {}  # there was nothing new
+    table = tmp_path / "some.json"
+    table.write_text('[{"a": 1}]')
+    with telling(tmp_path / "w", WandbConfig(mode="online")) as tracker:
+        tracker.session_started(SESSION)
+        tracker.stage_started(STARTED)
+        tracker.metrics_logged([events.MetricsLogged("r", 2.0 + step, {"loss": 1.0 / (step + 1)}, step) for step in range(3)])
+        tracker.artifact_logged(events.ArtifactLogged("r", 5.0, "some", "", "table", "some.json"), str(table))
+        tracker.session_finished(events.SessionFinished("s", 6.0, "KILLED"))
+        assert server.runs["r"]["groupName"] == "s"
+        assert server.ended == {"r": 1, "s": 1}  # it has not said how it ended
+        tracker.session_started(replace(SESSION, session="t"))
+        tracker.stage_started(replace(STARTED, session="t", time=8.0))
+        tracker.metrics_logged([events.MetricsLogged("r", 9.0, {"loss": 0.2}, 3)])
+        tracker.stage_finished(events.StageFinished("r", 10.0, {}, 1.0, 1))
+        tracker.session_finished(events.SessionFinished("t", 11.0, "FINISHED"))
+        assert server.ended == {"r": 0, "s": 1, "t": 0}
+        rows = [json.loads(row) for _, row in sorted(server.rows["r"].items())]
+        assert [row["loss"] for row in rows if "loss" in row] == pytest.approx([1, 1 / 2, 1 / 3, 0.2])
+        assert json.loads(server.runs["r"]["config"])["with"]["value"] == {"lr": 0.1}
+        assert any("media/table/tables/some" in path for path in server.uploaded)
+        server.ended.clear()
+        tracker.session_finished(events.SessionFinished("t", 11.0, "FINISHED"))
+        assert server.ended == {}  # there was nothing new
     assert [file for file in (tmp_path / "home").rglob("*") if file.is_file()] == []
-    assert [file for file in root.rglob("*") if file.is_file() and KEY.encode() in file.read_bytes()] == []
+    assert [file for file in (tmp_path / "w").rglob("*") if file.is_file() and KEY.encode() in file.read_bytes()] == []
     assert [process for process in psutil.Process().children(recursive=True) if "wandb" in process.name()] == []
 
 
@@ -471,16 +490,14 @@ def test_a_session_is_uploaded_at_its_end(tmp_path: Path, server: type[Server], 
 
 
 def test_an_upload_that_is_refused_is_an_error(tmp_path: Path, server: type[Server]) -> None:
-    write_run(tmp_path / "wandb")
-    with pytest.raises(ConnectionError, match="WANDB_API_KEY"):
-        upload(tmp_path / "wandb")
+    with telling(tmp_path / "w", WandbConfig(mode="online")) as tracker:
+        tracker.session_started(SESSION)
+        with pytest.raises(ConnectionError, match="WANDB_API_KEY"):
+            tracker.session_finished(events.SessionFinished("s", 6.0, "FINISHED"))
 
 
-def test_the_watcher_needs_no_torch() -> None:
-    script = (
-        "import sys, workbench_tracker_wandb; light = set(sys.modules) & {'wandb', 'numpy'}\n"
-        "import workbench_tracker_wandb.run_log; print(light, set(sys.modules) & {'torch', 'tensorflow'})"
-    )
+def test_the_watcher_does_not_load_the_client() -> None:
+    script = "import sys, workbench_tracker_wandb; print(set(sys.modules) & {'wandb', 'numpy', 'torch', 'tensorflow'})"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     shown = subprocess.run([sys.executable, "-c", script], env=environment, check=True, capture_output=True, text=True).stdout
-    assert shown == "set() set()\n"
+    assert shown == "set()\n"

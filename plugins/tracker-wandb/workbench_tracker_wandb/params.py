@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from workbench import redaction
-
 _NOT_CHOSEN = ("plugins", "external", "moved")
 """Keys of a lock entry that are found out, not chosen."""
 
 
 def of_entry(lock: Mapping[str, object]) -> dict[str, object]:
-    """``use``, ``seed``, ``with`` …; W&B shows them as ``with.learning_rate`` and ``filters.0.use``. Secrets are hidden."""
-    chosen = {name: value for name, value in lock.items() if name not in _NOT_CHOSEN}
-    return _named(redaction.tree(chosen))
+    """``use``, ``seed``, ``with`` …; W&B shows them as ``with.learning_rate`` and ``filters.0.use``."""
+    return _named({name: value for name, value in lock.items() if name not in _NOT_CHOSEN})
 
 
 def _named(content: Mapping[str, object]) -> dict[str, object]:
