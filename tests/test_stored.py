@@ -8,7 +8,7 @@ import pytest
 from dvc.repo import Repo
 
 from workbench.artifacts import digests
-from workbench.records import stored
+from workbench.project.dvc import stored
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ Layers, from the ground up; a lower one never imports a higher one, and `make li
     lib                       what decides no output: files, processes, machine, console              private
     models, training          loading, scoring and generating; trainers, optimizers, checkpoints      for plugins
     hosting                   the installed plugins: found, identified, given environments
-    project, catalog          what a workspace's files say; the plugins described
+    project, catalog          what a workspace's files say, and DVC (project.dvc); the plugins described
     records, tracking         what is recorded of a run; journals, and the watcher that feeds trackers
     planning                  what a `dvc repro` would do, why, and at which cost
     comparison, verification  one command each

@@ -14,7 +14,7 @@ from workbench.comparison.page import interval
 from workbench.comparison.scores import ScoreChange
 from workbench.errors import WorkbenchError
 from workbench.hosting import trackers
-from workbench.records import stored
+from workbench.project.dvc import stored
 
 _WHERE = "workbench promote"
 

@@ -13,7 +13,7 @@ from workbench.comparison import scores
 from workbench.comparison.scores import ScoreChange
 from workbench.comparison.side import Side, find
 from workbench.planning import causes
-from workbench.records import stored
+from workbench.project.dvc import stored
 
 REPORT = "report"
 """The stage whose metrics repeat those of the evaluations."""

@@ -15,7 +15,7 @@ from workbench.hosting import trackers
 from workbench.lib import git
 from workbench.lib.layout import LOCK_FILE
 from workbench.planning import causes
-from workbench.project.dvc import open_repo
+from workbench.project.dvc.workspace import revision
 from workbench.records import provenance
 
 WORKSPACE = "workspace"
@@ -50,7 +50,7 @@ def find(main: Path, word: str, into: Path) -> Side:
     """
     if word == WORKSPACE:
         return replace(_of_files(word, _Disk(main)), pins=provenance.pins().releases)
-    commit = _resolve(main, word)
+    commit = revision(main, word)
     if commit:
         return _of_files(word if commit.startswith(word) else f"{word} ({commit[:7]})", _Commit(main, commit))
     return _of_run(main, word, into)
@@ -77,19 +77,6 @@ class _Commit:
     def read(self, path: str) -> str:
         done = git.call(self.root, "show", f"{self.commit}:./{path}")
         return done.stdout if done.returncode == 0 else ""
-
-
-def _resolve(main: Path, word: str) -> str:
-    """The commit that git, or DVC for an experiment, knows by that name; empty if there is none."""
-    from dvc.exceptions import DvcException
-    from dvc.scm import resolve_rev
-    from scmrepo.exceptions import SCMError
-
-    with open_repo(main) as repo:
-        try:
-            return str(resolve_rev(repo.scm, word))
-        except (DvcException, SCMError):  # SCMError if nothing is committed yet
-            return ""
 
 
 def _of_files(name: str, files: _Disk | _Commit) -> Side:

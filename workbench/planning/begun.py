@@ -11,7 +11,7 @@ from workbench.artifacts import dvc_lock
 from workbench.lib.layout import LOCK_FILE
 from workbench.planning import causes
 from workbench.planning.former import former_locks
-from workbench.planning.replay import ChangeSinceRun
+from workbench.project.dvc.replay import ChangeSinceRun
 
 NOTHING_CHANGED = "nothing changed: its outputs were missing, altered or not in the cache, or `--force` asked for it"
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from workbench import redaction
-from workbench.planning.replay import Answer, ChangeSinceRun
+from workbench.project.dvc.replay import Answer, ChangeSinceRun
 
 Parts = Mapping[str, Mapping[str, Any]]
 """Identity of a plugin → what plugins-lock.json said of it under ``installed``: its code, its part of the core, dependencies."""

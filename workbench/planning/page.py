@@ -8,7 +8,7 @@ from typing import Any
 
 from workbench.planning.forecast import Forecast
 from workbench.planning.plan import MAY_RUN, StagePlan
-from workbench.planning.replay import Answer
+from workbench.project.dvc.replay import Answer
 
 _SCALES = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 

@@ -17,9 +17,8 @@ from workbench.lib.layout import LOCK_FILE, main_root
 from workbench.planning import calibration, causes
 from workbench.planning.forecast import Forecast
 from workbench.planning.former import former_locks
-from workbench.planning.replay import Answer, StageOutcome, replay
 from workbench.project import plugin_lock, resolve
-from workbench.project.dvc import open_repo
+from workbench.project.dvc.replay import Answer, StageOutcome, replay
 from workbench.project.pipeline import StageCall
 from workbench.project.plugin_lock import Resolved
 
@@ -56,10 +55,10 @@ def make(root: Path, targets: Sequence[str] = (), *, costs: bool = True) -> list
         WorkbenchError: what ``workbench check`` finds wrong, or DVC cannot read the pipeline.
     """
     situation = _Situation.read(root)
-    with tempfile.TemporaryDirectory() as folder, open_repo(root) as repo:
+    with tempfile.TemporaryDirectory() as folder:
         proposed = Path(folder, LOCK_FILE.name)
         proposed.write_text(json.dumps(situation.content), encoding="utf-8")
-        outcomes = replay(repo, proposed, targets)
+        outcomes = replay(root, proposed, targets)
     answers = {outcome.stage: outcome.answer for outcome in outcomes}
     plans = [situation.explain(outcome, answers) for outcome in outcomes]
     return _Costs(situation).of(plans) if costs else plans

@@ -16,7 +16,7 @@ from workbench.artifacts.formats import FOLDER
 from workbench.errors import PipelineError
 from workbench.kinds.stage import Stage
 from workbench.lib.layout import LOCK_FILE
-from workbench.project import dvc
+from workbench.project.dvc import template
 from workbench.project.plugin_lock import Resolved
 
 PIPELINE_FILE = Path("dvc.yaml")
@@ -52,7 +52,7 @@ def load(root: Path) -> list[StageCall]:
         content = yaml_1_2.load(file.read_text(encoding="utf-8")) or {}
     except yaml.YAMLError as error:
         raise PipelineError(f"not YAML: {error}", str(PIPELINE_FILE), "mend the file") from error
-    calls = [_call(address, stage) for address, stage in dvc.expand(root, content).items()]
+    calls = [_call(address, stage) for address, stage in template.expand(root, content).items()]
     return [call for call in calls if call is not None]
 
 

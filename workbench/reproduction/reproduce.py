@@ -27,7 +27,7 @@ from workbench.lib.commit import remove
 from workbench.lib.difference import Difference, differences
 from workbench.lib.git import GitError
 from workbench.lib.processes import process_start
-from workbench.records import stored
+from workbench.project.dvc import stored
 from workbench.reproduction import verdict
 from workbench.reproduction.rebuilt import Rebuilt, rebuilt
 from workbench.reproduction.verdict import CannotRun, InputsChanged, MetricPair, StageVerdict

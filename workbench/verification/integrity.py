@@ -10,14 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from workbench.artifacts import digests, dvc_lock
 from workbench.artifacts.dvc_lock import Stages
 from workbench.errors import ArtifactError
-
-if TYPE_CHECKING:
-    from dvc.repo import Repo
+from workbench.project.dvc.workspace import Workspace, open_workspace
 
 
 @dataclass(frozen=True)
@@ -31,19 +29,13 @@ class Altered:
     """MD5."""
 
 
-def altered(repo: Repo, files: Mapping[Path, str]) -> list[Altered]:
+def altered(workspace: Workspace, files: Mapping[Path, str]) -> list[Altered]:
     """Those of ``files`` (relative to the workspace, with the MD5 of their bytes) that DVC would take for something else.
 
     A file that DVC does not know, or sees to have changed, is not among them: it is hashed before it is used.
     """
-    from dvc.fs import localfs
-
-    beliefs = {file: repo.state.get(str(Path(repo.root_dir, file)), localfs)[1] for file in files}
-    return [
-        Altered(file, str(belief.value), files[file])
-        for file, belief in beliefs.items()
-        if belief is not None and belief.name == "md5" and belief.value != files[file]
-    ]
+    beliefs = {file: workspace.believed(file) for file in files}
+    return [Altered(file, belief, files[file]) for file, belief in beliefs.items() if belief not in ("", files[file])]
 
 
 def require_unaltered(root: Path, reader: str, path: Path, files: Mapping[str, str], stages: Stages) -> None:
@@ -95,10 +87,8 @@ def _hashes(stages: Stages, key: Literal["deps", "outs"]) -> dict[str, str]:
 
 
 def _ask_dvc(root: Path, path: Path, files: Mapping[str, str]) -> list[Altered]:
-    from workbench.project.dvc import open_repo
-
-    with open_repo(root) as repo:
-        return altered(repo, {path / name: found for name, found in files.items()})
+    with open_workspace(root) as workspace:
+        return altered(workspace, {path / name: found for name, found in files.items()})
 
 
 def _refusal(reader: str, path: Path, found: Sequence[Altered], stages: Stages) -> ArtifactError:

@@ -11,24 +11,19 @@ import re
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from workbench.artifacts import digests
 from workbench.artifacts.digests import FOLDER_SUFFIX
 from workbench.errors import PipelineError
 from workbench.lib.commit import write_text
-from workbench.project.dvc import open_repo
+from workbench.project.dvc.workspace import Item, Workspace, open_workspace
 from workbench.verification import integrity
 from workbench.verification.lock_owners import writers
 from workbench.verification.quarantine import Quarantine
-
-if TYPE_CHECKING:
-    from dvc.output import Output
-    from dvc.repo import Repo
-    from dvc.stage import Stage
 
 REPORT_FILE = "report.json"
 """File in a quarantine folder with the findings."""
@@ -95,12 +90,13 @@ def verify(root: Path, *, quarantine: bool = True) -> Verification:
         PipelineError: DVC cannot read the pipeline, or is at work in it.
     """
     started = time.monotonic()
-    with open_repo(root) as repo, _alone(repo):
-        check = _Check(repo)
+    with open_workspace(root) as workspace, workspace.alone():
+        _refuse_writers(workspace)
+        check = _Check(workspace)
         check.hash_objects()
         findings = [*check.outputs(), *check.inputs(), *check.objects(), *check.results()]
         if quarantine and any(finding.state == "damaged" for finding in findings):
-            findings = _Repair(repo, check).carry_out(findings)
+            findings = _Repair(workspace, check).carry_out(findings)
     return Verification(findings, check.files, check.bytes, time.monotonic() - started, check.unchecked)
 
 
@@ -122,26 +118,18 @@ def _finding_lines(finding: Finding) -> list[str]:
     return [first, f"  hash:     {finding.found}, not {finding.expected or 'known to DVC'}", *moved, f"  fix:      {finding.fix}"]
 
 
-@contextmanager
-def _alone(repo: Repo) -> Iterator[None]:
-    """Hold DVC's lock, and refuse while a stage writes: its outputs are then neither the old nor the new ones."""
-    from dvc.lock import LockError
-
-    try:
-        with repo.lock:
-            if found := writers(Path(str(repo.tmp_dir))):
-                what = f"process {found[0].pid} ({found[0].command}) is writing {found[0].path}"
-                raise PipelineError(what, str(repo.root_dir), "wait for it or end it")
-            yield
-    except LockError as error:
-        raise PipelineError("another DVC process is at work here", str(repo.root_dir), "wait for it or end it") from error
+def _refuse_writers(workspace: Workspace) -> None:
+    """Refuse while a stage writes: its outputs are then neither the old nor the new ones."""
+    if found := writers(workspace.temporary):
+        what = f"process {found[0].pid} ({found[0].command}) is writing {found[0].path}"
+        raise PipelineError(what, str(workspace.root), "wait for it or end it")
 
 
 @dataclass
 class _Check:
     """One reading of everything; the cache first, since the names of an output's files are kept there."""
 
-    repo: Repo
+    workspace: Workspace
     files: int = 0
     bytes: int = 0
     unchecked: list[str] = field(default_factory=list)
@@ -153,8 +141,8 @@ class _Check:
     """Name of a damaged object → a file or folder of the workspace that has the bytes it should have."""
 
     def hash_objects(self) -> None:
-        """Find the cached objects whose bytes do not match their names."""
-        objects = (file for file in Path(self.repo.cache.local.path).glob("??/*") if _OBJECT.fullmatch(_name(file)))
+        """Find the cached objects whose bytes have not the hash that they are named by."""
+        objects = (file for file in self.workspace.objects.glob("??/*") if _OBJECT.fullmatch(_name(file)))
         for file, value in self._hashed(objects):
             if value != _name(file).removesuffix(FOLDER_SUFFIX):
                 self.bad[_name(file)] = value
@@ -163,68 +151,43 @@ class _Check:
         """The damaged objects, once their outputs are known."""
         for name, value in self.bad.items():
             fix = _REPRO_MAKES if name in self.makers else f"{_REPRO_MAKES} if a stage still needs it"
-            yield Finding("object", "damaged", self.shown(self.object(name)), self.makers.get(name, ""), name, value, fix)
+            yield Finding(
+                "object", "damaged", self.shown(self.workspace.object(name)), self.makers.get(name, ""), name, value, fix
+            )
 
     def results(self) -> Iterator[Finding]:
-        """Entries of the run cache that DVC cannot read or that are not what they are named by, which is all but their sizes."""
-        from dvc.schema import COMPILED_LOCK_FILE_STAGE_SCHEMA
-        from dvc.stage.cache import _get_cache_hash  # what the entries are named by
-        from dvc.utils.serialize import load_yaml
-
-        for file in sorted(Path(self.repo.stage_cache.cache_dir).glob("??/*/*")):
-            if len(file.name) != len(file.parent.name):
-                continue  # what a killed DVC left of one
-            try:
-                found = _get_cache_hash(COMPILED_LOCK_FILE_STAGE_SCHEMA(load_yaml(str(file))))
-            except Exception as error:  # noqa: BLE001 - a flipped bit can make DVC's reader raise anything
-                found = f"unreadable ({type(error).__name__})"
-            if found != file.name:
-                yield Finding("result", "damaged", self.shown(file), "", file.name, found, "nothing: DVC forgets the result")
+        """Entries of the run cache that DVC cannot read or that are not what they are named by."""
+        for file, found in self.workspace.damaged_results():
+            yield Finding("result", "damaged", self.shown(file), "", file.name, found, "nothing: DVC forgets the result")
 
     def outputs(self) -> Iterator[Finding]:
         """Outputs that are not what dvc.lock, or the .dvc file of data that was added, says."""
-        for stage in self._stages():
-            for out in stage.outs:
-                if self._can_check(out):
-                    yield from self._output(out)
+        for out in self.workspace.outs():
+            if self._can_check(out):
+                yield from self._output(out)
 
     def inputs(self) -> Iterator[Finding]:
         """Inputs that no stage makes and that are not what dvc.lock says."""
-        outs = [Path(out.fs_path) for stage in self._stages() for out in stage.outs]
+        outs = [out.path for out in self.workspace.outs()]
         seen = set[Path]()
-        for stage in self._stages():
-            for dep in stage.deps:
-                path = Path(dep.fs_path)
-                made = any(out.is_relative_to(path) or path.is_relative_to(out) for out in outs)
-                if made or path in seen or not self._can_check(dep):
-                    continue
-                seen.add(path)
-                yield from self._input(dep, path)
-
-    def object(self, name: str) -> Path:
-        """Where the cache keeps an object."""
-        return Path(self.repo.cache.local.oid_to_path(name))
+        for dep in self.workspace.deps():
+            made = any(out.is_relative_to(dep.path) or dep.path.is_relative_to(out) for out in outs)
+            if not made and dep.path not in seen and self._can_check(dep):
+                seen.add(dep.path)
+                yield from self._input(dep)
 
     def shown(self, path: Path) -> str:
         """The path as people write it."""
-        root = Path(self.repo.root_dir)
+        root = self.workspace.root
         return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
 
-    def _stages(self) -> list[Stage]:
-        """Those of every dvc.yaml and .dvc file, but for the copies that the journals keep."""
-        own = Path(self.repo.root_dir, ".workbench")
-        return [stage for stage in self.repo.index.stages if not Path(stage.path).is_relative_to(own)]
+    def _can_check(self, item: Item) -> bool:
+        if item.digest and not item.is_md5:
+            self.unchecked.append(item.name)
+        return item.is_md5
 
-    def _can_check(self, item: Output) -> bool:
-        if item.hash_name == "params" or not item.hash_info:
-            return False
-        if item.protocol == "local" and item.hash_info.name == "md5":
-            return True
-        self.unchecked.append(str(item))
-        return False
-
-    def _output(self, out: Output) -> Iterator[Finding]:
-        path, expected = Path(out.fs_path), str(out.hash_info.value)
+    def _output(self, out: Item) -> Iterator[Finding]:
+        path, expected = out.path, out.digest
         recorded = self._recorded(expected)
         needed = {expected, *(recorded or {}).values()}
         files = self.listing(path) if path.exists() else {}
@@ -244,19 +207,19 @@ class _Check:
                 if before != now:
                     yield self._finding(out, "damaged" if now else "missing", path / name, before, now, fix)
 
-    def _lost(self, out: Output, needed: Iterable[str]) -> Iterator[Finding]:
-        """Cache objects missing for an intact output, for which DVC would run the stage again."""
-        lost = sorted(name for name in needed if name not in self.bad and not self.object(name).is_file())
-        if lost and out.use_cache:
-            path, stage = self.shown(self.object(lost[0])), out.stage.addressing
+    def _lost(self, out: Item, needed: Iterable[str]) -> Iterator[Finding]:
+        """What the cache has no longer of an output that is whole; DVC would run the stage again for it."""
+        lost = sorted(name for name in needed if name not in self.bad and not self.workspace.object(name).is_file())
+        if lost and out.is_cached:
+            path, stage = self.shown(self.workspace.object(lost[0])), out.stage
             fix = f"`dvc commit {stage}` puts this and {len(lost) - 1} more back"
             yield Finding("object", "missing", path, stage, lost[0], "", fix)
 
-    def _finding(self, out: Output, state: FindingState, path: Path, expected: str, found: str, fix: str) -> Finding:
-        return Finding("output", state, self.shown(path), out.stage.addressing, expected, found, fix)
+    def _finding(self, out: Item, state: FindingState, path: Path, expected: str, found: str, fix: str) -> Finding:
+        return Finding("output", state, self.shown(path), out.stage, expected, found, fix)
 
-    def _input(self, dep: Output, path: Path) -> Iterator[Finding]:
-        stage, expected = dep.stage.addressing, str(dep.hash_info.value)
+    def _input(self, dep: Item) -> Iterator[Finding]:
+        path, stage, expected = dep.path, dep.stage, dep.digest
         if not path.exists():
             fix = "restore it from its source"
             yield Finding("input", "missing", self.shown(path), stage, expected, "", fix)
@@ -264,7 +227,7 @@ class _Check:
         files = self.listing(path)
         if digests.combined(files) == expected:
             return
-        damage = integrity.altered(self.repo, {path / name: found for name, found in files.items()})
+        damage = integrity.altered(self.workspace, {path / name: found for name, found in files.items()})
         fix = "restore it (git, a backup), or `touch` it if the change is intended; it was not moved"
         for item in damage:
             yield Finding("input", "damaged", self.shown(item.file), stage, item.expected, item.found, fix)
@@ -276,23 +239,23 @@ class _Check:
         """The listing of an output; None when its folder's object is missing or damaged."""
         if not value.endswith(FOLDER_SUFFIX):
             return {"": value}
-        if value in self.bad or not self.object(value).is_file():
+        if not self._is_whole(value):
             return None
-        entries = json.loads(self.object(value).read_text(encoding="utf-8"))
+        entries = json.loads(self.workspace.object(value).read_text(encoding="utf-8"))
         return {entry["relpath"]: entry["md5"] for entry in entries}
 
     def _is_whole(self, name: str) -> bool:
-        return name not in self.bad and self.object(name).is_file()
+        return name not in self.bad and self.workspace.object(name).is_file()
 
     def _is_other_version(self, path: Path, files: Mapping[str, str]) -> bool:
         """Whether a checkout of another commit, or a stage that ran there, explains what is there."""
         known = self._is_whole(digests.combined(files))
-        return known and not integrity.altered(self.repo, {path / name: found for name, found in files.items()})
+        return known and not integrity.altered(self.workspace, {path / name: found for name, found in files.items()})
 
-    def _remember(self, out: Output, needed: Iterable[str], files: Mapping[str, str]) -> None:
-        """The damaged objects that the output needs, and those it has copies of."""
-        path, expected = Path(out.fs_path), str(out.hash_info.value)
-        self.makers |= dict.fromkeys(self.bad.keys() & {*needed, *files.values()}, out.stage.addressing)
+    def _remember(self, out: Item, needed: Iterable[str], files: Mapping[str, str]) -> None:
+        """Which of the damaged objects the output needs, and which of them it has copies of."""
+        path, expected = out.path, out.digest
+        self.makers |= dict.fromkeys(self.bad.keys() & {*needed, *files.values()}, out.stage)
         self.copies |= {value: path / name for name, value in files.items() if value in self.bad}
         if expected in self.bad and digests.combined(files) == expected:
             self.copies[expected] = path
@@ -302,10 +265,8 @@ class _Check:
         if path.is_file():
             ((_, found),) = self._hashed([path])
             return {"": found}
-        from dvc.fs import localfs
-
-        files = (Path(file) for file in self.repo.dvcignore.find(localfs, str(path)))
-        return {file.relative_to(path).as_posix(): value for file, value in self._hashed(files)}
+        files = self._hashed(self.workspace.files(path))
+        return {file.relative_to(path).as_posix(): value for file, value in files}
 
     def _hashed(self, files: Iterable[Path]) -> Iterator[tuple[Path, str]]:
         for file, value in digests.hashed(files, _md5_or_reason):
@@ -315,10 +276,10 @@ class _Check:
             yield file, value
 
 
-def _fix(out: Output, *, in_cache: bool) -> str:
-    source = out.stage.is_data_source or out.stage.frozen  # DVC does not recreate it, and `dvc repro` stops if it is missing
+def _fix(out: Item, *, in_cache: bool) -> str:
+    source = out.is_given  # DVC makes no such thing, and `dvc repro` stops where it is missing
     if in_cache:
-        return f"`dvc checkout {out}` restores it from the cache" if source else "`dvc repro` restores it from the cache"
+        return f"`dvc checkout {out.name}` restores it from the cache" if source else "`dvc repro` restores it from the cache"
     return f"`dvc pull` if a remote has it, or {'restore it from its source' if source else _REPRO_MAKES}"
 
 
@@ -337,9 +298,9 @@ def _md5_or_reason(file: Path) -> str:
 class _Repair:
     """Moves damaged files, and restores those of which there is another copy."""
 
-    def __init__(self, repo: Repo, check: _Check) -> None:
-        self._repo, self._check = repo, check
-        self._quarantine = Quarantine(Path(repo.root_dir), Path(repo.cache.local_cache_dir))
+    def __init__(self, workspace: Workspace, check: _Check) -> None:
+        self._workspace, self._check = workspace, check
+        self._quarantine = Quarantine(workspace.root, workspace.cache)
 
     def carry_out(self, findings: Iterable[Finding]) -> list[Finding]:
         """The findings with their outcomes."""
@@ -354,7 +315,7 @@ class _Repair:
         if finding.state != "damaged" or finding.kind == "input":
             return finding
         try:
-            target = self._quarantine.take(Path(self._repo.root_dir, finding.path))
+            target = self._quarantine.take(self._workspace.root / finding.path)
         except OSError as error:
             return replace(finding, fix=f"move it away by hand, since it cannot be moved ({error.strerror}); then {finding.fix}")
         return replace(finding, moved_to=self._check.shown(target))
@@ -366,7 +327,7 @@ class _Repair:
         if source.is_dir():
             self._add_listing(source, finding.expected)
         else:
-            self._add(source, finding.expected)
+            self._workspace.add_object(source, finding.expected)
         return replace(finding, fix=f"nothing: the cache has it again, from {self._check.shown(source)}")
 
     def _add_listing(self, folder: Path, name: str) -> None:
@@ -374,9 +335,4 @@ class _Repair:
         with tempfile.NamedTemporaryFile("w", encoding="utf-8") as file:
             file.write(entries)
             file.flush()
-            self._add(Path(file.name), name)
-
-    def _add(self, source: Path, name: str) -> None:
-        from dvc.fs import localfs
-
-        self._repo.cache.local.add(str(source), localfs, name)
+            self._workspace.add_object(Path(file.name), name)

@@ -10,9 +10,9 @@ from importlib import metadata
 from pathlib import Path
 
 from workbench.commands.doctor.check import Check, Status
-from workbench.errors import PipelineError
 from workbench.lib import compute
 from workbench.lib.layout import main_root
+from workbench.project.dvc.workspace import cache_folder
 
 LITTLE = 5e9
 """Bytes below which a disk is reported as short of space: a checkpoint, its successor, the output and its copy in the cache."""
@@ -22,8 +22,13 @@ _DRIVER = Path("/dev/nvidiactl")
 
 
 def disk(root: Path) -> Iterator[Check]:
-    """Free space for the cache, the store and temporary files, one line per disk."""
-    places = {"workspace": root, "cache": _cache(root), "store": main_root(root), "temporary files": Path(tempfile.gettempdir())}
+    """Room where the cache, the store and temporary files go, a line a disk."""
+    places = {
+        "workspace": root,
+        "cache": cache_folder(root),
+        "store": main_root(root),
+        "temporary files": Path(tempfile.gettempdir()),
+    }
     disks: dict[int, list[str]] = {}
     for name, place in places.items():
         disks.setdefault(_existing(place).stat().st_dev, []).append(name)
@@ -76,17 +81,6 @@ def browser() -> Iterator[Check]:
     """Whether there is a browser, which only the tests of the UI and the pictures of the docs need."""
     found = next(filter(None, map(shutil.which, BROWSERS)), None)
     yield Check("browser", "ok", found or "none; only the tests of the UI and `make screenshots` need one")
-
-
-def _cache(root: Path) -> Path:
-    from dvc.config import Config
-    from dvc.exceptions import DvcException
-
-    folder = root / ".dvc"
-    try:
-        return Path(Config(str(folder))["cache"].get("dir") or folder / "cache")
-    except DvcException as error:
-        raise PipelineError(f"DVC cannot read its settings: {error}", str(folder / "config"), "mend the file") from error
 
 
 def _existing(path: Path) -> Path:

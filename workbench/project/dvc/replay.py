@@ -2,8 +2,7 @@
 
 DVC's own ``repro --dry`` asks each stage on its own, so it does not see that an earlier stage will make other bytes.
 Here every stage knows what those before it will have made: bytes that are there, bytes that the cache gives back, or
-bytes that nobody knows before the stage has run. Only this module and :mod:`workbench.verification.verify` read DVC's
-internals.
+bytes that nobody knows before the stage has run.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from workbench.errors import PipelineError
 from workbench.lib.layout import LOCK_FILE
+from workbench.project.dvc.workspace import open_repo
 
 if TYPE_CHECKING:
     from dvc.dependency import ParamsDependency
@@ -90,17 +90,23 @@ class Made:
         return self.path == path or self.path in path.parents or path in self.path.parents
 
 
-def replay(repo: Repo, proposed: Path, targets: Sequence[str] = ()) -> list[StageOutcome]:
+def replay(root: Path, proposed: Path, targets: Sequence[str] = ()) -> list[StageOutcome]:
     """What ``dvc repro TARGETS`` would do with each stage, in its order.
 
     Args:
-        repo: from :func:`open_repo`.
+        root: the workspace, which must be the current directory.
         proposed: a file with the content that ``resolve`` would give plugins-lock.json.
         targets: stages as DVC names them; none means the whole dvc.yaml.
 
     Raises:
-        PipelineError: there is no such stage.
+        PipelineError: there is no such stage, or DVC cannot read the pipeline.
     """
+    with open_repo(root) as repo:
+        state = _State(repo, proposed)
+        return [state.take(stage) for stage in _in_order(repo, targets)]
+
+
+def _in_order(repo: Repo, targets: Sequence[str]) -> list[PipelineStage]:
     from dvc.repo.reproduce import collect_stages, get_active_graph, plan_repro
     from dvc.stage.exceptions import StageNotFound
 
@@ -109,8 +115,7 @@ def replay(repo: Repo, proposed: Path, targets: Sequence[str] = ()) -> list[Stag
     except StageNotFound as error:
         names = ", ".join(stage.addressing for stage in repo.index.stages)
         raise PipelineError(f"no such stage: {', '.join(targets)}", "dvc.yaml", f"there are {names}") from error
-    state = _State(repo, proposed)
-    return [state.take(stage) for stage in plan_repro(get_active_graph(repo.index.graph), stages)]
+    return list(plan_repro(get_active_graph(repo.index.graph), stages))
 
 
 @dataclass

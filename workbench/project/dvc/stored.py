@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.artifacts import digests
-from workbench.project.dvc import open_repo
+from workbench.project.dvc.workspace import open_repo
 
 
 def fetch(main: Path, wanted: Mapping[str, str], folder: Path) -> dict[str, Path]:

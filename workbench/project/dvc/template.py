@@ -1,34 +1,13 @@
-"""DVC's own view of a workspace."""
+"""dvc.yaml with ``foreach``, ``matrix`` and ``${…}`` filled in from params.yaml, by DVC itself."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from workbench.errors import PipelineError
-
-if TYPE_CHECKING:
-    from dvc.repo import Repo
-
-
-@contextmanager
-def open_repo(root: Path) -> Iterator[Repo]:
-    """DVC's view of the workspace ``root``, which must be the current directory.
-
-    Raises:
-        PipelineError: it is not a DVC workspace, or DVC cannot read its pipeline.
-    """
-    from dvc.exceptions import DvcException
-    from dvc.repo import Repo
-
-    try:
-        with Repo(str(root)) as repo:
-            yield repo
-    except DvcException as error:
-        raise PipelineError(f"DVC cannot read the pipeline: {error}", str(root.resolve()), "`dvc status` says more") from error
 
 
 def expand(root: Path, content: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
