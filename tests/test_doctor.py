@@ -378,7 +378,7 @@ def test_disks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "LITTLE", 0.0)
     assert worst(machine.disk(tmp_path)).status == "ok"
     (tmp_path / ".dvc" / "config").write_text("[cache]\n    dir = ../elsewhere\n")
-    assert machine._cache(tmp_path) == tmp_path / "elsewhere"
+    assert machine.cache_folder(tmp_path) == tmp_path / "elsewhere"
     monkeypatch.setattr(machine, "LITTLE", 1e18)
     assert worst(machine.disk(tmp_path)).status == "warn"
     monkeypatch.setattr(machine, "TOO_LITTLE", 1e18)

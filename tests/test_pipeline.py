@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from workbench.errors import PipelineError
+from workbench.errors import ParamsError, PipelineError
 from workbench.hosting.host import registry
-from workbench.project import params, pipeline
+from workbench.project import params, pipeline, plugin_lock
 from workbench.project.plugin_lock import Resolved, resolve_entry
 
 
@@ -94,3 +94,25 @@ def test_stages_are_named_as_dvc_names_them(project: Path) -> None:
     with Repo(str(project)) as repo:
         theirs = {stage.addressing for stage in repo.index.stages if stage.path_in_repo == "dvc.yaml"} - {"resolve"}
     assert {call.address for call in pipeline.load(project)} == theirs
+
+
+def test_the_lock_says_what_the_stages_write_where_there_is_no_dvc_to_ask(tmp_path: Path) -> None:
+    content = plugin_lock.make(tmp_path, [], ["data/b", "data/a"])
+    plugin_lock.write(tmp_path, content)
+    assert plugin_lock.read_outs(tmp_path) == [Path("data/a"), Path("data/b")]
+    del content["outs"]
+    plugin_lock.write(tmp_path, content)
+    with pytest.raises(ParamsError, match="does not say what the stages write") as caught:
+        plugin_lock.read_outs(tmp_path)
+    assert "dvc repro" in caught.value.fix
+
+
+def test_what_dvc_reads_is_read(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text("sizes: [{n: 1}, {n: 2}]\ndeep: true\n")
+    (tmp_path / "dvc.yaml").write_text(
+        "vars: [{place: data}]\nstages:\n  a:\n    foreach: ${sizes}\n    do:\n"
+        "      cmd: python -m workbench run a --out ${place}/${item.n}-${sizes[1].n}-${deep}\n"
+        "  b: {cmd: echo}\n"
+    )
+    calls = pipeline.load(tmp_path)
+    assert {call.address: call.flows["out"] for call in calls} == {"a@0": "data/1-2-true", "a@1": "data/2-2-true"}

@@ -10,7 +10,6 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TextIO
 
 from workbench.errors import ComputeError
 from workbench.lib import locks
@@ -54,7 +53,7 @@ def only_maker(main: Path, fingerprint: str, say: Callable[[str], None]) -> Iter
             if not locks.take(held):
                 say(f"waiting for process {locks.holder(held)}, which makes the same result in another workspace")
                 locks.wait(held)
-            if not _is_at(held, file):
+            if not (file.exists() and os.path.samestat(os.fstat(held.fileno()), file.stat())):
                 continue  # its holder has removed it
             locks.sign(held)
             try:
@@ -66,7 +65,3 @@ def only_maker(main: Path, fingerprint: str, say: Callable[[str], None]) -> Iter
 
 def _output_lock(root: Path, output: Path) -> Path:
     return root / FOLDER / f"{output.as_posix().replace('/', '+')}.lock"
-
-
-def _is_at(held: TextIO, file: Path) -> bool:
-    return file.exists() and os.path.samestat(os.fstat(held.fileno()), file.stat())

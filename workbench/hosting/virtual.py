@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import venv
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from workbench.hosting import installer
@@ -29,8 +27,11 @@ def ensure(folder: Path, pins: Path, name: str, console: Console) -> str:
     if _is_whole(folder):
         return ""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with _only_maker(folder, console) as descriptor:
-        return "" if _is_whole(folder) else _make(folder, pins, name, console, descriptor)
+    with folder.with_suffix(".lock").open("a", encoding="utf-8") as file:
+        if not locks.take(file):
+            console.say("waiting for another process that makes this environment")
+            locks.wait(file)
+        return "" if _is_whole(folder) else _make(folder, pins, name, console, file.fileno())
 
 
 def python_of(folder: Path) -> Path:
@@ -57,12 +58,3 @@ def _make(folder: Path, pins: Path, name: str, console: Console, descriptor: int
     if not error:
         write_text(folder / _WHOLE, text)
     return error
-
-
-@contextmanager
-def _only_maker(folder: Path, console: Console) -> Iterator[int]:
-    with folder.with_suffix(".lock").open("a", encoding="utf-8") as file:
-        if not locks.take(file):
-            console.say("waiting for another process that makes this environment")
-            locks.wait(file)
-        yield file.fileno()

@@ -54,7 +54,8 @@ def require_unaltered(root: Path, reader: str, path: Path, files: Mapping[str, s
     if _is_recorded(path, files, stages):
         return
     if find_spec("dvc"):
-        found = _ask_dvc(root, path, files)
+        with open_workspace(root) as workspace:
+            found = altered(workspace, {path / name: digest for name, digest in files.items()})
     else:  # a separate environment lacks DVC, so dvc.lock's record of outputs must suffice
         expected = _hashes(stages, "outs").get(path.as_posix())
         found = [Altered(path, expected, digests.combined(files))] if expected else []
@@ -84,11 +85,6 @@ def _below(part: str, files: Mapping[str, str]) -> dict[str, str]:
 
 def _hashes(stages: Stages, key: Literal["deps", "outs"]) -> dict[str, str]:
     return {path: digest for stage in stages.values() for path, digest in dvc_lock.hashes(stage, key).items()}
-
-
-def _ask_dvc(root: Path, path: Path, files: Mapping[str, str]) -> list[Altered]:
-    with open_workspace(root) as workspace:
-        return altered(workspace, {path / name: found for name, found in files.items()})
 
 
 def _refusal(reader: str, path: Path, found: Sequence[Altered], stages: Stages) -> ArtifactError:

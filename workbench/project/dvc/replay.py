@@ -179,7 +179,8 @@ class _State:
         return _compose(self.repo, dep, moving)
 
     def _leave(self, stage: PipelineStage, outcome: StageOutcome, record: Mapping[str, Any] | None) -> StageOutcome:
-        restored = _outputs_of(self.repo, stage, record) if outcome.answer is Answer.RESTORED and record else {}
+        back = _cached_stage(self.repo, stage, record).outs if outcome.answer is Answer.RESTORED and record else []
+        restored = {out.def_path: Bytes(out.hash_info, out.meta) for out in back}
         for out in stage.outs:
             last = restored.get(out.def_path) or (Bytes(out.hash_info, out.meta) if out.hash_info else None)
             self.made.append(Made(PurePath(out.fs_path), outcome.stage, outcome.answer, last))
@@ -309,8 +310,3 @@ def _newest_result(repo: Repo, stage: PipelineStage) -> Mapping[str, Any] | None
 
 def _cached_stage(repo: Repo, stage: PipelineStage, record: Mapping[str, Any]) -> PipelineStage:
     return repo.stage_cache._create_stage(record, wdir=stage.wdir)  # noqa: SLF001 - as DVC restores
-
-
-def _outputs_of(repo: Repo, stage: PipelineStage, record: Mapping[str, Any]) -> dict[str, Bytes]:
-    """Path as written in dvc.yaml → content."""
-    return {out.def_path: Bytes(out.hash_info, out.meta) for out in _cached_stage(repo, stage, record).outs}

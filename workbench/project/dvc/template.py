@@ -25,10 +25,10 @@ def expand(root: Path, content: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     from dvc.fs import localfs
     from dvc.parsing import DataResolver, EntryDefinition
 
-    repo = SimpleNamespace(fs=localfs, config=Config(str(root / ".dvc"), validate=False))
     found: dict[str, dict[str, Any]] = {}
     where = "dvc.yaml"
     try:
+        repo = SimpleNamespace(fs=localfs, config=Config(str(root / ".dvc"), validate=False))
         for name, definition in DataResolver(repo, str(root.resolve()), dict(content)).definitions.items():
             where = f"dvc.yaml, stage {name}"
             found |= definition.resolve() if isinstance(definition, EntryDefinition) else definition.resolve_all()
