@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from workbench.models.statistics import Interval
-from workbench_report_card import svg
+from workbench_report_card import charts
+from workbench_report_card.charts import Whisker
 from workbench_report_card.results import Curve, Difference, Evaluated, Findings, Funnel, Measured
-from workbench_report_card.svg import Line, Whisker
 
 
 @dataclass(frozen=True)
@@ -67,11 +67,12 @@ def _evaluation(found: Evaluated) -> dict[str, Any]:
         "models": [measured.model for measured in found.measured],
         "rows": [_row(measured) for measured in found.measured],
         "differences": [_difference_row(difference) for difference in found.differences],
-        "metrics": [
-            [name, *(svg.number_text(measured.metrics[name]) if name in measured.metrics else "" for measured in found.measured)]
-            for name in names
-        ],
+        "metrics": [[name, *(_metric_text(measured, name) for measured in found.measured)] for name in names],
     }
+
+
+def _metric_text(measured: Measured, name: str) -> str:
+    return charts.number_text(measured.metrics[name]) if name in measured.metrics else ""
 
 
 def _row(measured: Measured) -> dict[str, str]:
@@ -80,8 +81,8 @@ def _row(measured: Measured) -> dict[str, str]:
         "model": measured.model,
         "estimate": f"{measured.estimate:.4f}",
         "interval": interval_text(interval),
-        "examples": svg.number_text(measured.examples),
-        "groups": svg.number_text(measured.groups),
+        "examples": charts.number_text(measured.examples),
+        "groups": charts.number_text(measured.groups),
     }
 
 
@@ -102,14 +103,12 @@ def _interval_chart(found: Evaluated) -> str:
         Whisker(m.model, m.estimate, m.interval.low if m.interval else m.estimate, m.interval.high if m.interval else m.estimate)
         for m in found.measured
     ]
-    return svg.interval_chart(f"{found.name} by model", found.score.replace("_", " "), whiskers, found.references)
+    return charts.interval_chart(f"{found.name} by model", found.score.replace("_", " "), whiskers, found.references)
 
 
 def _loss_chart(curve: Curve) -> str:
-    return svg.line_chart(
-        f"Training loss of {curve.model}", curve.x_label, "loss (nats)", [Line(curve.model, curve.x, curve.loss)]
-    )
+    return charts.line_chart(f"Training loss of {curve.model}", curve.x_label, "loss (nats)", curve.x, curve.loss)
 
 
 def _funnel_chart(funnel: Funnel) -> str:
-    return svg.bar_chart(f"Records of {funnel.name}", "records", [(label, float(number)) for label, number in funnel.steps])
+    return charts.bar_chart(f"Records of {funnel.name}", "records", [(label, float(number)) for label, number in funnel.steps])
