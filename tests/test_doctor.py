@@ -121,7 +121,7 @@ def test_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     here = replace(Workspace(tmp_path, {}), variables=light_pipeline.workspace.variables(tmp_path))
     for name, value in here.variables.items():
         monkeypatch.setenv(name, value)
-    assert "no git repository" in worst(project.git(tmp_path)).what
+    assert "not a git repository" in worst(project.git(tmp_path)).what
     here.git("init", "--quiet", "--initial-branch=main")
     assert "nothing is committed" in worst(project.git(tmp_path)).what
     (tmp_path / "file").write_text("one")

@@ -51,7 +51,7 @@ def test_the_default_pipeline_is_sound(project: Path, resolved: list[Resolved]) 
         ("outs: [data/tokenizer]", "outs: [data/tokenizer, data/other]", "data/other is listed"),
         ("outs: [data/tokenizer]", "outs: []", "data/tokenizer is not under outs"),
         ("[stages.tokenize]", "[stages.dedup]", "its params are"),
-        ("run tokenize --corpus", "run tokenize --text", "no option --text"),
+        ("run tokenize --corpus", "run tokenize --text", "lacks the option --text"),
         ("run tokenize --corpus data/split/train", "run tokenize", "lacks --corpus"),
         ("run tokenize", "run tokenise", "'tokenise', which params.yaml lacks"),
         ("--data ${sft.data}", "--data ${sft.dat}", "${sft.dat} is not in params.yaml"),

@@ -48,7 +48,7 @@ def test_leaves_with_success_in_the_midst(begun: Begun) -> None:
 @slow
 @pytest.mark.parametrize("code", ["0", "3", "None", "'a word'"])
 def test_calls_sys_exit(begun: Begun, code: str) -> None:
-    fails(begun, f"import sys; sys.exit({code})", f"called sys.exit({code}) in the midst", trace="fault.py")
+    fails(begun, f"import sys; sys.exit({code})", f"called sys.exit({code}) in the middle", trace="fault.py")
 
 
 @slow
