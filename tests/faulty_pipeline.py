@@ -76,7 +76,7 @@ def begin(folder: Path, *, trackers: tuple[str, ...] = ()) -> Begun:
 
 def _copy(made: Workspace, root: Path) -> Workspace:
     shutil.copytree(made.root, root, symlinks=True)
-    return Workspace(root, {**workspace.variables(root), "PYTHONPATH": made.variables["PYTHONPATH"]})
+    return Workspace.at(root, PYTHONPATH=made.variables["PYTHONPATH"])
 
 
 @cache

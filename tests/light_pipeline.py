@@ -281,7 +281,7 @@ def create(folder: Path, *, trackers: tuple[str, ...] = ()) -> Workspace:
     plugin_project.install(site, "stranger-count", EVAL)
     plugin_project.install(site, "stranger-list", REPORT)
     path = os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
-    return Workspace(root, {**workspace.variables(root), "PYTHONPATH": path})
+    return Workspace.at(root, PYTHONPATH=path)
 
 
 def require(site: Path, version: str) -> None:

@@ -339,14 +339,14 @@ def test_a_plugin_for_this_contract_says_so_by_its_requirement(site: Path, tmp_p
     assert registry(tmp_path).select("filter", "short")
 
 
-def test_the_releases_of_the_contract_hold_this_one_and_what_the_repository_declares(project: Path) -> None:
+def test_the_releases_of_the_contract_hold_this_one_and_what_the_repository_declares(checkout: Path) -> None:
     import tomllib
 
-    core = tomllib.loads((project / "pyproject.toml").read_text())["project"]
+    core = tomllib.loads((checkout / "pyproject.toml").read_text())["project"]
     assert core["version"] == __version__
     contract.require_contract(contract.declared([f"{CORE_DISTRIBUTION}=={__version__}"]), "core")
     assert f"{CORE_DISTRIBUTION}{contract.RELEASES}" == CORE
-    for file in sorted((project / "plugins").glob("*/pyproject.toml")):
+    for file in sorted((checkout / "plugins").glob("*/pyproject.toml")):
         assert CORE in tomllib.loads(file.read_text())["project"]["dependencies"], file
 
 
@@ -408,7 +408,7 @@ def test_an_unknown_name_that_a_plugin_folder_offers_gives_the_pip_line(tmp_path
     assert "pip" not in caught.value.fix
 
 
-def test_the_plugins_of_the_repository_are_known_from_any_folder(project: Path, tmp_path: Path) -> None:
+def test_the_plugins_of_the_repository_are_known_from_any_folder(checkout: Path, tmp_path: Path) -> None:
     empty = Registry((), (), tmp_path)
     for kind, name, folder in (("tokenizer", "unigram", "tokenizer-unigram"), ("source", "pydocs-benchmark", "source-pydocs")):
         with pytest.raises(PluginError) as caught:
@@ -445,14 +445,14 @@ def test_an_interruption_is_not_kept(site: Path, tmp_path: Path) -> None:
         registry(tmp_path)
 
 
-def test_a_plugin_that_imports_torch_breaks_alone(tmp_path: Path, project: Path) -> None:
+def test_a_plugin_that_imports_torch_breaks_alone(tmp_path: Path, checkout: Path) -> None:
     install(tmp_path, "demo-filter-heavy", "import json\nimport torch\n")
     code = (
         "import sys; from pathlib import Path; from workbench.hosting.host import registry; known = registry(Path());"
         "print('torch' in sys.modules, len(known.installed), [b.where + b.fix for b in known.broken])"
     )
-    environment = {"PYTHONPATH": f"{tmp_path}:{project}", "PATH": ""}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, cwd=project, capture_output=True, text=True, check=True)
+    environment = {"PYTHONPATH": f"{tmp_path}:{checkout}", "PATH": ""}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, cwd=checkout, capture_output=True, text=True, check=True)
     assert done.stdout.startswith("False ")
     assert "demo_filter_heavy/__init__.py, line 2import torch inside the function that uses it" in done.stdout
 

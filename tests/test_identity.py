@@ -18,14 +18,14 @@ def measure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Measure
     """Installs a source in a new folder and gives its identity."""
     count = 0
 
-    def of(source: str, project: str = "", **options: object) -> str:
+    def of(source: str, checkout: str = "", **options: object) -> str:
         nonlocal count
         count += 1
         forget()
         site = tmp_path / f"site{count}"
         install(site, "demo-one", source, **options)  # type: ignore[arg-type]
-        if project:
-            (site / "pyproject.toml").write_text(project)
+        if checkout:
+            (site / "pyproject.toml").write_text(checkout)
         with monkeypatch.context() as patch:
             patch.syspath_prepend(site)
             entry = registry(tmp_path / str(count)).select("filter", "short")
@@ -117,18 +117,18 @@ def test_the_core_that_defines_the_kind_counts_and_the_command_line_does_not(mea
     } & set(modules)
 
 
-def test_the_identity_of_a_training_plugin_imports_no_torch(project: Path) -> None:
+def test_the_identity_of_a_training_plugin_imports_no_torch(checkout: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from workbench.hosting.host import registry;"
         "from workbench.hosting.identity import identity;"
         "[identity(entry) for entry in registry(Path.cwd()).installed];"
         "print(sorted({'torch', 'transformers', 'mlflow', 'trl', 'datasets', 'pandas'} & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=project, capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code], cwd=checkout, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
 
-def test_every_dependency_of_the_default_plugins_has_a_version(project: Path) -> None:
-    versions = [identity.dependencies(entry) for entry in registry(project).installed]
+def test_every_dependency_of_the_default_plugins_has_a_version(checkout: Path) -> None:
+    versions = [identity.dependencies(entry) for entry in registry(checkout).installed]
     assert versions
     assert not [name for found in versions for name, version in found.items() if version == "absent"]

@@ -183,7 +183,7 @@ def test_the_champion_changes_on_evidence_alone(made: Workspace, monkeypatch: py
     assert "several evaluations could decide" in promote(made)
     assert "of first, second" in promote(made)
     assert "no evaluation is called 'third'" in promote(made, on="third")
-    refused = made.workbench("promote", "--on", "first")
+    refused = made.run("promote", "--on", "first")
     assert refused.code == 1
     assert "first does not show that the candidate is better: no difference shown" in refused.err
     assert "fix:" in refused.err
@@ -194,7 +194,7 @@ def test_the_champion_changes_on_evidence_alone(made: Workspace, monkeypatch: py
     assert champion(made) == "1"
 
     tune(made, 3.0)
-    better = made.workbench("promote", "--on", "first")
+    better = made.run("promote", "--on", "first")
     assert better.code == 0, better.text
     (line,) = [line for line in better.out.splitlines() if "(decides)" in line]
     assert "40 examples  better" in line

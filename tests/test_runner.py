@@ -115,7 +115,7 @@ def made(tmp_path: Path) -> Workspace:
     plugin_project.install(site, "stranger-trouble", PLUGIN)
     plugin_project.install(site, "stranger-short", plugin_project.FILTER.replace("{name}", "short"))
     path = os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
-    return Workspace(root, {**workspace.variables(root), "PYTHONPATH": path})
+    return Workspace.at(root, PYTHONPATH=path)
 
 
 def configure(root: Path, filters: tuple[dict[str, Any], ...] = (), **config: Any) -> None:
@@ -125,8 +125,8 @@ def configure(root: Path, filters: tuple[dict[str, Any], ...] = (), **config: An
 
 def run(made: Workspace) -> Done:
     """The stage alone, as a person may start it."""
-    assert made.workbench("resolve").code == 0
-    done = made.workbench("run", "curate.corpus", *FLOWS)
+    assert made.run("resolve").code == 0
+    done = made.run("run", "curate.corpus", *FLOWS)
     made.wait()
     return done
 
@@ -178,16 +178,16 @@ def test_a_stage_imports_the_distributions_of_its_plugins_alone(made: Workspace)
         "{name}", "other"
     )
     plugin_project.install(made.root.parent / "site", "stranger-other", code)
-    assert made.workbench("resolve").code == 0
+    assert made.run("resolve").code == 0
     assert (made.root / "resolve").exists()
-    done = made.workbench("run", "curate.corpus", *FLOWS)
+    done = made.run("run", "curate.corpus", *FLOWS)
     assert done.code == 0, done.text
     assert not (made.root / "run").exists()
 
 
 def test_a_plugin_that_another_distribution_has_come_to_bring_still_runs(made: Workspace) -> None:
     site = made.root.parent / "site"
-    assert made.workbench("resolve").code == 0
+    assert made.run("resolve").code == 0
     shutil.rmtree(site / "stranger_trouble-1.0.dist-info")
     plugin_project.install(
         site, "stranger-renamed", "from stranger_trouble import workbench_plugins\n\n__all__ = ['workbench_plugins']\n"
@@ -195,7 +195,7 @@ def test_a_plugin_that_another_distribution_has_come_to_bring_still_runs(made: W
     (site / "stranger_renamed-1.0.dist-info" / "entry_points.txt").write_text(
         "[workbench]\nstranger-renamed = stranger_trouble\n"
     )
-    done = made.workbench("run", "curate.corpus", *FLOWS)
+    done = made.run("run", "curate.corpus", *FLOWS)
     assert done.code == 0, done.text
 
 
@@ -278,7 +278,7 @@ def test_full_disk_says_so_and_keeps_the_older_output(made: Workspace) -> None:
 
 def test_second_writer_names_the_first(made: Workspace, held: subprocess.Popen[str]) -> None:
     first = stage_process(made)
-    done = made.workbench("run", "curate.corpus", *FLOWS, DVC_STAGE="curate@corpus")
+    done = made.run("run", "curate.corpus", *FLOWS, DVC_STAGE="curate@corpus")
     assert done.code == 1
     assert f"process {first.pid} is writing data/corpus" in done.err
     (made.root / "hold").unlink()

@@ -101,7 +101,7 @@ class Planted:
         made.params(curate__corpus__with__fail=False)
         change = "curate.corpus.with.api_key=canary-command-1"
         self.experiment = made.dvc("exp", "run", "-S", change, "-S", "curate.corpus.with.url=none", "curate@corpus", **VARIABLES)
-        self.synced = made.workbench("sync", **VARIABLES)
+        self.synced = made.run("sync", **VARIABLES)
 
     def _plant(self) -> None:
         made = self.made

@@ -86,14 +86,14 @@ THIRD = Step("third", outputs={"out": "data/third"}, inputs=("data/second",))
 
 
 @pytest.fixture
-def workspace(tmp_path: Path, project: Path) -> Workspace:
+def workspace(tmp_path: Path, checkout: Path) -> Workspace:
     plugins = tmp_path / "site"
     info = plugins / "lines-1.dist-info"
     info.mkdir(parents=True)
     (plugins / "lines_tracker.py").write_text(TRACKER)
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: lines\nVersion: 1\nRequires-Dist: {CORE}\n")
     (info / "entry_points.txt").write_text("[workbench]\nlines = lines_tracker\n")
-    return Workspace.create(tmp_path / "w", STAGES, (project, plugins), ["lines"])
+    return Workspace.create(tmp_path / "w", STAGES, (checkout, plugins), ["lines"])
 
 
 def lines(workspace: Workspace) -> list[str]:

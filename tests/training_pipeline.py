@@ -123,12 +123,12 @@ def _made(stage: str) -> tuple[Workspace, dict[str, str], dict[str, Any]]:
 def _unfaulted(stage: str) -> Workspace:
     _made(stage)
     root = workspace._session_folder() / f"training-{stage}" / "unfaulted"
-    return Workspace(root, workspace.variables(root))
+    return Workspace.at(root)
 
 
 def _copy(made: Workspace, root: Path) -> Workspace:
     shutil.copytree(made.root, root, symlinks=True, ignore=shutil.ignore_patterns("journal"))
-    return Workspace(root, workspace.variables(root))
+    return Workspace.at(root)
 
 
 def _create(root: Path) -> Workspace:
@@ -147,7 +147,7 @@ def _create(root: Path) -> Workspace:
     right, wrong = turn("assistant", "Yes, it is."), turn("assistant", "No, never.")
     examples.write(raw / "conversations", [Conversation((*prompt, right)) for prompt in asked], Conversation.schema)
     examples.write(raw / "preferences", [Preference(prompt, (right,), (wrong,)) for prompt in asked], Preference.schema)
-    return Workspace(root, workspace.variables(root))
+    return Workspace.at(root)
 
 
 def _pipeline() -> dict[str, Any]:
