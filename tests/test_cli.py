@@ -230,37 +230,15 @@ def test_key_written_twice(made: Workspace) -> None:
 
 
 def test_duplicate_plugin_names_both_distributions_when_it_is_selected(made: Workspace, tmp_path: Path) -> None:
-    plugin_project.install(tmp_path, "other-length", plugin_project.FILTER.replace("{name}", "length"))
+    plugin_project.install(tmp_path, "other-length", plugin_project.stranger("short", name="length"))
     done = made.run("check", PYTHONPATH=str(tmp_path))
     require_error(done, "two distributions offer the filter 'length'", "other-length 1.0", "pionero-workbench-filter-length")
     made.params(curate__corpus__filters=[{"use": "gopher-quality"}])
     assert made.run("check", PYTHONPATH=str(tmp_path)).code == 0
 
 
-TRACKER = """
-from pathlib import Path
-from workbench import hookimpl
-from workbench.kinds.tracker import Tracker
-from workbench.plugin import Config
-
-Path("imported").touch()
-
-
-class Nothing(Tracker[Config]):
-    \"""Takes nothing.\"""
-
-    name = "{name}"
-    Config = Config
-
-
-@hookimpl
-def workbench_plugins():
-    return [Nothing]
-"""
-
-
 def test_two_distributions_that_offer_a_tracker_are_refused_whatever_they_are_called(made: Workspace, tmp_path: Path) -> None:
-    plugin_project.install(tmp_path, "other", TRACKER.format(name="mlflow"))
+    plugin_project.install(tmp_path, "other", plugin_project.stranger("tracker_nothing", name="mlflow"))
     done = made.run("check", PYTHONPATH=str(tmp_path))
     require_error(done, "two distributions offer the tracker 'mlflow'", "other 1.0", "pionero-workbench-tracker-mlflow")
 
@@ -270,8 +248,8 @@ def test_to_find_a_tracker_that_has_its_distributions_name_no_other_plugin_is_lo
     made: Workspace, tmp_path: Path, distribution: str, others: bool
 ) -> None:
     (made.root / "compute.yaml").write_text("trackers: [nothing]\n")
-    plugin_project.install(tmp_path, distribution, TRACKER.format(name="nothing").replace("imported", "tracker"))
-    plugin_project.install(tmp_path, "other", TRACKER.format(name="other"))
+    plugin_project.install(tmp_path, distribution, plugin_project.stranger("tracker_nothing", ('"imported"', '"tracker"')))
+    plugin_project.install(tmp_path, "other", plugin_project.stranger("tracker_nothing", name="other"))
     done = made.run("ui", PYTHONPATH=str(tmp_path))
     require_error(done, "none of the trackers nothing has a user interface")
     assert (made.root / "tracker").exists()

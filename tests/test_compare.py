@@ -20,18 +20,12 @@ from workbench.comparison import scores
 from workbench.comparison.compare import compare
 from workbench.comparison.scores import ScoreChange
 
-LINE = """scored = [{"id": row["id"], "group": "all", "score": self.config.scale * len(row["text"]) + bias} for row in rows]"""
-WORDS = """words = [(i, word) for row in rows for i, word in enumerate(row["text"].split())]
-        scored = [{"id": str(i), "group": str(i), "score": self.config.scale * len(word) + bias} for i, word in words]"""
-EVAL = light_pipeline.EVAL.replace(LINE, WORDS)
-
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """A commit whose results are known, and a workspace with a greater scale and another seed."""
-    assert EVAL != light_pipeline.EVAL
     made = in_git(tmp_path_factory.mktemp("compare"))
-    plugin_project.install(made.root.parent / "site", "stranger-count", EVAL)
+    plugin_project.install(made.root.parent / "site", "stranger-count", plugin_project.stranger("words"))
     with (made.root / "raw" / "corpus.txt").open("a") as file:
         file.write("of several words the last line\n")
     made.repro()

@@ -93,7 +93,7 @@ def test_the_command_names_what_fails_and_imports_nothing_heavy(made: Workspace,
     assert done.code == 0, done.text
     assert "fail" not in done.out
     plugin_project.install(tmp_path / "site", "filter-broken", "import nowhere_to_be_found")
-    wants = plugin_project.FILTER.replace("{name}", "wants")
+    wants = plugin_project.stranger("short", name="wants")
     plugin_project.install(tmp_path / "site", "filter-wants", wants, requires=("pluggy>=99", "nowhere"))
     write_rwlock(made.root, os.getpid())  # which is alive, and no DVC
     words = "import sys; from workbench.commands.cli import app; sys.argv = ['workbench', 'doctor', '--json']"

@@ -4,12 +4,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from plugin_project import FILTER, install
+from plugin_project import install, stranger
 
 from workbench.hosting import identity, meaning
 from workbench.hosting.host import registry
 
-SOURCE = FILTER.format(name="short")
+SOURCE = stranger("short")
 Measure = Callable[..., str]
 
 
@@ -18,14 +18,14 @@ def measure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Measure
     """Installs a source in a new folder and gives its identity."""
     count = 0
 
-    def of(source: str, checkout: str = "", **options: object) -> str:
+    def of(source: str, project: str = "", **options: object) -> str:
         nonlocal count
         count += 1
         forget()
         site = tmp_path / f"site{count}"
         install(site, "demo-one", source, **options)  # type: ignore[arg-type]
-        if checkout:
-            (site / "pyproject.toml").write_text(checkout)
+        if project:
+            (site / "pyproject.toml").write_text(project)
         with monkeypatch.context() as patch:
             patch.syspath_prepend(site)
             entry = registry(tmp_path / str(count)).select("filter", "short")

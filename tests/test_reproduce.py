@@ -19,7 +19,7 @@ from workspace import Done, Workspace
 from workbench.artifacts import dvc_lock
 
 STAGES = ("curate@corpus", "curate@other", "dedup", "eval@first", "report")
-CLOCK = plugin_project.FILTER.replace("{name}", "clock").replace('return "long"', "return __import__('time').asctime()")
+CLOCK = plugin_project.stranger("short", ('return "long"', "return __import__('time').asctime()"), name="clock")
 
 
 def in_git(folder: Path) -> Workspace:
