@@ -45,6 +45,6 @@ PROJECT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="session")
-def project() -> Path:
+def checkout() -> Path:
     """The repository's root."""
     return PROJECT

@@ -24,7 +24,7 @@ def repeat(made: Workspace, *targets: str) -> Done:
     """One plain ``dvc repro``; where DVC was killed while it wrote its lock file in place, after what doctor says of that."""
     done = made.dvc("repro", *targets)
     if "Unable to read RWLock-file" in done.text:
-        told = made.workbench("doctor")
+        told = made.run("doctor")
         assert told.code != 0
         assert "rm " in told.text
         assert "DVC's lock file is damaged" in told.text
@@ -51,7 +51,7 @@ def running(made: Workspace) -> list[str]:
         return []
     from mlflow.tracking import MlflowClient
 
-    synced = made.workbench("sync")
+    synced = made.run("sync")
     assert synced.code == 0, synced.text
     client = MlflowClient(tracking_uri=f"sqlite:///{store}")
     experiments = [found.experiment_id for found in client.search_experiments()]

@@ -1,4 +1,4 @@
-"""The light pipeline, cut to curate → dedup → eval, with a dedup plugin that runs a test's code in the midst of its work."""
+"""The light pipeline, cut to curate → dedup → eval, whose dedup plugin runs a test's code in the midst of its work."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from typing import Any
 
 import fault_oracle
 import light_pipeline
-import plugin_project
 import workspace
 from workspace import Done, Workspace
 
@@ -24,10 +23,6 @@ from workbench.lib import processes
 
 FAULT = "fault.py"
 """File, in the workspace, of the code that the plugin runs; it knows ``inputs``, ``outputs`` and ``run``."""
-CALL = """
-        if (fault := Path("FILE")).exists():
-            exec(compile(fault.read_text(), "FILE", "exec"), {"inputs": inputs, "outputs": outputs, "run": run})
-"""
 OUTPUTS = ("data/split/train", "data/split/heldout", "data/decisions/dedup")
 DEDUP = (
     *("run", "dedup", "--corpus", "data/curated/corpus", "--train", OUTPUTS[0], "--heldout", OUTPUTS[1]),
@@ -76,7 +71,7 @@ def begin(folder: Path, *, trackers: tuple[str, ...] = ()) -> Begun:
 
 def _copy(made: Workspace, root: Path) -> Workspace:
     shutil.copytree(made.root, root, symlinks=True)
-    return Workspace(root, {**workspace.variables(root), "PYTHONPATH": made.variables["PYTHONPATH"]})
+    return Workspace.at(root, PYTHONPATH=made.variables["PYTHONPATH"])
 
 
 @cache
@@ -84,12 +79,6 @@ def _made(trackers: tuple[str, ...]) -> tuple[Workspace, dict[str, str], dict[st
     folder = workspace._session_folder() / "-".join(["faulty", *trackers])
     folder.mkdir()
     made = light_pipeline.create(folder, trackers=trackers)
-    call = CALL.replace("FILE", FAULT)
-    plugin = light_pipeline.DEDUP.replace("NAME", "light").replace(
-        '\n        run.metric("kept"', f'{call}\n        run.metric("kept"'
-    )
-    plugin = plugin.replace("from pydantic", "from pathlib import Path\n\nfrom pydantic", 1)
-    plugin_project.install(folder / "site", "stranger-light", plugin)
     made.edit("dvc.yaml", lambda content: content["stages"].pop("report"))
     made.edit("params.yaml", lambda content: (content.pop("report"), content["curate"].pop("other")))
     with (made.root / "raw" / "corpus.txt").open("a") as file:

@@ -2,44 +2,24 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
-FILTER = '''"""A filter for tests."""
-
-from workbench import hookimpl
-from workbench.kinds.filter import Filter
-from workbench.plugin import Config
-
-
-class ShortConfig(Config):
-    """Configuration."""
-
-    limit: int = 10
-    """Greatest length, characters."""
-
-
-class Short(Filter[ShortConfig]):
-    """Keeps short documents."""
-
-    name = "{name}"
-    Config = ShortConfig
-
-    def reject(self, document):
-        """Reject what is long."""
-        return "long" if len(document.text) > self.config.limit else None
-
-
-@hookimpl
-def workbench_plugins():
-    """Offer the filter."""
-    return [Short]
-'''
-
-
+STRANGERS = Path(__file__).with_name("strangers")
+"""Modules, each the plugin of a distribution that tests install."""
 CORE = "pionero-workbench>=0.1,<0.2"
 """What a distribution for today's contract requires of the core."""
+
+
+def stranger(module: str, *changes: tuple[str, str], name: str = "") -> str:
+    """The code of a module of :data:`STRANGERS`, with another plugin name and with texts replaced that stand once in it."""
+    code = (STRANGERS / f"{module}.py").read_text(encoding="utf-8")
+    for old, new in changes:
+        assert code.count(old) == 1, f"{old!r} stands {code.count(old)} times in {module}.py"
+        code = code.replace(old, new)
+    return re.sub(r'(?m)^    name = ".*"$', f'    name = "{name}"', code, count=1) if name else code
 
 
 def install(

@@ -28,7 +28,7 @@ while not any("AlertRaised" in file.read_text() for file in pathlib.Path(".workb
 
 def foretell(begun: Begun, seconds: float) -> None:
     """Let the newest plan say so of the stage that is to run."""
-    begun.made.workbench("resolve")
+    begun.made.run("resolve")
     record = plugin_lock.read_entry(begun.made.root, "dedup").record
     forecast.write(begun.made.root, {"dedup": (record, Forecast(1, "documents", 0, 0, 0, seconds, 1))})
 

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from plugin_project import FILTER, install
+from plugin_project import install, stranger
 from pydantic import Field, create_model
 from test_host import SHORT, forget_modules
 
@@ -180,7 +180,7 @@ def known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Registry]
     install(site, "demo-one", SHORT)
     install(site, "demo-two", SHORT)
     install(site, "demo-filter-bad", "import nowhere_to_be_found\n")
-    install(site, "demo-undocumented", FILTER.format(name="plain").replace('    """Keeps short documents."""\n', ""))
+    install(site, "demo-undocumented", stranger("short", ('    """Keeps short documents."""\n', ""), name="plain"))
     registry.cache_clear()
     yield registry(tmp_path)
     registry.cache_clear()

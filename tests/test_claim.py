@@ -32,10 +32,10 @@ def git(root: Path, *words: str) -> None:
 
 
 @pytest.fixture
-def root(tmp_path: Path, project: Path) -> Path:
+def root(tmp_path: Path, checkout: Path) -> Path:
     """A repository that has committed results of four stages."""
     for name in ("dvc.yaml", "params.yaml", "compute.yaml"):
-        shutil.copyfile(project / name, tmp_path / name)
+        shutil.copyfile(checkout / name, tmp_path / name)
     git(tmp_path, "init", "--quiet")
     write_lock(tmp_path, dict.fromkeys(STAGES, "a"))
     git(tmp_path, "add", "dvc.lock")

@@ -58,7 +58,7 @@ def test_light_commands_import_nothing_heavy(untouched: Workspace, words: list[s
 
 
 def test_help_names_every_command(untouched: Workspace) -> None:
-    done = untouched.workbench("--help")
+    done = untouched.run("--help")
     assert done.code == 0
     for command in app.registered_commands:
         assert command.callback is not None
@@ -66,7 +66,7 @@ def test_help_names_every_command(untouched: Workspace) -> None:
 
 
 def test_plugins_lists_every_default_plugin_and_each_is_well(untouched: Workspace) -> None:
-    done = untouched.workbench("plugins", "--json")
+    done = untouched.run("plugins", "--json")
     assert done.code == 0, done.err
     rows = json.loads(done.out)
     default = (untouched.root / "plugins" / "default.txt").read_text().splitlines()
@@ -78,25 +78,25 @@ def test_plugins_lists_every_default_plugin_and_each_is_well(untouched: Workspac
     assert {row["source"] for row in rows} == {"workspace"}  # editable installs point to another copy
     keys = {"kind", "name", "distribution", "version", "source", "path", "import_seconds", "health", "where", "fix"}
     assert all(set(row) == keys for row in rows)
-    text = untouched.workbench("plugins").out.splitlines()
+    text = untouched.run("plugins").out.splitlines()
     assert [line for line in text if not line.startswith(" ")] == list(dict.fromkeys(row["kind"] for row in rows))
 
 
 def test_plugins_show_a_broken_one_with_its_traceback(untouched: Workspace, tmp_path: Path) -> None:
     plugin_project.install(tmp_path, "filter-broken", "import nowhere_to_be_found")
-    done = untouched.workbench("plugins", "--errors", PYTHONPATH=str(tmp_path))
+    done = untouched.run("plugins", "--errors", PYTHONPATH=str(tmp_path))
     assert done.code == 0
     line = next(line for line in done.out.splitlines() if "filter-broken" in line)
     assert "ModuleNotFoundError" in line
     assert f"where: {tmp_path}/filter_broken/__init__.py, line 1" in done.out
     assert "import nowhere_to_be_found" in done.out
-    rows = json.loads(untouched.workbench("plugins", "--json", PYTHONPATH=str(tmp_path)).out)
+    rows = json.loads(untouched.run("plugins", "--json", PYTHONPATH=str(tmp_path)).out)
     assert [row["distribution"] for row in rows if row["kind"] is None] == ["filter-broken"]
 
 
 def test_info_describes_every_knob(untouched: Workspace) -> None:
-    text = untouched.workbench("info", "dedup", "minhash").out
-    facts = json.loads(untouched.workbench("info", "dedup", "minhash", "--json").out)
+    text = untouched.run("info", "dedup", "minhash").out
+    facts = json.loads(untouched.run("info", "dedup", "minhash", "--json").out)
     assert {"threshold", "permutations", "heldout", "overlap", "ngram"} == {field["key"] for field in facts["config"]}
     flat = " ".join(text.split())
     assert all(field["meaning"] in flat for field in facts["config"])
@@ -105,23 +105,23 @@ def test_info_describes_every_knob(untouched: Workspace) -> None:
 
 
 def test_info_of_what_is_not_there_says_how_to_get_it(made: Workspace) -> None:
-    require = made.workbench("info", "align", "grpo")
+    require = made.run("info", "align", "grpo")
     assert (require.code, "Traceback" in require.text) == (1, False)
     assert "no align 'grpo' is installed; there is dpo" in require.err
     assert "fix:   pip install -e plugins/align-grpo" in require.err
-    assert "did you mean 'align'?" in made.workbench("info", "aling", "dpo").err
+    assert "did you mean 'align'?" in made.run("info", "aling", "dpo").err
 
 
 def test_schema_is_printed_or_written_for_editors(made: Workspace) -> None:
-    printed = made.workbench("schema").out
+    printed = made.run("schema").out
     assert json.loads(printed)["title"] == "params.yaml"
-    assert made.workbench("schema", "--write").out == "wrote .workbench/params.schema.json\n"
+    assert made.run("schema", "--write").out == "wrote .workbench/params.schema.json\n"
     assert (made.root / ".workbench" / "params.schema.json").read_text() == printed
     assert made.git("status", "--porcelain") == ""
 
 
 def test_check_counts_and_writes_nothing(made: Workspace) -> None:
-    done = made.workbench("check")
+    done = made.run("check")
     assert (done.code, done.err) == (0, "")
     assert done.out == "14 entries of params.yaml and 20 stages of dvc.yaml are sound\n"
     assert made.git("status", "--porcelain", "--ignored") == ""
@@ -134,7 +134,7 @@ def test_what_each_part_of_a_stage_reads_is_known_by_its_place(made: Workspace) 
     made.params(curate__corpus__filters=[{"use": "c4", "with": {"bad_words_file": str(file)}} for file in files])
 
     def external() -> dict[str, str]:
-        done = made.workbench("resolve")
+        done = made.run("resolve")
         assert done.code == 0, done.text
         content = json.loads((made.root / "plugins-lock.json").read_text())
         found: dict[str, str] = content["stages"]["curate"]["corpus"]["external"]
@@ -182,7 +182,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
 def test_mistakes_in_params_say_where_and_how_to_mend_them(made: Workspace, mistake: str) -> None:
     changes, parts = MISTAKES[mistake]
     made.params(**changes)
-    require_error(made.workbench("check"), *parts)
+    require_error(made.run("check"), *parts)
     assert not (made.root / "plugins-lock.json").exists()
 
 
@@ -215,54 +215,32 @@ def test_dvc_yaml_that_disagrees_with_its_commands(
     made: Workspace, change: Callable[[dict[str, Any]], None], parts: tuple[str, ...]
 ) -> None:
     made.edit("dvc.yaml", change)
-    require_error(made.workbench("check"), "dvc.yaml, stage tokenize", *parts)
+    require_error(made.run("check"), "dvc.yaml, stage tokenize", *parts)
 
 
 @pytest.mark.parametrize("name", ["params.yaml", "dvc.yaml", "compute.yaml"])
 def test_unreadable_yaml_names_the_file_and_the_line(made: Workspace, name: str) -> None:
     (made.root / name).write_text("a: [1,\nb: }\n")
-    require_error(made.workbench("check"), "not YAML", f"where: {name}", "line 2")
+    require_error(made.run("check"), "not YAML", f"where: {name}", "line 2")
 
 
 def test_key_written_twice(made: Workspace) -> None:
     with (made.root / "params.yaml").open("a") as file:
         file.write("\ndedup: {use: exact}\n")
-    require_error(made.workbench("check"), "key 'dedup' is written twice", "params.yaml")
+    require_error(made.run("check"), "key 'dedup' is written twice", "params.yaml")
 
 
 def test_duplicate_plugin_names_both_distributions_when_it_is_selected(made: Workspace, tmp_path: Path) -> None:
-    plugin_project.install(tmp_path, "other-length", plugin_project.FILTER.replace("{name}", "length"))
-    done = made.workbench("check", PYTHONPATH=str(tmp_path))
+    plugin_project.install(tmp_path, "other-length", plugin_project.stranger("short", name="length"))
+    done = made.run("check", PYTHONPATH=str(tmp_path))
     require_error(done, "two distributions offer the filter 'length'", "other-length 1.0", "pionero-workbench-filter-length")
     made.params(curate__corpus__filters=[{"use": "gopher-quality"}])
-    assert made.workbench("check", PYTHONPATH=str(tmp_path)).code == 0
-
-
-TRACKER = """
-from pathlib import Path
-from workbench import hookimpl
-from workbench.kinds.tracker import Tracker
-from workbench.plugin import Config
-
-Path("imported").touch()
-
-
-class Nothing(Tracker[Config]):
-    \"""Takes nothing.\"""
-
-    name = "{name}"
-    Config = Config
-
-
-@hookimpl
-def workbench_plugins():
-    return [Nothing]
-"""
+    assert made.run("check", PYTHONPATH=str(tmp_path)).code == 0
 
 
 def test_two_distributions_that_offer_a_tracker_are_refused_whatever_they_are_called(made: Workspace, tmp_path: Path) -> None:
-    plugin_project.install(tmp_path, "other", TRACKER.format(name="mlflow"))
-    done = made.workbench("check", PYTHONPATH=str(tmp_path))
+    plugin_project.install(tmp_path, "other", plugin_project.stranger("tracker_nothing", name="mlflow"))
+    done = made.run("check", PYTHONPATH=str(tmp_path))
     require_error(done, "two distributions offer the tracker 'mlflow'", "other 1.0", "pionero-workbench-tracker-mlflow")
 
 
@@ -271,9 +249,9 @@ def test_to_find_a_tracker_that_has_its_distributions_name_no_other_plugin_is_lo
     made: Workspace, tmp_path: Path, distribution: str, others: bool
 ) -> None:
     (made.root / "compute.yaml").write_text("trackers: [nothing]\n")
-    plugin_project.install(tmp_path, distribution, TRACKER.format(name="nothing").replace("imported", "tracker"))
-    plugin_project.install(tmp_path, "other", TRACKER.format(name="other"))
-    done = made.workbench("ui", PYTHONPATH=str(tmp_path))
+    plugin_project.install(tmp_path, distribution, plugin_project.stranger("tracker_nothing", ('"imported"', '"tracker"')))
+    plugin_project.install(tmp_path, "other", plugin_project.stranger("tracker_nothing", name="other"))
+    done = made.run("ui", PYTHONPATH=str(tmp_path))
     require_error(done, "none of the trackers nothing has a user interface")
     assert (made.root / "tracker").exists()
     assert (made.root / "imported").exists() == others
@@ -281,9 +259,9 @@ def test_to_find_a_tracker_that_has_its_distributions_name_no_other_plugin_is_lo
 
 def test_plugin_that_is_broken_harms_only_who_selects_it(made: Workspace, tmp_path: Path) -> None:
     plugin_project.install(tmp_path, "filter-broken", "import nowhere_to_be_found")
-    assert made.workbench("check", PYTHONPATH=str(tmp_path)).code == 0
+    assert made.run("check", PYTHONPATH=str(tmp_path)).code == 0
     made.params(curate__corpus__filters=[{"use": "broken"}])
-    done = made.workbench("check", PYTHONPATH=str(tmp_path))
+    done = made.run("check", PYTHONPATH=str(tmp_path))
     require_error(done, "the filter 'broken' is installed and broken", "No module named 'nowhere_to_be_found'")
 
 
@@ -301,37 +279,37 @@ def test_cuda_without_a_gpu_is_refused_before_any_work(made: Workspace) -> None:
 
 def test_bad_key_in_compute_yaml(made: Workspace) -> None:
     made.edit("compute.yaml", lambda content: content.update(devices="cpu"))
-    require_error(made.workbench("check"), "compute.yaml, key devices", "device, threads")
+    require_error(made.run("check"), "compute.yaml, key devices", "device, threads")
 
 
 def test_missing_input_file(made: Workspace) -> None:
-    assert made.workbench("resolve").code == 0
+    assert made.run("resolve").code == 0
     made.wait()
-    done = made.workbench("run", "tokenize", "--corpus", "data/split/train", "--out", "data/tokenizer")
+    done = made.run("run", "tokenize", "--corpus", "data/split/train", "--out", "data/tokenizer")
     require_error(done, "input --corpus is missing", "data/split/train", "dvc repro")
     assert not (made.root / "data").exists()
 
 
 def test_run_with_options_that_are_no_pairs(made: Workspace) -> None:
-    require_error(made.workbench("run", "tokenize", "--corpus"), "not pairs of --FLOW PATH", "stage tokenize")
+    require_error(made.run("run", "tokenize", "--corpus"), "not pairs of --FLOW PATH", "stage tokenize")
 
 
 def test_run_before_resolve(made: Workspace) -> None:
-    require_error(made.workbench("run", "tokenize", "--out", "data/tokenizer"), "plugins-lock.json is missing", "dvc repro")
+    require_error(made.run("run", "tokenize", "--out", "data/tokenizer"), "plugins-lock.json is missing", "dvc repro")
 
 
 def test_code_that_changed_since_it_was_resolved_does_not_run(made: Workspace) -> None:
-    assert made.workbench("resolve").code == 0
+    assert made.run("resolve").code == 0
     made.wait()
     made.replace("plugins/filter-length/workbench_filter_length/__init__.py", "words < config", "words <= config")
-    done = made.workbench("run", "curate.corpus", "--out", "data/a", "--decisions", "data/b")
+    done = made.run("run", "curate.corpus", "--out", "data/a", "--decisions", "data/b")
     require_error(done, "its code has changed since the pipeline was resolved", "stage curate.corpus")
 
 
 @pytest.mark.parametrize("command", ["check", "claim", "resolve"])
 def test_outside_a_project(untouched: Workspace, tmp_path: Path, command: str) -> None:
     elsewhere = Workspace(tmp_path, untouched.variables)
-    done = elsewhere.workbench(command)
+    done = elsewhere.run(command)
     require_error(done, str(tmp_path))
     assert list(tmp_path.iterdir()) == []
 
@@ -342,16 +320,16 @@ def test_folder_without_git(made: Workspace) -> None:
     assert done.code != 0
     assert "git" in done.err.lower()
     assert "Traceback" not in done.text
-    require_error(made.workbench("claim"), "no dvc.lock is committed here", "git says: ")
+    require_error(made.run("claim"), "no dvc.lock is committed here", "git says: ")
 
 
 def test_sync_where_nothing_ran(made: Workspace) -> None:
-    done = made.workbench("sync")
+    done = made.run("sync")
     assert done.code == 0, done.err
     assert "brought 0 sessions to the trackers" in done.out
 
 
 def test_check_refuses_a_plugin_whose_dependency_is_not_installed(made: Workspace) -> None:
     made.replace("plugins/filter-length/pyproject.toml", "dependencies = [", 'dependencies = ["lengths-of-text>=2",')
-    done = made.workbench("check")
+    done = made.run("check")
     require_error(done, "filter 'length' requires lengths-of-text>=2", "not installed", "pip install 'lengths-of-text>=2'")

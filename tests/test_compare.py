@@ -20,18 +20,12 @@ from workbench.comparison import scores
 from workbench.comparison.compare import compare
 from workbench.comparison.scores import ScoreChange
 
-LINE = """scored = [{"id": row["id"], "group": "all", "score": self.config.scale * len(row["text"]) + bias} for row in rows]"""
-WORDS = """words = [(i, word) for row in rows for i, word in enumerate(row["text"].split())]
-        scored = [{"id": str(i), "group": str(i), "score": self.config.scale * len(word) + bias} for i, word in words]"""
-EVAL = light_pipeline.EVAL.replace(LINE, WORDS)
-
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """A commit whose results are known, and a workspace with a greater scale and another seed."""
-    assert EVAL != light_pipeline.EVAL
     made = in_git(tmp_path_factory.mktemp("compare"))
-    plugin_project.install(made.root.parent / "site", "stranger-count", EVAL)
+    plugin_project.install(made.root.parent / "site", "stranger-count", plugin_project.stranger("words"))
     with (made.root / "raw" / "corpus.txt").open("a") as file:
         file.write("of several words the last line\n")
     made.repro()
@@ -42,7 +36,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 
 
 def test_a_revision_and_the_workspace(made: Workspace) -> None:
-    done = made.workbench("compare")
+    done = made.run("compare")
     assert done.code == 0, done.text
     assert "A  HEAD (" in done.out
     assert "eval@first: scale 1 → 3" in done.out
@@ -57,7 +51,7 @@ def test_a_revision_and_the_workspace(made: Workspace) -> None:
 def test_an_experiment_of_dvc(made: Workspace) -> None:
     saved = made.dvc("exp", "save", "--name", "wider")
     assert saved.code == 0, saved.text
-    done = made.workbench("compare", "HEAD", "wider")
+    done = made.run("compare", "HEAD", "wider")
     assert done.code == 0, done.text
     assert "B  wider (" in done.out
     assert "eval@first: scale 1 → 3" in done.out
@@ -67,14 +61,14 @@ def test_an_experiment_of_dvc(made: Workspace) -> None:
 def test_two_runs_of_the_store(made: Workspace) -> None:
     store = Store(made)
     new, old = [run.info.run_id for run in store.runs() if run.data.tags.get("workbench.stage") == "eval@first"]
-    done = made.workbench("compare", old, new, "--json")
+    done = made.run("compare", old, new, "--json")
     assert done.code == 0, done.text
     record = json.loads(done.out)
     (stage,) = record["stages"]
     assert (stage["stage"], stage["verdict"], stage["config"]) == ("eval@first", "better", ["scale 1 → 3"])
     assert record["environments_known"]
     assert record["packages"] == []
-    back = json.loads(made.workbench("compare", new[:12], old[:12], "--json").out)["stages"][0]
+    back = json.loads(made.run("compare", new[:12], old[:12], "--json").out)["stages"][0]
     assert back["verdict"] == "worse"
     assert back["score"]["difference"]["estimate"] == -stage["score"]["difference"]["estimate"]
 
@@ -83,7 +77,7 @@ def test_the_first_characters_of_more_than_one_run(made: Workspace) -> None:
     store = Store(made)
     experiment = store.runs()[0].info.experiment_id
     ids = [store.client.create_run(experiment).info.run_id for _ in range(17)]  # of 17, two begin with the same digit
-    done = made.workbench("compare", next(name[0] for name in ids if sum(other[0] == name[0] for other in ids) > 1), "HEAD")
+    done = made.run("compare", next(name[0] for name in ids if sum(other[0] == name[0] for other in ids) > 1), "HEAD")
     for name in ids:
         store.client.delete_run(name)
     assert done.code == 1
@@ -94,7 +88,7 @@ def test_the_first_characters_of_more_than_one_run(made: Workspace) -> None:
 @pytest.mark.slow
 def test_a_session_and_the_same_again(made: Workspace) -> None:
     session = Store(made).session().info.run_id
-    done = made.workbench("compare", session, "HEAD")
+    done = made.run("compare", session, "HEAD")
     assert done.code == 0, done.text
     assert "nothing differs" in done.out
 
@@ -106,7 +100,7 @@ def test_a_session_without_results_is_not_the_same_as_another(made: Workspace) -
     made.wait()
     session = next(run for run in Store(made).runs() if run.data.tags["workbench.role"] == "session").info.run_id
     for command in ("compare", "reproduce"):
-        done = made.workbench(command, session)
+        done = made.run(command, session)
         assert done.code != 0, done.text
         assert f"the session {session[:8]} recorded no result" in done.text
         assert "give the run of one of its stages" in done.text
@@ -116,7 +110,7 @@ def test_examples_that_are_gone_are_named(made: Workspace, tmp_path: Path) -> No
     cache = made.root / ".dvc" / "cache"
     cache.rename(tmp_path / "cache")
     try:
-        done = made.workbench("compare")
+        done = made.run("compare")
     finally:
         (tmp_path / "cache").rename(cache)
     assert done.code == 0, done.text
@@ -126,7 +120,7 @@ def test_examples_that_are_gone_are_named(made: Workspace, tmp_path: Path) -> No
 
 def test_the_page_needs_nothing_and_runs_nothing(made: Workspace, tmp_path: Path) -> None:
     made.git("branch", "a<script>b", "HEAD")
-    done = made.workbench("compare", "a<script>b", "workspace", "--html", str(tmp_path / "page.html"))
+    done = made.run("compare", "a<script>b", "workspace", "--html", str(tmp_path / "page.html"))
     assert done.code == 0, done.text
     page = (tmp_path / "page.html").read_text()
     assert "a&lt;script&gt;b" in page
@@ -137,7 +131,7 @@ def test_the_page_needs_nothing_and_runs_nothing(made: Workspace, tmp_path: Path
 
 
 def test_outside_a_workspace_it_says_so(tmp_path: Path) -> None:
-    done = workspace.Workspace(tmp_path, workspace.variables(tmp_path)).workbench("compare")
+    done = workspace.Workspace.at(tmp_path).run("compare")
     assert done.code == 1
     assert "Traceback" not in done.text
     assert "error: DVC cannot read the pipeline" in done.err
@@ -145,14 +139,14 @@ def test_outside_a_workspace_it_says_so(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("word", ["no-such-thing", "0123456789abcdef0123456789abcdef"])
 def test_an_unknown_name(made: Workspace, word: str) -> None:
-    done = made.workbench("compare", word)
+    done = made.run("compare", word)
     assert done.code == 1
     assert f"{word!r} is not a git revision, a DVC experiment, or a run of mlflow" in done.err
     assert "fix:" in done.err
 
 
 def test_a_store_that_does_not_answer_is_named(made: Workspace) -> None:
-    done = made.workbench("compare", "0123456789", MLFLOW_TRACKING_URI="http://127.0.0.1:9")
+    done = made.run("compare", "0123456789", MLFLOW_TRACKING_URI="http://127.0.0.1:9")
     assert done.code == 1
     assert "Traceback" not in done.err
     assert "error: http://127.0.0.1:9 does not answer" in done.err
@@ -181,7 +175,7 @@ def test_without_a_commit_or_without_git(tmp_path: Path, *, git: bool) -> None:
     if git:
         (made.root / ".dvc" / "config").write_text("[core]\n    analytics = false\n    check_update = false\n")
         made.git("init", "--quiet")
-    done = made.workbench("compare", "HEAD")
+    done = made.run("compare", "HEAD")
     assert done.code == 1
     assert "'HEAD' is not a git revision, a DVC experiment, or a run of any tracker" in done.err
 

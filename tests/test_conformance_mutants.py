@@ -22,13 +22,13 @@ Results = dict[str, dict[str, str]]
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory, project: Path) -> Results:
+def results(tmp_path_factory: pytest.TempPathFactory, checkout: Path) -> Results:
     """Class → check → message of its failure; empty for a pass or skip."""
     folder = tmp_path_factory.mktemp("mutants")
     report = folder / "report.xml"
     options = ["-q", "-p", "no:cacheprovider", f"--junitxml={report}", f"--basetemp={folder / 'tmp'}"]
     command = [sys.executable, "-m", "pytest", *options, "tests/conformance_cases.py"]
-    done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=checkout, capture_output=True, text=True, check=False)
     assert report.exists(), done.stdout + done.stderr
     found: Results = defaultdict(dict)
     for case in ET.parse(report).iter("testcase"):

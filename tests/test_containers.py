@@ -18,23 +18,23 @@ from packaging.specifiers import SpecifierSet
 
 
 @pytest.fixture(scope="module")
-def steps(project: Path) -> list[tuple[str, str]]:
+def steps(checkout: Path) -> list[tuple[str, str]]:
     """Instructions of the Containerfile and what they say, a line each."""
-    text = (project / "Containerfile").read_text(encoding="utf-8").replace("\\\n", " ")
+    text = (checkout / "Containerfile").read_text(encoding="utf-8").replace("\\\n", " ")
     lines = [line.partition(" ") for line in text.splitlines() if line and not line.startswith("#")]
     return [(instruction, said) for instruction, _, said in lines]
 
 
 @pytest.fixture(scope="module")
-def conda(project: Path) -> dict[str, list[str]]:
+def conda(checkout: Path) -> dict[str, list[str]]:
     """Sections of environment.yml's dependencies: conda's own and pip's."""
-    entries = yaml.safe_load((project / "environment.yml").read_text(encoding="utf-8"))["dependencies"]
+    entries = yaml.safe_load((checkout / "environment.yml").read_text(encoding="utf-8"))["dependencies"]
     pip = [line for entry in entries if isinstance(entry, dict) for line in entry["pip"]]
     return {"conda": [entry for entry in entries if isinstance(entry, str)], "pip": pip}
 
 
-def test_conda_asks_pip_for_what_make_setup_installs(project: Path, conda: dict[str, list[str]]) -> None:
-    makefile = (project / "Makefile").read_text(encoding="utf-8")
+def test_conda_asks_pip_for_what_make_setup_installs(checkout: Path, conda: dict[str, list[str]]) -> None:
+    makefile = (checkout / "Makefile").read_text(encoding="utf-8")
     command = next(line for line in makefile.splitlines() if "plugins/default.txt" in line and "pip install" in line)
     words = [word for word in shlex.split(command)[2:] if word not in ("-q", "--no-build-isolation")]
     said = [word for line in conda["pip"] for word in shlex.split(line)]
@@ -42,30 +42,30 @@ def test_conda_asks_pip_for_what_make_setup_installs(project: Path, conda: dict[
 
 
 @pytest.mark.filterwarnings("ignore:pkg_resources:DeprecationWarning")
-def test_pip_reads_the_section_as_conda_hands_it_over(project: Path, conda: dict[str, list[str]], tmp_path: Path) -> None:
+def test_pip_reads_the_section_as_conda_hands_it_over(checkout: Path, conda: dict[str, list[str]], tmp_path: Path) -> None:
     """conda writes the lines to a file beside environment.yml; pip resolves -r and -c against that file."""
     from pip._internal.network.session import PipSession
     from pip._internal.req.req_file import parse_requirements
 
     for name in ("constraints.txt", "plugins"):
-        (tmp_path / name).symlink_to(project / name)
+        (tmp_path / name).symlink_to(checkout / name)
     written = tmp_path / "condaenv.x.requirements.txt"
     written.write_text("\n".join(conda["pip"]), encoding="utf-8")
     parsed = list(parse_requirements(str(written), session=PipSession()))
     editable = [entry.requirement for entry in parsed if entry.is_editable]
     assert len(editable) > 10
-    assert all((project / path.partition("[")[0] / "pyproject.toml").is_file() for path in editable)
+    assert all((checkout / path.partition("[")[0] / "pyproject.toml").is_file() for path in editable)
     pins = [entry.requirement for entry in parsed if entry.constraint]
-    assert pins == [line for line in (project / "constraints.txt").read_text(encoding="utf-8").splitlines() if line[0] != "#"]
+    assert pins == [line for line in (checkout / "constraints.txt").read_text(encoding="utf-8").splitlines() if line[0] != "#"]
     assert len(parsed) == len(editable) + len(pins)
 
 
 def test_no_version_is_written_but_python_and_debian(
-    project: Path, conda: dict[str, list[str]], steps: list[tuple[str, str]]
+    checkout: Path, conda: dict[str, list[str]], steps: list[tuple[str, str]]
 ) -> None:
     python, *others = conda["conda"]
     name, _, version = python.partition("=")
-    needed = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))["project"]["requires-python"]
+    needed = tomllib.loads((checkout / "pyproject.toml").read_text(encoding="utf-8"))["project"]["requires-python"]
     assert name == "python"
     assert SpecifierSet(needed).contains(f"{version}.0")
     assert all(entry.isalpha() for entry in others)
@@ -75,20 +75,20 @@ def test_no_version_is_written_but_python_and_debian(
     assert release[1] in container_check.CODENAMES
 
 
-def test_the_context_has_what_is_copied_from_it(project: Path, steps: list[tuple[str, str]]) -> None:
+def test_the_context_has_what_is_copied_from_it(checkout: Path, steps: list[tuple[str, str]]) -> None:
     copies = [said.split() for instruction, said in steps if instruction == "COPY" and "--from=commit" not in said]
     names = [word for words in copies for word in words[:-1] if not word.startswith("--")]
-    ignored = [line for line in (project / ".dockerignore").read_text(encoding="utf-8").splitlines() if line and line[0] != "#"]
+    ignored = [line for line in (checkout / ".dockerignore").read_text(encoding="utf-8").splitlines() if line and line[0] != "#"]
     assert ignored == ["*", *(f"!{name}" for name in names)]
-    assert all((project / name).exists() for name in names)
+    assert all((checkout / name).exists() for name in names)
 
 
-def test_make_knows_every_target_that_an_image_makes(project: Path, steps: list[tuple[str, str]]) -> None:
+def test_make_knows_every_target_that_an_image_makes(checkout: Path, steps: list[tuple[str, str]]) -> None:
     said = dict(steps)
     program, default = json.loads(said["CMD"])
     setup, _, _ = said["RUN"].partition(" && ")
     assert program == "make"
-    makefile = (project / "Makefile").read_text(encoding="utf-8")
+    makefile = (checkout / "Makefile").read_text(encoding="utf-8")
     for target in (default, setup.removeprefix("make ")):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 

@@ -47,8 +47,8 @@ class Surroundings:
         copy_tree(made.root, root, backwards=self.backwards)
         (root.parent / "home").mkdir()
         path = made.variables.get("PYTHONPATH")
-        kept = {**workspace.variables(root), **({"PYTHONPATH": path} if path else {})}
-        copy = Workspace(root, {**kept, "HOME": str(root.parent / "home"), **self.variables})
+        kept = {"PYTHONPATH": path} if path else {}
+        copy = Workspace.at(root, **kept, HOME=str(root.parent / "home"), **self.variables)
         done = copy.call("sh", "-c", f"umask {self.umask}; exec taskset -c {self.cores} dvc repro")
         copy.wait()
         assert done.code == 0, done.text

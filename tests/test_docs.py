@@ -55,10 +55,10 @@ def blocks(page: str) -> list[Block]:
 
 
 @pytest.fixture(scope="module")
-def bare(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+def bare(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """A workspace of the project's own files, with its documentation, beside an environment to install into."""
     made = workspace.create(tmp_path_factory.mktemp("docs") / "made")
-    shutil.copytree(project / "docs", made.root / "docs", ignore=shutil.ignore_patterns("pictures"))
+    shutil.copytree(checkout / "docs", made.root / "docs", ignore=shutil.ignore_patterns("pictures"))
     environment = beside.create(tmp_path_factory.mktemp("beside"))
     return replace(made, variables={**made.variables, **environment.variables})
 
@@ -130,7 +130,7 @@ def test_every_kind_has_an_example_of_its_own() -> None:
         assert f"(plugins/{kind}.md)" in (DOCS / "plugins.md").read_text(encoding="utf-8")
 
 
-def test_the_reference_is_in_step_with_the_code(project: Path) -> None:
+def test_the_reference_is_in_step_with_the_code(checkout: Path) -> None:
     made = runpy.run_path(str(DOCS / "reference.py"))["render"]()
     assert (DOCS / "reference.md").read_text(encoding="utf-8") == made, "run `make docs`"
 

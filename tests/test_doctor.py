@@ -89,11 +89,11 @@ def write_rwlock(root: Path, pid: int) -> Path:
 
 
 def test_the_command_names_what_fails_and_imports_nothing_heavy(made: Workspace, tmp_path: Path) -> None:
-    done = made.workbench("doctor")
+    done = made.run("doctor")
     assert done.code == 0, done.text
     assert "fail" not in done.out
     plugin_project.install(tmp_path / "site", "filter-broken", "import nowhere_to_be_found")
-    wants = plugin_project.FILTER.replace("{name}", "wants")
+    wants = plugin_project.stranger("short", name="wants")
     plugin_project.install(tmp_path / "site", "filter-wants", wants, requires=("pluggy>=99", "nowhere"))
     write_rwlock(made.root, os.getpid())  # which is alive, and no DVC
     words = "import sys; from workbench.commands.cli import app; sys.argv = ['workbench', 'doctor', '--json']"
@@ -112,13 +112,13 @@ def test_the_command_names_what_fails_and_imports_nothing_heavy(made: Workspace,
     assert checks["plugins"]["what"].startswith("filter-broken 1.0 is broken: ModuleNotFoundError")
     # The tests' environment points to the project, not to its copy.
     assert "point to another workspace: pionero-workbench" in checks["installs"]["what"]
-    done = made.workbench("doctor")
+    done = made.run("doctor")
     assert done.code == 1
     assert f"fail  dvc locks      process {os.getpid()}" in done.out
 
 
 def test_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    here = replace(Workspace(tmp_path, {}), variables=light_pipeline.workspace.variables(tmp_path))
+    here = Workspace.at(tmp_path)
     for name, value in here.variables.items():
         monkeypatch.setenv(name, value)
     assert "not a git repository" in worst(project.git(tmp_path)).what
@@ -153,7 +153,7 @@ def test_dvc_at_work_and_then_killed(bare: Workspace) -> None:
         assert check.status == "ok"
         assert check.what.startswith(f"process {running.pid} (")
         assert check.what.endswith("dvc repro) is at work")
-        done = bare.workbench("verify")
+        done = bare.run("verify")
         assert done.code == 1
         assert f"process {running.pid} " in done.err
         assert "is writing" in done.err

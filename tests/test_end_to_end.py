@@ -71,7 +71,7 @@ class Whole:
         if self.first.code == 0:
             workspace.commit(made)
             self.second = made.dvc("repro")
-            self.synced = made.workbench("sync")
+            self.synced = made.run("sync")
             self.store = Store(made)
 
 
@@ -105,7 +105,7 @@ def test_second_repro_runs_nothing_but_resolve(whole: Whole) -> None:
 
 
 def test_claim_says_that_all_is_as_committed(whole: Whole) -> None:
-    done = whole.made.workbench("claim")
+    done = whole.made.run("claim")
     assert done.code == 0, done.err
     assert f"all {len(STAGES)} stages are byte-identical to the committed dvc.lock" in done.out.splitlines()[-1]
 

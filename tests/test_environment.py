@@ -21,7 +21,7 @@ import pytest
 import workspace
 from beside import Beside
 from notes_pipeline import DISTRIBUTIONS
-from plugin_project import FILTER, install
+from plugin_project import install, stranger
 from workspace import Workspace
 
 from workbench.artifacts import table
@@ -66,7 +66,7 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..
     monkeypatch.chdir(tmp_path)
     site = tmp_path / "site"
     monkeypatch.syspath_prepend(site)
-    source = FILTER.format(name="short").replace("    Config = ShortConfig", '    Config = ShortConfig\n    environment = "own"')
+    source = stranger("short", ("    Config = ShortConfig", '    Config = ShortConfig\n    environment = "own"'))
 
     def make(*requires: str) -> Installed:
         install(site, "demo-own", source, requires=requires)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from plugin_project import CORE, FILTER, install
+from plugin_project import CORE, install, stranger
 
 from workbench import __version__, kinds
 from workbench.builtin import workbench_kinds
@@ -21,7 +21,7 @@ from workbench.hosting.host import Broken, Registry, registry
 from workbench.hosting.identity import CORE_DISTRIBUTION
 
 IMPORTS = "from typing_extensions import TypedDict\n\nfrom workbench import hookimpl, plugin\nfrom workbench.kinds import stage\n"
-SHORT = FILTER.format(name="short").replace("from workbench import hookimpl\n", IMPORTS)
+SHORT = stranger("short", ("from workbench import hookimpl\n", IMPORTS))
 TRACKER = '''
 from workbench import hookimpl
 from workbench.kinds.tracker import Tracker
@@ -92,7 +92,7 @@ def test_an_installed_plugin_is_found(site: Path, tmp_path: Path) -> None:
 
 def test_distributions_that_are_not_asked_for_are_not_imported(site: Path, tmp_path: Path) -> None:
     install(site, "demo-one", SHORT)
-    install(site, "demo-two", FILTER.format(name="other"))
+    install(site, "demo-two", stranger("short", name="other"))
     known = registry(tmp_path, frozenset({"Demo_One"}))
     assert [entry.distribution for entry in known.installed] == ["demo-one"]
     assert "demo_two" not in sys.modules
@@ -265,7 +265,7 @@ def test_trackers_are_held_to_the_hooks_there_are(site: Path, tmp_path: Path) ->
 def test_entry_points_that_are_wrong(site: Path, tmp_path: Path, text: str, problem: str) -> None:
     install(site, "demo-one", SHORT)
     (site / "demo_one-1.0.dist-info" / "entry_points.txt").write_text(text)
-    install(site, "demo-two", FILTER.format(name="other"))
+    install(site, "demo-two", stranger("short", name="other"))
     known = registry(tmp_path)
     broken = broken_of(known, "demo-one")
     assert problem in broken.error
@@ -281,7 +281,7 @@ def test_leftovers_of_an_installation_are_told_of(site: Path, tmp_path: Path, co
     install(site, "demo-one", SHORT)
     file = site / "demo_one-1.0.dist-info" / "METADATA"
     file.unlink() if content is None else file.write_text(content, encoding="latin-1")
-    install(site, "demo-two", FILTER.format(name="other"))
+    install(site, "demo-two", stranger("short", name="other"))
     known = registry(tmp_path)
     assert known.select("filter", "other")
     broken = broken_of(known, "?")
@@ -340,14 +340,14 @@ def test_a_plugin_for_this_contract_says_so_by_its_requirement(site: Path, tmp_p
     assert registry(tmp_path).select("filter", "short")
 
 
-def test_the_releases_of_the_contract_hold_this_one_and_what_the_repository_declares(project: Path) -> None:
+def test_the_releases_of_the_contract_hold_this_one_and_what_the_repository_declares(checkout: Path) -> None:
     import tomllib
 
-    core = tomllib.loads((project / "pyproject.toml").read_text())["project"]
+    core = tomllib.loads((checkout / "pyproject.toml").read_text())["project"]
     assert core["version"] == __version__
     contract.require_contract(contract.declared([f"{CORE_DISTRIBUTION}=={__version__}"]), "core")
     assert f"{CORE_DISTRIBUTION}{contract.RELEASES}" == CORE
-    for file in sorted((project / "plugins").glob("*/pyproject.toml")):
+    for file in sorted((checkout / "plugins").glob("*/pyproject.toml")):
         assert CORE in tomllib.loads(file.read_text())["project"]["dependencies"], file
 
 
@@ -363,7 +363,7 @@ def test_the_kinds_are_those_of_the_package() -> None:
 def test_two_of_one_name_name_both_when_selected(site: Path, tmp_path: Path) -> None:
     install(site, "demo-one", SHORT)
     install(site, "demo-two", SHORT)
-    install(site, "demo-three", FILTER.format(name="other"))
+    install(site, "demo-three", stranger("short", name="other"))
     known = registry(tmp_path)
     assert known.select("filter", "other")
     with pytest.raises(PluginError, match=r"demo-one 1.0 and demo-two 1.0") as caught:
@@ -422,7 +422,7 @@ def test_the_pip_line_has_the_libraries_that_are_not_installed(tmp_path: Path, m
     assert missing.pip_install(tmp_path, wanted) == "pip install -e plugins/library 'elsewhere>=2'"
 
 
-def test_the_plugins_of_the_repository_are_known_from_any_folder(project: Path, tmp_path: Path) -> None:
+def test_the_plugins_of_the_repository_are_known_from_any_folder(checkout: Path, tmp_path: Path) -> None:
     empty = Registry((), (), root=tmp_path)
     for kind, name, folder in (("tokenizer", "unigram", "tokenizer-unigram"), ("source", "pydocs-benchmark", "source-pydocs")):
         with pytest.raises(PluginError) as caught:
@@ -459,14 +459,14 @@ def test_an_interruption_is_not_kept(site: Path, tmp_path: Path) -> None:
         registry(tmp_path)
 
 
-def test_a_plugin_that_imports_torch_breaks_alone(tmp_path: Path, project: Path) -> None:
+def test_a_plugin_that_imports_torch_breaks_alone(tmp_path: Path, checkout: Path) -> None:
     install(tmp_path, "demo-filter-heavy", "import json\nimport torch\n")
     code = (
         "import sys; from pathlib import Path; from workbench.hosting.host import registry; known = registry(Path());"
         "print('torch' in sys.modules, len(known.installed), [b.where + b.fix for b in known.broken])"
     )
-    environment = {"PYTHONPATH": f"{tmp_path}:{project}", "PATH": ""}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, cwd=project, capture_output=True, text=True, check=True)
+    environment = {"PYTHONPATH": f"{tmp_path}:{checkout}", "PATH": ""}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, cwd=checkout, capture_output=True, text=True, check=True)
     assert done.stdout.startswith("False ")
     assert "demo_filter_heavy/__init__.py, line 2import torch inside the function that uses it" in done.stdout
 
@@ -476,7 +476,7 @@ def test_the_workspace_copy_wins_over_another_install(site: Path, tmp_path: Path
     folder = tmp_path / "plugins" / "demo-one"
     (folder / "demo_one").mkdir(parents=True)
     (folder / "pyproject.toml").write_text("")
-    (folder / "demo_one" / "__init__.py").write_text(FILTER.format(name="other"))
+    (folder / "demo_one" / "__init__.py").write_text(stranger("short", name="other"))
     assert registry(tmp_path).select("filter", "other")
 
 
@@ -495,7 +495,7 @@ def test_whatever_is_broken_the_sound_ones_stay(
     torn = "\n".join(line for position, line in enumerate(SHORT.splitlines()) if position not in lines)
     for position, source in enumerate([*chosen, torn]):
         install(folder, f"demo-{position}", source)
-    install(folder, "demo-sound", FILTER.format(name="sound"))
+    install(folder, "demo-sound", stranger("short", name="sound"))
     with monkeypatch.context() as patch:
         patch.setattr(sys, "path", [str(folder), *sys.path])
         registry.cache_clear()

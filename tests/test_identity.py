@@ -6,13 +6,13 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
-from plugin_project import FILTER, install
+from plugin_project import install, stranger
 
 from workbench.errors import PluginError
 from workbench.hosting import identity, meaning
 from workbench.hosting.host import Installed, registry
 
-SOURCE = FILTER.format(name="short")
+SOURCE = stranger("short")
 Measure = Callable[..., str]
 
 
@@ -114,19 +114,19 @@ def test_the_core_that_defines_the_kind_counts_and_the_command_line_does_not(mea
     } & set(modules)
 
 
-def test_the_identity_of_a_training_plugin_imports_no_torch(project: Path) -> None:
+def test_the_identity_of_a_training_plugin_imports_no_torch(checkout: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from workbench.hosting.host import registry;"
         "from workbench.hosting.identity import identity;"
         "[identity(entry) for entry in registry(Path.cwd()).installed];"
         "print(sorted({'torch', 'transformers', 'mlflow', 'trl', 'datasets', 'pandas'} & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=project, capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code], cwd=checkout, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
 
-def test_every_dependency_of_the_default_plugins_has_a_version(project: Path) -> None:
-    versions = [identity.dependencies(entry) for entry in registry(project).installed]
+def test_every_dependency_of_the_default_plugins_has_a_version(checkout: Path) -> None:
+    versions = [identity.dependencies(entry) for entry in registry(checkout).installed]
     assert versions
     assert not [name for found in versions for name, version in found.items() if version == "absent"]
 

@@ -89,8 +89,8 @@ def test_a_file_of_ours_means_the_same_without_its_layout(tmp_path_factory: pyte
     assert meaning.read(again) == meaning.read(file)
 
 
-def test_no_private_module_counts_for_any_plugin(project: Path) -> None:
-    for entry in registry(project).installed:
+def test_no_private_module_counts_for_any_plugin(checkout: Path) -> None:
+    for entry in registry(checkout).installed:
         counted = identity._core_modules(entry)
         assert not [module for module in counted if meaning.is_private(module)]
         assert not {"workbench.errors", "workbench.estimate", "workbench.models.cost"} & set(counted)

@@ -35,9 +35,9 @@ def test_entries_may_share_values_by_anchors(tmp_path: Path) -> None:
     assert (dict(one.choice.config), dict(two.choice.config)) == ({"path": "a", "seed": 1}, {"path": "b", "seed": 1})
 
 
-def test_the_views_of_the_default_pipeline_hold_out_the_same(project: Path) -> None:
+def test_the_views_of_the_default_pipeline_hold_out_the_same(checkout: Path) -> None:
     """Or the benchmark's answers would be among the training rows."""
-    found = {entry.address: entry.choice.config for entry in params.entries(params.load(project), SECTIONS)}
+    found = {entry.address: entry.choice.config for entry in params.entries(params.load(checkout), SECTIONS)}
     keys = ("packages", "exclude", "private", "heldout", "salt", "near", "summary_min", "summary_max", "named")
     views = [{key: found[f"curate.{view}"][key] for key in keys} for view in ("instructions", "preferences", "benchmark")]
     assert views[0] == views[1] == views[2]

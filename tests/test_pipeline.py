@@ -12,32 +12,32 @@ from workbench.project.plugin_lock import Resolved, resolve_entry
 
 
 @pytest.fixture(scope="module")
-def content(project: Path) -> dict[str, object]:
-    return params.load(project)
+def content(checkout: Path) -> dict[str, object]:
+    return params.load(checkout)
 
 
 @pytest.fixture(scope="module")
-def resolved(project: Path, content: dict[str, object]) -> list[Resolved]:
-    return [resolve_entry(entry, registry(project)) for entry in params.entries(content, registry(project).sections)]
+def resolved(checkout: Path, content: dict[str, object]) -> list[Resolved]:
+    return [resolve_entry(entry, registry(checkout)) for entry in params.entries(content, registry(checkout).sections)]
 
 
-def edited(project: Path, tmp_path: Path, old: str, new: str) -> Path:
-    text = (project / "dvc.yaml").read_text()
+def edited(checkout: Path, tmp_path: Path, old: str, new: str) -> Path:
+    text = (checkout / "dvc.yaml").read_text()
     assert old in text
     (tmp_path / "dvc.yaml").write_text(text.replace(old, new, 1))
-    shutil.copyfile(project / "params.yaml", tmp_path / "params.yaml")
+    shutil.copyfile(checkout / "params.yaml", tmp_path / "params.yaml")
     return tmp_path
 
 
-def with_params(project: Path, tmp_path: Path, content: Mapping[str, object]) -> Path:
-    shutil.copyfile(project / "dvc.yaml", tmp_path / "dvc.yaml")
+def with_params(checkout: Path, tmp_path: Path, content: Mapping[str, object]) -> Path:
+    shutil.copyfile(checkout / "dvc.yaml", tmp_path / "dvc.yaml")
     (tmp_path / "params.yaml").write_text(json.dumps(content))
     return tmp_path
 
 
-def test_the_default_pipeline_is_sound(project: Path, resolved: list[Resolved]) -> None:
-    calls = pipeline.load(project)
-    pipeline.check(project, calls, resolved)
+def test_the_default_pipeline_is_sound(checkout: Path, resolved: list[Resolved]) -> None:
+    calls = pipeline.load(checkout)
+    pipeline.check(checkout, calls, resolved)
     addresses = [call.address for call in calls]
     assert addresses[:2] == ["curate@corpus", "curate@instructions"]
     assert "eval-perplexity@base" in addresses
@@ -62,9 +62,9 @@ def test_the_default_pipeline_is_sound(project: Path, resolved: list[Resolved]) 
     ],
 )
 def test_a_disagreement_is_refused(
-    project: Path, tmp_path: Path, resolved: list[Resolved], old: str, new: str, problem: str
+    checkout: Path, tmp_path: Path, resolved: list[Resolved], old: str, new: str, problem: str
 ) -> None:
-    root = edited(project, tmp_path, old, new)
+    root = edited(checkout, tmp_path, old, new)
     with pytest.raises(PipelineError) as caught:
         pipeline.check(root, pipeline.load(root), resolved)
     assert problem in caught.value.what
@@ -72,28 +72,28 @@ def test_a_disagreement_is_refused(
 
 
 def test_a_chain_whose_formats_do_not_fit_is_refused(
-    tmp_path: Path, project: Path, content: dict[str, object], resolved: list[Resolved]
+    tmp_path: Path, checkout: Path, content: dict[str, object], resolved: list[Resolved]
 ) -> None:
     align = {**content["align"], "data": "data/curated/instructions"}  # type: ignore[dict-item]
-    root = with_params(project, tmp_path, {**content, "align": align})
+    root = with_params(checkout, tmp_path, {**content, "align": align})
     with pytest.raises(PipelineError, match="reads preferences, and data/curated/instructions is conversations"):
-        pipeline.check(project, pipeline.load(root), resolved)
+        pipeline.check(checkout, pipeline.load(root), resolved)
 
 
 def test_an_input_that_nothing_makes_is_refused(
-    tmp_path: Path, project: Path, content: dict[str, object], resolved: list[Resolved]
+    tmp_path: Path, checkout: Path, content: dict[str, object], resolved: list[Resolved]
 ) -> None:
     only_corpus = {**content, "curate": {"corpus": content["curate"]["corpus"]}}  # type: ignore[index]
     with pytest.raises(PipelineError, match="data/curated/benchmark, which no stage makes"):
-        pipeline.check(tmp_path, pipeline.load(with_params(project, tmp_path, only_corpus)), resolved)
+        pipeline.check(tmp_path, pipeline.load(with_params(checkout, tmp_path, only_corpus)), resolved)
 
 
-def test_stages_are_named_as_dvc_names_them(project: Path) -> None:
+def test_stages_are_named_as_dvc_names_them(checkout: Path) -> None:
     from dvc.repo import Repo
 
-    with Repo(str(project)) as repo:
+    with Repo(str(checkout)) as repo:
         theirs = {stage.addressing for stage in repo.index.stages if stage.path_in_repo == "dvc.yaml"} - {"resolve"}
-    assert {call.address for call in pipeline.load(project)} == theirs
+    assert {call.address for call in pipeline.load(checkout)} == theirs
 
 
 def test_the_lock_says_what_the_stages_write_where_there_is_no_dvc_to_ask(tmp_path: Path) -> None:

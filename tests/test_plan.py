@@ -235,14 +235,14 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 
 def plan(made: Workspace, *words: str) -> dict[str, Any]:
     """Stage → record."""
-    done = made.workbench("plan", "--json", *words)
+    done = made.run("plan", "--json", *words)
     assert done.code == 0, done.text
     return {record["stage"]: record for record in json.loads(done.out)}
 
 
 def why(made: Workspace, stage: str) -> list[str]:
     """Its lines."""
-    done = made.workbench("why", stage)
+    done = made.run("why", stage)
     assert done.code == 0, done.text
     return done.out.splitlines()
 
@@ -308,7 +308,7 @@ def test_why_goes_back_to_the_cause(made: Workspace) -> None:
         "  dedup: runs",
         "    - words 2 → 3",
     ]
-    done = made.workbench("why", "report", "--json")
+    done = made.run("why", "report", "--json")
     assert [record["stage"] for record in json.loads(done.out)["because"]] == ["dedup", "eval@first"]
     assert why(made, "curate@other") == [
         "curate@other: up to date",
@@ -322,21 +322,21 @@ def test_plan_of_a_target_leaves_out_what_it_does_not_need(made: Workspace) -> N
 
 
 def test_a_group_of_stages_is_refused_with_their_names(made: Workspace) -> None:
-    done = made.workbench("why", "curate")
+    done = made.run("why", "curate")
     assert done.code == 1
     assert "'curate' is not one stage" in done.err
     assert "curate@corpus" in done.err
 
 
 def test_unknown_stage_and_a_folder_without_dvc_are_refused(made: Workspace, tmp_path: Path) -> None:
-    done = made.workbench("why", "nothing")
+    done = made.run("why", "nothing")
     assert done.code == 1
     assert "Traceback" not in done.err
     assert "no such stage: nothing" in done.err
     assert "curate@corpus, curate@other, dedup" in done.err
     bare = Workspace(tmp_path / "bare", made.variables)
     shutil.copytree(made.root, bare.root, ignore=shutil.ignore_patterns(".dvc"))
-    done = bare.workbench("plan")
+    done = bare.run("plan")
     assert done.code == 1
     assert "Traceback" not in done.err
     assert "DVC cannot read the pipeline" in done.err
@@ -412,6 +412,6 @@ def test_plan_learns_from_a_run_and_the_next_run_shows_prediction_beside_time(tr
 def test_runs_on_another_machine_teach_nothing(tracked: Workspace) -> None:
     rewrite(tracked.root / "compute.yaml", "threads: 1", "threads: 2")
     tracked.params(curate__corpus__seed=3)
-    done = tracked.workbench("plan", "curate@corpus")
+    done = tracked.run("plan", "curate@corpus")
     assert "uncalibrated, 15 documents, 1 MB" in done.out
     assert "their time is unknown until each plugin has run once on this machine" in done.out

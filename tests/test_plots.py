@@ -31,7 +31,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     shutil.copytree(PROJECT / ".dvc", root / ".dvc", ignore=shutil.ignore_patterns("cache", "tmp"))
     plots = yaml.safe_load((PROJECT / "dvc.yaml").read_text(encoding="utf-8"))["plots"]
     (root / "dvc.yaml").write_text(yaml.safe_dump({"plots": plots}))
-    made = Workspace(root, workspace.variables(root))
+    made = Workspace.at(root)
     made.git("init", "--quiet")
     for name, losses in LOSSES.items():
         write_training_log(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import light_pipeline
 import plugin_project
 import pytest
+import small_pipeline
 from test_reproduce import Store, in_git
 from workspace import Workspace
 
@@ -14,120 +14,17 @@ from workbench.commands import promotion
 from workbench.errors import WorkbenchError
 
 MODEL = "workbench-default"
-ALIGN = '''"""An alignment for tests."""
-
-import json
-
-import numpy as np
-from safetensors.numpy import save_file
-
-from workbench import hookimpl
-from workbench.kinds.align import AlignStage
-from workbench.plugin import Config
-
-
-class TunedConfig(Config):
-    """Configuration."""
-
-    strength: float = 0.0
-    """How good the model is."""
-    gift: float = 0.0
-    """How good at what one of the evaluations asks."""
-
-
-class Tuned(AlignStage[TunedConfig]):
-    """Writes its configuration into the model's."""
-
-    name = "tuned"
-    Config = TunedConfig
-    optional = frozenset({"data"})
-
-    def align(self, model, data, out, run):
-        """Not called: the whole stage is light."""
-        raise NotImplementedError
-
-    def execute(self, inputs, outputs, run):
-        """Write a model."""
-        out = outputs["out"]
-        out.mkdir()
-        for name in ("tokenizer.json", "tokenizer_config.json"):
-            (out / name).write_bytes((inputs["model"] / name).read_bytes())
-        content = {"model_type": "llama", "strength": self.config.strength, "gift": self.config.gift}
-        (out / "config.json").write_text(json.dumps(content))
-        save_file({"weight": np.array([self.config.strength])}, out / "model.safetensors")
-        run.metric("strength", self.config.strength)
-
-
-@hookimpl
-def workbench_plugins():
-    """Offer the stage."""
-    return [Tuned]
-'''
-EVAL = '''"""An evaluation for tests."""
-
-import json
-import random
-
-from workbench import hookimpl
-from workbench.artifacts import evaluation
-from workbench.artifacts.evaluation import Evaluation
-from workbench.kinds.eval import EvalStage
-from workbench.plugin import Config
-
-
-class CountConfig(Config):
-    """Configuration."""
-
-    scale: float = 1.0
-    """Weight of the model's gift."""
-
-
-class Count(EvalStage[CountConfig]):
-    """Scores forty examples by the model's strength, with noise that differs from model to model."""
-
-    name = "count"
-    Config = CountConfig
-
-    def evaluate(self, model, data, run):
-        """Not called: the whole stage is light."""
-        raise NotImplementedError
-
-    def execute(self, inputs, outputs, run):
-        """Score them."""
-        known = json.loads((inputs["model"] / "config.json").read_text())
-        chance = random.Random(str(known))
-        rows = [
-            {"id": str(i), "group": str(i), "score": known["strength"] + self.config.scale * known["gift"] + chance.gauss(0, 1)}
-            for i in range(40)
-        ]
-        mean = sum(row["score"] for row in rows) / 40
-        evaluation.write(outputs["out"], Evaluation({"score": mean}, "score", True, rows), {})
-        run.metric("score", mean)
-
-
-@hookimpl
-def workbench_plugins():
-    """Offer the evaluation."""
-    return [Count]
-'''
 
 
 def add_models(made: Workspace) -> None:
     """Let the pipeline make a model, and evaluate it twice."""
     site = made.root.parent / "site"
-    plugin_project.install(site, "stranger-tuned", ALIGN)
-    plugin_project.install(site, "stranger-count", EVAL)
-    stages = dict(light_pipeline.PIPELINE)
-    stages["align"] = {
-        "cmd": "python -m workbench run align --model raw/model --out data/models/aligned --metrics data/metrics/align.json",
-        "params": [{"plugins-lock.json": ["stages.align"]}],
-        "deps": ["raw/model"],
-        "outs": ["data/models/aligned"],
-        "metrics": [{"data/metrics/align.json": light_pipeline.METRICS}],
-    }
+    plugin_project.install(site, "stranger-tuned", plugin_project.stranger("tuned"))
+    plugin_project.install(site, "stranger-count", plugin_project.stranger("graded"))
+    align = small_pipeline.stage("align", {"model": "raw/model"}, {"out": "data/models/aligned"}, "data/metrics/align.json")
 
     def change(content: dict[str, dict[str, object]]) -> None:
-        content["stages"]["align"] = stages["align"]
+        content["stages"]["align"] = align
         evaluation: dict = content["stages"]["eval"]["do"]  # type: ignore[index, type-arg]
         evaluation["cmd"] = evaluation["cmd"].replace("--model raw/model", "--model data/models/aligned")
         evaluation["deps"][0] = "data/models/aligned"
@@ -182,7 +79,7 @@ def test_the_champion_changes_on_evidence_alone(made: Workspace, monkeypatch: py
     assert "several evaluations could decide" in promote(made)
     assert "of first, second" in promote(made)
     assert "no evaluation is called 'third'" in promote(made, on="third")
-    refused = made.workbench("promote", "--on", "first")
+    refused = made.run("promote", "--on", "first")
     assert refused.code == 1
     assert "first does not show that the candidate is better: no difference shown" in refused.err
     assert "fix:" in refused.err
@@ -193,7 +90,7 @@ def test_the_champion_changes_on_evidence_alone(made: Workspace, monkeypatch: py
     assert champion(made) == "1"
 
     tune(made, 3.0)
-    better = made.workbench("promote", "--on", "first")
+    better = made.run("promote", "--on", "first")
     assert better.code == 0, better.text
     (line,) = [line for line in better.out.splitlines() if "(decides)" in line]
     assert "40 examples  better" in line

@@ -71,18 +71,18 @@ def recipe(tmp_path_factory: pytest.TempPathFactory, site: Path) -> Iterator[Wor
 
 
 def test_it_fits_its_plugins_as_it_is_committed(recipe: Workspace) -> None:
-    done = recipe.workbench("check")
+    done = recipe.run("check")
     assert done.code == 0, done.text
 
 
 def test_without_its_plugins_it_says_which_to_install(recipe: Workspace) -> None:
-    done = recipe.workbench("check", PYTHONPATH="")
+    done = recipe.run("check", PYTHONPATH="")
     assert done.code != 0
     assert "source 'mixture'" in done.text
 
 
 def test_the_project_does_not_see_stages_of_a_recipe_that_never_ran(tmp_path: Path) -> None:
-    made = Workspace(tmp_path / "root", workspace.variables(tmp_path / "root"))
+    made = Workspace.at(tmp_path / "root")
     for folder in (Path(".dvc"), TULU3):
         shutil.copytree(PROJECT / folder, made.root / folder, ignore=shutil.ignore_patterns("cache", "tmp", "data", "dvc.lock"))
     (made.root / "params.yaml").write_text("loss: 1")

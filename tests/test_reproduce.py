@@ -19,7 +19,7 @@ from workspace import Done, Workspace
 from workbench.artifacts import dvc_lock
 
 STAGES = ("curate@corpus", "curate@other", "dedup", "eval@first", "report")
-CLOCK = plugin_project.FILTER.replace("{name}", "clock").replace('return "long"', "return __import__('time').asctime()")
+CLOCK = plugin_project.stranger("short", ('return "long"', "return __import__('time').asctime()"), name="clock")
 
 
 def in_git(folder: Path) -> Workspace:
@@ -64,7 +64,7 @@ class Store:
 
 
 def reproduce(made: Workspace, run: Run, *words: str, **variables: str) -> Done:
-    done = made.workbench("reproduce", run.info.run_id, *words, **variables)
+    done = made.run("reproduce", run.info.run_id, *words, **variables)
     made.wait()
     return done
 
@@ -216,7 +216,7 @@ def test_a_commit_that_is_not_here_is_named(made: Workspace) -> None:
 
 
 def test_an_unknown_run_is_refused(ran: Workspace) -> None:
-    done = ran.workbench("reproduce", "f" * 32)
+    done = ran.run("reproduce", "f" * 32)
     assert done.code == 1
     assert "no run 'ffffffffffffffffffffffffffffffff' of a stage or a session" in done.err
 
@@ -231,8 +231,7 @@ def clone(made: Workspace, tmp_path: Path) -> Workspace:
     done = made.dvc("push")
     assert done.code == 0, done.text
     made.git("clone", "--quiet", str(made.root), str(tmp_path / "clone"))
-    variables = {**workspace.variables(tmp_path / "clone"), "PYTHONPATH": made.variables["PYTHONPATH"]}
-    return replace(made, root=tmp_path / "clone", variables=variables)
+    return Workspace.at(tmp_path / "clone", PYTHONPATH=made.variables["PYTHONPATH"])
 
 
 @pytest.mark.slow

@@ -20,7 +20,7 @@ def test_a_pipeline_from_a_dirty_tree_in_another_clone_and_a_fresh_environment(t
     made.repro()
     assert made.dvc("push").code == 0
     made.git("clone", "--quiet", str(made.root), str(tmp_path / "clone"))
-    clone = Workspace(tmp_path / "clone", workspace.variables(tmp_path / "clone"))
+    clone = Workspace.at(tmp_path / "clone")
     store = Store(made)
     done = reproduce(clone, store.session(), "--pipeline", "--fresh-env", MLFLOW_TRACKING_URI=store.uri)
     assert done.code == 0, done.text

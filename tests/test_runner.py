@@ -16,88 +16,16 @@ from typing import Any
 import plugin_project
 import psutil
 import pytest
+import small_pipeline
 import workspace
 import yaml
+from small_pipeline import each
 from workspace import Done, Workspace
 
 from workbench.lib import processes
 
-PLUGIN = '''"""A source for tests that does what it is told."""
-
-import time
-from pathlib import Path
-from typing import Literal
-
-from workbench import hookimpl
-from workbench.artifacts.corpus import Document
-from workbench.kinds.source import Source
-from workbench.plugin import Config
-
-
-class TroubleConfig(Config):
-    """Configuration."""
-
-    trouble: Literal["none", "raise", "schema", "nothing", "big", "kill"] = "none"
-    """What happens."""
-    documents: int = 3
-    """How many documents."""
-
-
-class Trouble(Source[TroubleConfig]):
-    """Makes trouble."""
-
-    name = "trouble"
-    Config = TroubleConfig
-    produces = "corpus"
-
-    def execute(self, inputs, outputs, run):
-        """Write what is asked for."""
-
-        from workbench.artifacts import table
-
-        super().execute(inputs, outputs, run)
-        if self.config.trouble == "schema":
-            (outputs["out"] / "part-00000.parquet").unlink()
-            table.write_rows(outputs["out"], [{"id": "a", "txt": "b"}], {"id": "string", "txt": "string"})
-        elif self.config.trouble == "big":
-            (outputs["out"] / "part-00001.parquet").write_bytes(b"0" * (64 << 20))
-
-    def records(self, run):
-        """Yield documents, or do something worse."""
-        if self.config.trouble == "nothing":
-            return
-        for number in range(self.config.documents):
-            yield Document(f"Document number {number} of the test.", "test", {"origin": str(number)})
-            while number == 1 and Path("hold").exists():
-                Path("held").touch()
-                time.sleep(0.05)
-        if self.config.trouble == "raise":
-            raise RuntimeError("the plugin is at its wits' end")
-
-
-@hookimpl
-def workbench_plugins():
-    """Offer the source."""
-    return [Trouble]
-'''
 PIPELINE = {
-    "stages": {
-        "resolve": {
-            "cmd": "python -m workbench resolve",
-            "always_changed": True,
-            "outs": [{"plugins-lock.json": {"cache": False, "persist": True}}],
-        },
-        "curate": {
-            "foreach": "${curate}",
-            "do": {
-                "cmd": "python -m workbench run curate.${key} --out data/${key} --decisions data/decisions/${key} "
-                "--metrics data/${key}.json",
-                "params": [{"plugins-lock.json": ["stages.curate.${key}"]}],
-                "outs": ["data/${key}", "data/decisions/${key}"],
-                "metrics": [{"data/${key}.json": {"cache": False}}],
-            },
-        },
-    }
+    "curate": each("curate", {}, {"out": "data/${key}", "decisions": "data/decisions/${key}"}, "data/${key}.json"),
 }
 FLOWS = ("--out", "data/corpus", "--decisions", "data/decisions/corpus", "--metrics", "data/corpus.json")
 SECONDS = 120
@@ -106,16 +34,11 @@ SECONDS = 120
 @pytest.fixture
 def made(tmp_path: Path) -> Workspace:
     """A pipeline of one stage, without git and without a tracker, which would take time and add nothing here."""
-    site, root = tmp_path / "site", tmp_path / "root"
-    (root / ".dvc").mkdir(parents=True)
-    (root / ".dvc" / "config").write_text("[core]\n    no_scm = true\n    analytics = false\n    check_update = false\n")
-    (root / "dvc.yaml").write_text(yaml.safe_dump(PIPELINE, sort_keys=False))
-    (root / "compute.yaml").write_text("trackers: []\nthreads: 1\n")
-    configure(root)
-    plugin_project.install(site, "stranger-trouble", PLUGIN)
-    plugin_project.install(site, "stranger-short", plugin_project.FILTER.replace("{name}", "short"))
-    path = os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
-    return Workspace(root, {**workspace.variables(root), "PYTHONPATH": path})
+    made = small_pipeline.create(tmp_path / "root", PIPELINE, {}, site=tmp_path / "site", own_core=False)
+    configure(made.root)
+    for name in ("trouble", "short"):
+        plugin_project.install(tmp_path / "site", f"stranger-{name}", plugin_project.stranger(name))
+    return made
 
 
 def configure(root: Path, filters: tuple[dict[str, Any], ...] = (), **config: Any) -> None:
@@ -125,8 +48,8 @@ def configure(root: Path, filters: tuple[dict[str, Any], ...] = (), **config: An
 
 def run(made: Workspace) -> Done:
     """The stage alone, as a person may start it."""
-    assert made.workbench("resolve").code == 0
-    done = made.workbench("run", "curate.corpus", *FLOWS)
+    assert made.run("resolve").code == 0
+    done = made.run("run", "curate.corpus", *FLOWS)
     made.wait()
     return done
 
@@ -174,20 +97,19 @@ def test_stage_that_ends_well(made: Workspace) -> None:
 
 def test_a_stage_imports_the_distributions_of_its_plugins_alone(made: Workspace) -> None:
     """The command that imports it leaves a file of its name; the watcher, which needs the trackers, imports all."""
-    code = "import sys\nfrom pathlib import Path\n\nPath(sys.argv[1]).touch()\n" + plugin_project.FILTER.replace(
-        "{name}", "other"
-    )
+    touching = "import sys\nfrom pathlib import Path\n\nPath(sys.argv[1]).touch()\n"
+    code = touching + plugin_project.stranger("short", name="other")
     plugin_project.install(made.root.parent / "site", "stranger-other", code)
-    assert made.workbench("resolve").code == 0
+    assert made.run("resolve").code == 0
     assert (made.root / "resolve").exists()
-    done = made.workbench("run", "curate.corpus", *FLOWS)
+    done = made.run("run", "curate.corpus", *FLOWS)
     assert done.code == 0, done.text
     assert not (made.root / "run").exists()
 
 
 def test_a_plugin_that_another_distribution_has_come_to_bring_still_runs(made: Workspace) -> None:
     site = made.root.parent / "site"
-    assert made.workbench("resolve").code == 0
+    assert made.run("resolve").code == 0
     shutil.rmtree(site / "stranger_trouble-1.0.dist-info")
     plugin_project.install(
         site, "stranger-renamed", "from stranger_trouble import workbench_plugins\n\n__all__ = ['workbench_plugins']\n"
@@ -195,7 +117,7 @@ def test_a_plugin_that_another_distribution_has_come_to_bring_still_runs(made: W
     (site / "stranger_renamed-1.0.dist-info" / "entry_points.txt").write_text(
         "[workbench]\nstranger-renamed = stranger_trouble\n"
     )
-    done = made.workbench("run", "curate.corpus", *FLOWS)
+    done = made.run("run", "curate.corpus", *FLOWS)
     assert done.code == 0, done.text
 
 
@@ -278,7 +200,7 @@ def test_full_disk_says_so_and_keeps_the_older_output(made: Workspace) -> None:
 
 def test_second_writer_names_the_first(made: Workspace, held: subprocess.Popen[str]) -> None:
     first = stage_process(made)
-    done = made.workbench("run", "curate.corpus", *FLOWS, DVC_STAGE="curate@corpus")
+    done = made.run("run", "curate.corpus", *FLOWS, DVC_STAGE="curate@corpus")
     assert done.code == 1
     assert f"process {first.pid} is writing data/corpus" in done.err
     (made.root / "hold").unlink()

@@ -45,9 +45,9 @@ class Written:
 
 
 @pytest.fixture(scope="module")
-def written(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Written:
+def written(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Written:
     made = workspace.tokenized().copy(tmp_path_factory.mktemp("scaffold") / "made")
-    shutil.copytree(project / "docs", made.root / "docs", ignore=shutil.ignore_patterns("pictures"))
+    shutil.copytree(checkout / "docs", made.root / "docs", ignore=shutil.ignore_patterns("pictures"))
     environment = beside.create(tmp_path_factory.mktemp("beside"))
     made = replace(made, variables={**made.variables, **environment.variables})
     printed = {}
@@ -109,8 +109,8 @@ def test_the_next_three_steps_are_printed(written: Written) -> None:
     assert "in compute.yaml:" in written.printed["tracker"]
 
 
-def test_the_code_is_as_clean_as_the_projects(written: Written, project: Path) -> None:
-    shutil.copyfile(project / "pyproject.toml", written.made.root / "pyproject.toml")
+def test_the_code_is_as_clean_as_the_projects(written: Written, checkout: Path) -> None:
+    shutil.copyfile(checkout / "pyproject.toml", written.made.root / "pyproject.toml")
     folders = [*(f"plugins/{kind}-demo" for kind in KINDS), "plugins/pretrain-own"]
     for words in (("check", "--no-cache"), ("format", "--check", "--no-cache")):
         done = subprocess.run(["ruff", *words, *folders], cwd=written.made.root, capture_output=True, text=True, check=False)
@@ -252,16 +252,16 @@ def test_the_command_line_says_where_and_how_to_mend(tmp_path: Path) -> None:
     assert (tmp_path / "my plugins" / "filter-demo" / "tests" / "test_demo.py").is_file()
 
 
-def test_the_templates_are_in_the_wheel(project: Path, tmp_path: Path) -> None:
+def test_the_templates_are_in_the_wheel(checkout: Path, tmp_path: Path) -> None:
     copy = tmp_path / "core"
     copy.mkdir()
     for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copyfile(project / name, copy / name)
-    shutil.copytree(project / "workbench", copy / "workbench", ignore=workspace.IGNORED)
+        shutil.copyfile(checkout / name, copy / name)
+    shutil.copytree(checkout / "workbench", copy / "workbench", ignore=workspace.IGNORED)
     pip = (sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--no-index")
     subprocess.run((*pip, "--wheel-dir", str(tmp_path), str(copy)), check=True)
     (wheel,) = tmp_path.glob("*.whl")
     packed = set(zipfile.ZipFile(wheel).namelist())
-    templates = {file.relative_to(project).as_posix() for file in scaffold.TEMPLATES.rglob("*.txt")}
+    templates = {file.relative_to(checkout).as_posix() for file in scaffold.TEMPLATES.rglob("*.txt")}
     assert templates
     assert templates <= packed

@@ -16,7 +16,7 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from plugin_project import FILTER, install
+from plugin_project import install, stranger
 from workspace import change
 
 from workbench.catalog import schema
@@ -157,7 +157,7 @@ CHECKER = jsonschema.Draft202012Validator(schema.build(registry(PROJECT)))
 
 
 def test_a_plugin_that_is_installed_joins_the_schema(tmp_path: Path) -> None:
-    install(tmp_path, "demo-short", FILTER.format(name="demo-short"))
+    install(tmp_path, "demo-short", stranger("short", name="demo-short"))
     command = [sys.executable, "-m", "workbench", "schema"]
     environment = {"PYTHONPATH": f"{tmp_path}:{PROJECT}", "PATH": ""}
     done = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=True)

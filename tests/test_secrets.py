@@ -15,57 +15,6 @@ from workspace import Workspace
 
 from workbench.redaction import HIDDEN
 
-LEAKY = '''"""A source that tells all it knows."""
-
-import os
-import sys
-
-from workbench import hookimpl
-from workbench.artifacts.corpus import Document
-from workbench.kinds.source import Source
-from workbench.plugin import Config
-from workbench.run import Chart, Generation
-
-
-class LeakyConfig(Config):
-    """Configuration."""
-
-    api_key: str = ""
-    """A secret."""
-    end_token: str = "<|end|>"
-    """No secret."""
-    url: str = ""
-    """Where it would read from."""
-    fail: bool = False
-    """Whether to end with an error."""
-
-
-class Leaky(Source[LeakyConfig]):
-    """Repeats its secrets in everything that it tells."""
-
-    name = "leaky"
-    Config = LeakyConfig
-    produces = "corpus"
-
-    def records(self, run):
-        """Yield harmless documents."""
-        variables = [os.environ[name] for name in sorted(os.environ) if "CANARY" in name]
-        told = " ".join([self.config.api_key, self.config.url, *variables])
-        run.text("notes", f"# Notes\\n\\n{told}, max_tokens: 2007040, pad_token: <|pad|>")
-        run.table("rows", "Rows", [{"text": told, "token": "string", "score": 1.0}])
-        run.chart(Chart("chart", told, "x", "y", [told, "b"], {told: [1.0, 2.0]}))
-        run.generation(Generation("Say it", told, 3, 0.1))
-        if self.config.fail:
-            raise RuntimeError(f"refused {told}, password=canary-exception-1")
-        for line in ("one line of text", "another line"):
-            yield Document(line, "leaky", {"origin": line})
-
-
-@hookimpl
-def workbench_plugins():
-    """Offer the source."""
-    return [Leaky]
-'''
 VARIABLES = {
     "HF_TOKEN": "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",
     "AWS_ACCESS_KEY_ID": "AKIACANARYENV0000000",
@@ -87,7 +36,7 @@ class Planted:
 
     def __init__(self, folder: Path) -> None:
         self.made = made = light_pipeline.create(folder, trackers=("mlflow",))
-        plugin_project.install(folder / "site", "stranger-leaky", LEAKY)
+        plugin_project.install(folder / "site", "stranger-leaky", plugin_project.stranger("leaky"))
         (made.root / ".dvc" / "config").write_text("[core]\n    analytics = false\n    check_update = false\n")
         (made.root / ".gitignore").write_text("/data\n/.workbench\n__pycache__\n")
         (made.root / "committed.yaml").write_text("a: 1\nstore:\n  password: canary-committed-1\nb: 1\n")
@@ -101,7 +50,7 @@ class Planted:
         made.params(curate__corpus__with__fail=False)
         change = "curate.corpus.with.api_key=canary-command-1"
         self.experiment = made.dvc("exp", "run", "-S", change, "-S", "curate.corpus.with.url=none", "curate@corpus", **VARIABLES)
-        self.synced = made.workbench("sync", **VARIABLES)
+        self.synced = made.run("sync", **VARIABLES)
 
     def _plant(self) -> None:
         made = self.made

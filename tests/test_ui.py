@@ -50,12 +50,12 @@ class Served:
 
 
 @pytest.fixture(scope="module")
-def served(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def served(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     path = browser.find_browser()
     if path is None:
         pytest.skip("no chromium was found: apt-get install chromium")
     root = tmp_path_factory.mktemp("ui")
-    paths = (project, project / "plugins/tracker-mlflow")
+    paths = (checkout, checkout / "plugins/tracker-mlflow")
     assert Workspace.create(root, ["pretrain"], paths, ["mlflow"]).repro(BASE) == 0
     runs = _add_hostile_artifacts(root)
     with browser.served(root) as address, browser.browser(path) as chromium:
@@ -136,10 +136,10 @@ def test_it_answers_on_loopback_and_to_its_own_name_only(served: Served) -> None
         ("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "true"),
     ],
 )
-def test_an_environment_that_would_open_it_to_others_is_refused(project: Path, tmp_path: Path, name: str, value: str) -> None:
+def test_an_environment_that_would_open_it_to_others_is_refused(checkout: Path, tmp_path: Path, name: str, value: str) -> None:
     (tmp_path / "compute.yaml").write_text("trackers: [mlflow]\n")
     words = [sys.executable, "-m", "workbench", "ui", "--port", str(free_port())]
-    environment = {**os.environ, "PYTHONPATH": str(project), name: value}
+    environment = {**os.environ, "PYTHONPATH": str(checkout), name: value}
     done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 1
     assert f"error: {name} is set" in done.stderr

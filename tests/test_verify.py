@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import workspace
 import yaml
 from dvc.repo import Repo
 from flipping import flip
@@ -45,7 +44,7 @@ def create(root: Path, config: str = CONFIG) -> Workspace:
     (root / ".dvcignore").write_text("*.ignored\n.workbench\n")
     (root / "raw" / "in.txt").write_text("some input\n" * 20)
     (root / "added.txt").write_text("added data\n" * 20)
-    made = Workspace(root, workspace.variables(root))
+    made = Workspace.at(root)
     for words in (("add", "--quiet", "added.txt"), ("repro",)):
         done = made.dvc(*words)
         assert done.code == 0, done.text
@@ -125,7 +124,7 @@ def test_a_damaged_file_of_a_folder_goes_to_the_quarantine_and_dvc_believes_in_i
     flip(file)
     found = digests.md5(file)
     assert "out/folder" not in made.dvc("status").out, "DVC sees the flip, so that it proves nothing"
-    done = made.workbench("verify", "--json")
+    done = made.run("verify", "--json")
     assert done.code == 1
     record = json.loads(done.out)
     assert record["damaged"] == 1
@@ -167,7 +166,7 @@ def test_an_entry_of_the_run_cache(made: Workspace) -> None:
 def test_keep_moves_nothing(made: Workspace) -> None:
     flip(made.root / "out/file.txt")
     flip(cached(made, "out/folder/a.txt"))
-    done = made.workbench("verify", "--keep")
+    done = made.run("verify", "--keep")
     assert done.code == 1
     assert "2 damaged" in done.out
     assert not (made.root / ".workbench").exists()
@@ -198,7 +197,7 @@ def test_added_data_comes_back_by_checkout(made: Workspace) -> None:
 def test_what_is_missing_is_no_damage(made: Workspace) -> None:
     (made.root / "out/file.txt").unlink()
     cached(made, "out/folder/a.txt").unlink()
-    done = made.workbench("verify")
+    done = made.run("verify")
     assert done.code == 0
     assert "missing: output out/file.txt of file; `dvc repro` restores it from the cache" in done.out
     assert "missing: cached object .dvc/cache/files/md5/" in done.out
@@ -221,7 +220,7 @@ def test_another_version_is_no_damage_and_stays(made: Workspace) -> None:
     before = (made.root / "dvc.lock").read_bytes()
     made.repro()
     (made.root / "dvc.lock").write_bytes(before)  # as git does in a checkout
-    done = made.workbench("verify")
+    done = made.run("verify")
     assert done.code == 0
     for path in ("output out/folder", "output out/file.txt", "input raw"):
         assert f"changed: {path}" in done.out

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from fake_dvc import Step, Workspace
-from plugin_project import CORE
+from plugin_project import CORE, stranger
 
 from workbench import events
 from workbench.lib.processes import process_start
@@ -23,62 +23,6 @@ from workbench.tracking.feed import observed
 from workbench.tracking.journal import Journal, read_events
 from workbench.tracking.observer import Observer
 
-TRACKER = '''
-import inspect
-import os
-from pathlib import Path
-from workbench import hookimpl
-from workbench.hookspecs import TrackerHooks
-from workbench.kinds.tracker import Tracker
-from workbench.plugin import Config
-
-
-class LinesConfig(Config):
-    """None."""
-
-
-class Lines(Tracker):
-    """Writes a line for each event."""
-
-    name = "lines"
-    Config = LinesConfig
-
-    def open(self, workspace):
-        self.workspace = workspace
-
-    def take(self, name, event):
-        if (self.workspace / "down").exists():
-            raise ConnectionError("down")
-        if name in os.environ.get("BREAK", ""):
-            raise ValueError("broken")
-        with (self.workspace / "lines.txt").open("a") as file:
-            print(name, getattr(event, "stage", ""), getattr(event, "status", getattr(event, "state", "")), file=file)
-        return "line"
-
-    @hookimpl
-    def metrics_logged(self, events):
-        self.take("metrics_logged", len(events))
-
-
-QUIET = ("alert_raised", "artifact_logged")
-
-
-def hook(name):
-    def method(self, event):
-        return self.take(name, event)
-
-    return method
-
-
-for name, specification in vars(TrackerHooks).items():
-    if not name.startswith("_") and "event" in inspect.signature(specification).parameters and name not in QUIET:
-        setattr(Lines, name, hookimpl(hook(name)))
-
-
-@hookimpl
-def workbench_plugins():
-    return [Lines]
-'''
 STAGES = ["first", "second", "third"]
 FIRST = Step("first", outputs={"out": "data/first"}, inputs=("data/raw",))
 SECOND = Step("second", outputs={"out": "data/second"}, inputs=("data/first",))
@@ -86,14 +30,14 @@ THIRD = Step("third", outputs={"out": "data/third"}, inputs=("data/second",))
 
 
 @pytest.fixture
-def workspace(tmp_path: Path, project: Path) -> Workspace:
+def workspace(tmp_path: Path, checkout: Path) -> Workspace:
     plugins = tmp_path / "site"
     info = plugins / "lines-1.dist-info"
     info.mkdir(parents=True)
-    (plugins / "lines_tracker.py").write_text(TRACKER)
+    (plugins / "lines_tracker.py").write_text(stranger("tracker_lines"))
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: lines\nVersion: 1\nRequires-Dist: {CORE}\n")
     (info / "entry_points.txt").write_text("[workbench]\nlines = lines_tracker\n")
-    return Workspace.create(tmp_path / "w", STAGES, (project, plugins), ["lines"])
+    return Workspace.create(tmp_path / "w", STAGES, (checkout, plugins), ["lines"])
 
 
 def lines(workspace: Workspace) -> list[str]:
@@ -145,7 +89,8 @@ def test_a_result_from_the_run_cache_is_told_from_one_that_stood(workspace: Work
     (workspace.root / "lines.txt").unlink()
     script = (workspace.root / "dvc").read_text() + f"\nopen('dvc.lock', 'w').write({old!r})\n"
     (workspace.root / "stage.py").write_text(
-        "from pathlib import Path\nfrom workbench.tracking.session import *\nfrom workbench.tracking.watcher import *\n"
+        "from pathlib import Path\nfrom workbench.lib.layout import main_root\n"
+        "from workbench.tracking.session import current_session\nfrom workbench.tracking.watcher import ensure_watcher\n"
         "ensure_watcher(main_root(Path.cwd()), current_session(Path.cwd()))\n"
     )
     (workspace.root / "dvc").write_text(script)
@@ -274,7 +219,7 @@ def test_a_tracker_that_is_added_later_gets_what_ended_before(workspace: Workspa
 def test_what_one_tracker_has_is_not_sent_to_it_again_for_the_sake_of_another(workspace: Workspace) -> None:
     assert workspace.repro(FIRST) == 0
     seen = lines(workspace)
-    second = TRACKER.replace('"lines"', '"others"').replace("lines.txt", "others.txt")
+    second = stranger("tracker_lines", ("lines.txt", "others.txt"), name="others")
     site = workspace.pythonpath[1]
     (site / "others_tracker.py").write_text(second)
     (site / "others-1.dist-info").mkdir()

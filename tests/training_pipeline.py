@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import fault_oracle
+import small_pipeline
 import tiny_model
 import workspace
-import yaml
+from small_pipeline import stage
 from tiny_model import turn
 from workspace import Done, Workspace
 
@@ -25,7 +26,6 @@ from workbench.artifacts.examples import Conversation, Preference
 STAGES = ("pretrain", "sft", "align")
 STEPS = {"pretrain": 120, "sft": 60, "align": 60}
 SAVE_STEPS = 4
-METRICS = {"cache": False}
 ARCHITECTURE = {
     "model_type": "llama",
     "hidden_size": 32,
@@ -123,21 +123,17 @@ def _made(stage: str) -> tuple[Workspace, dict[str, str], dict[str, Any]]:
 def _unfaulted(stage: str) -> Workspace:
     _made(stage)
     root = workspace._session_folder() / f"training-{stage}" / "unfaulted"
-    return Workspace(root, workspace.variables(root))
+    return Workspace.at(root)
 
 
 def _copy(made: Workspace, root: Path) -> Workspace:
     shutil.copytree(made.root, root, symlinks=True, ignore=shutil.ignore_patterns("journal"))
-    return Workspace(root, workspace.variables(root))
+    return Workspace.at(root)
 
 
 def _create(root: Path) -> Workspace:
-    (root / ".dvc").mkdir(parents=True)
-    (root / ".dvc" / "config").write_text("[core]\n    no_scm = true\n    analytics = false\n    check_update = false\n")
-    shutil.copytree(workspace.PROJECT / "workbench", root / "workbench", ignore=workspace.IGNORED)
-    (root / "dvc.yaml").write_text(yaml.safe_dump({"stages": _pipeline()}, sort_keys=False))
-    (root / "params.yaml").write_text(yaml.safe_dump(PARAMS, sort_keys=False))
-    (root / "compute.yaml").write_text(yaml.safe_dump({"trackers": [], "threads": 1, "precision": "fp32"}))
+    stages = {name: stage(name, READS[name], {"out": WRITES[name]}, f"data/metrics/{name}.json") for name in STAGES}
+    made = small_pipeline.create(root, stages, PARAMS, precision="fp32")
     raw = root / "raw"
     (raw / "corpus").mkdir(parents=True)
     tiny_model.write_corpus(raw / "corpus", tiny_model.documents(60))
@@ -147,24 +143,7 @@ def _create(root: Path) -> Workspace:
     right, wrong = turn("assistant", "Yes, it is."), turn("assistant", "No, never.")
     examples.write(raw / "conversations", [Conversation((*prompt, right)) for prompt in asked], Conversation.schema)
     examples.write(raw / "preferences", [Preference(prompt, (right,), (wrong,)) for prompt in asked], Preference.schema)
-    return Workspace(root, workspace.variables(root))
-
-
-def _pipeline() -> dict[str, Any]:
-    lock = "plugins-lock.json"
-    resolve = {"cmd": "python -m workbench resolve", "always_changed": True, "outs": [{lock: {"cache": False, "persist": True}}]}
-    stages: dict[str, Any] = {"resolve": resolve}
-    for stage in STAGES:
-        flows = " ".join(f"--{flow} {path}" for flow, path in READS[stage].items())
-        metrics = f"data/metrics/{stage}.json"
-        stages[stage] = {
-            "cmd": f"python -m workbench run {stage} {flows} --out {WRITES[stage]} --metrics {metrics}",
-            "params": [{lock: [f"stages.{stage}"]}],
-            "deps": list(READS[stage].values()),
-            "outs": [WRITES[stage]],
-            "metrics": [{metrics: METRICS}],
-        }
-    return stages
+    return made
 
 
 def _events(made: Workspace) -> list[dict[str, Any]]:

@@ -5,11 +5,7 @@ The code of the copy is what runs there, since ``python -m`` and the plugin host
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from workbench.tracking import session, watcher
+from workbench.testing.project import Done, Project
 
 PROJECT = Path(__file__).resolve().parent.parent
 FILES = (
@@ -34,7 +30,6 @@ FILES = (
 )
 FOLDERS = ("workbench", "plugins")
 IGNORED = shutil.ignore_patterns("__pycache__", "*.egg-info", ".*_cache", "dist", "build")
-TIMEOUT = 900
 EXCLUDE = ["*/tests/*", "networkx/algorithms/*", "networkx/drawing/*"]
 ARCHITECTURE = {
     "model_type": "llama",
@@ -80,35 +75,8 @@ VIEWS = ("instructions", "preferences", "benchmark")
 
 
 @dataclass(frozen=True)
-class Done:
-    """A command that has ended."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def text(self) -> str:
-        """All that it printed."""
-        return self.out + self.err
-
-
-@dataclass(frozen=True)
-class Workspace:
-    """A folder with a pipeline, and the commands that people run in it."""
-
-    root: Path
-    variables: Mapping[str, str]
-
-    def workbench(self, *words: str, **variables: str) -> Done:
-        """``python -m workbench …``."""
-        return self.call(sys.executable, "-m", "workbench", *words, **variables)
-
-    def dvc(self, *words: str, **variables: str) -> Done:
-        """``dvc …``, and wait for the watcher that it leaves behind."""
-        done = self.call(str(Path(sys.executable).with_name("dvc")), *words, **variables)
-        self.wait()
-        return done
+class Workspace(Project):
+    """A folder with a pipeline, its git repository and the files of its settings."""
 
     def repro(self, *targets: str) -> Done:
         """``dvc repro``, which must succeed."""
@@ -121,29 +89,6 @@ class Workspace:
         done = self.call("git", *words)
         assert done.code == 0, done.text
         return done.out
-
-    def call(self, *words: str, **variables: str) -> Done:
-        """Run any command here."""
-        process = self.start(*words, **variables)
-        try:
-            out, err = process.communicate(timeout=TIMEOUT)
-        except BaseException:
-            os.killpg(process.pid, signal.SIGKILL)
-            raise
-        return Done(process.returncode, out, err)
-
-    def start(self, *words: str, **variables: str) -> subprocess.Popen[str]:
-        """Start any command here, in a process group of its own."""
-        pipe = subprocess.PIPE
-        environment = {**self.variables, **variables}
-        return subprocess.Popen(
-            words, cwd=self.root, env=environment, stdout=pipe, stderr=pipe, text=True, encoding="utf-8", start_new_session=True
-        )
-
-    def wait(self) -> None:
-        """Wait until every watcher of this workspace has ended."""
-        for folder in (self.root / session.JOURNAL_FOLDER).glob("[!.]*"):
-            assert watcher.wait_for_watcher(self.root, folder.name, TIMEOUT), (folder / "watcher.log").read_text()
 
     def params(self, **changes: Any) -> None:
         """Change values of params.yaml; dots in keys are written ``__`` (``dedup__with__threshold=0.9``), None removes a key."""
@@ -171,7 +116,7 @@ class Workspace:
     def copy(self, root: Path) -> Workspace:
         """The whole folder once more, DVC's cache and the MLflow store included."""
         shutil.copytree(self.root, root, symlinks=True)
-        return Workspace(root, variables(root))
+        return Workspace.at(root)
 
 
 def create(root: Path, changes: Mapping[str, Any] | None = None) -> Workspace:
@@ -182,7 +127,7 @@ def create(root: Path, changes: Mapping[str, Any] | None = None) -> Workspace:
         shutil.copyfile(PROJECT / name, root / name)
     for name in FOLDERS:
         shutil.copytree(PROJECT / name, root / name, ignore=IGNORED)
-    made = Workspace(root, variables(root))
+    made = Workspace.at(root)
     views = {f"curate.{view}.with.{key}": SMALLER["curate.corpus.with"][key] for view in VIEWS for key in ("packages", "exclude")}
     made.edit("params.yaml", lambda content: change(content, {**SMALLER, **views, **(changes or {})}))
     made.edit("compute.yaml", lambda content: content.update(threads=1))
@@ -245,22 +190,3 @@ def _session_folder() -> Path:
     folder = Path(tempfile.mkdtemp(prefix="workbench-tests-")).resolve()
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
-
-
-def variables(root: Path) -> dict[str, str]:
-    """The environment of a shell in the workspace, without the settings of whoever runs the tests."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("GIT_", "DVC_", "MLFLOW_", "OMP_", "MKL_"))}
-    person = {f"GIT_{role}_{part}": "test@localhost" for role in ("AUTHOR", "COMMITTER") for part in ("NAME", "EMAIL")}
-    return {
-        **kept,
-        **person,
-        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
-        "GIT_CONFIG_GLOBAL": os.devnull,
-        "GIT_CONFIG_SYSTEM": os.devnull,
-        "GIT_CEILING_DIRECTORIES": str(root.parent),
-        "DVC_NO_ANALYTICS": "1",
-        "DVC_SITE_CACHE_DIR": str(root.parent / f"{root.name}-site-cache"),
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "COLUMNS": "200",
-    }

@@ -64,7 +64,7 @@ def _require_refused(done: Done, stage: str, *parts: str) -> None:
 
 
 def _require_found(made: Workspace, *paths: str) -> None:
-    found = made.workbench("verify")
+    found = made.run("verify")
     assert found.code == 1, found.text
     for path in paths:
         assert path in found.out
@@ -81,7 +81,7 @@ def test_an_output_is_found_before_the_next_stage_reads_it(base: Base, tmp_path:
     _require_found(made, CORPUS)
     done = recovers(made, base.unfaulted)
     assert "curate@corpus" not in ran(done), "the cache had it"
-    assert made.workbench("verify").code == 0
+    assert made.run("verify").code == 0
 
 
 @pytest.mark.fault(6)
@@ -101,11 +101,11 @@ def test_a_cached_object_of_which_the_output_is_whole_is_put_back(base: Base, tm
     made = _copy(base.whole, tmp_path / "made")
     for path in ("data/curated/corpus", "data/split/train", "data/report.json"):
         flip(_object(made, path))
-    found = made.workbench("verify")
+    found = made.run("verify")
     assert found.code == 1
     assert found.out.count("the cache has it again") == 3, found.text
     assert ran(recovers(made, base.unfaulted)) == ["resolve"]
-    assert made.workbench("verify").code == 0
+    assert made.run("verify").code == 0
 
 
 @pytest.mark.fault(6)
@@ -126,7 +126,7 @@ def test_an_input_that_no_stage_makes_is_found_before_use(base: Base, tmp_path: 
     _object(made, "data/evals/first").unlink()  # so that the evaluation has to run
     flip(made.root / MODEL)
     _require_refused(made.dvc("repro"), "eval@first", MODEL, "touch")
-    found = made.workbench("verify")
+    found = made.run("verify")
     assert found.code == 1
     assert f"damaged: input {MODEL} of eval@first" in found.out
     assert (made.root / MODEL).exists(), "what DVC cannot restore is not moved"
@@ -151,7 +151,7 @@ def test_an_output_that_is_a_link_into_the_cache(base: Base, tmp_path: Path, lin
     flip(cached)
     _require_found(made, CORPUS, cached.relative_to(made.root).as_posix())
     assert "curate@corpus" in ran(recovers(made, base.unfaulted))
-    assert made.workbench("verify").code == 0
+    assert made.run("verify").code == 0
 
 
 @pytest.mark.fault(6)
@@ -162,11 +162,11 @@ def test_everything_at_once(base: Base, tmp_path: Path) -> None:
     files = [file for name in names for file in [made.root / name, *(made.root / name).rglob("*")] if file.is_file()]
     for file in files:  # what the name of an entry of the run cache says nothing of is its sizes
         flip(file, file.read_bytes().index(b"md5: ") + 6 if "runs" in file.parts else None)
-    found = made.workbench("verify")
+    found = made.run("verify")
     assert found.code == 1
     assert not [file for file in files if file.exists()], "every one of them is in the quarantine"
     recovers(made, base.unfaulted)
-    assert made.workbench("verify").code == 0
+    assert made.run("verify").code == 0
 
 
 @pytest.mark.fault(6)
@@ -179,5 +179,5 @@ def test_what_dvc_sees_to_have_changed_is_no_damage(base: Base, tmp_path: Path) 
     words += " --decisions data/decisions/dedup --metrics data/metrics/dedup.json"
     (made.root / "data/curated/corpus").rename(tmp_path / "corpus")
     shutil.copytree(made.root / "data/curated/other", made.root / "data/curated/corpus", copy_function=shutil.copyfile)
-    done = made.workbench(*words.split())
+    done = made.run(*words.split())
     assert done.code == 0, done.text

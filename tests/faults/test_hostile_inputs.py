@@ -76,7 +76,7 @@ def test_a_key_that_is_a_path(made: Workspace, section: str) -> None:
         content[section]["../../evil"] = dict(next(iter(content[section].values())))
 
     made.edit("params.yaml", add)
-    done = made.workbench("check")
+    done = made.run("check")
     assert done.code == 1
     assert f"bad key '../../evil'\n  where: params.yaml, key {section}\n  fix:   use letters, digits, - and _" in done.err
     assert made.dvc("repro").code != 0
@@ -84,7 +84,7 @@ def test_a_key_that_is_a_path(made: Workspace, section: str) -> None:
 
 
 def test_an_output_outside_the_workspace_is_refused_before_anything_is_removed(made: Workspace) -> None:
-    assert made.workbench("resolve").code == 0
+    assert made.run("resolve").code == 0
     precious = made.root.parent / "outside" / "precious"
     precious.parent.mkdir()
     precious.write_text("mine")
@@ -94,7 +94,7 @@ def test_an_output_outside_the_workspace_is_refused_before_anything_is_removed(m
     assert done.code != 0
     assert "it writes data/../../outside, outside the workspace" in done.err
     assert "where: dvc.yaml, stage report@" in done.err
-    direct = made.workbench("run", "curate.corpus", "--out", "../outside", "--decisions", "data/decisions/corpus")
+    direct = made.run("run", "curate.corpus", "--out", "../outside", "--decisions", "data/decisions/corpus")
     assert direct.code == 1
     assert "it writes ../outside, outside the workspace" in direct.err
     assert precious.read_text() == "mine"
@@ -110,7 +110,7 @@ def _aimed_at_models(stages: dict[str, Any]) -> None:
 def test_yaml_that_makes_objects(made: Workspace, name: str) -> None:
     file = made.root / name
     file.write_text(f"{file.read_text()}\nevil: !!python/object/apply:os.system ['touch {MARK}']\n")
-    done = made.workbench("check")
+    done = made.run("check")
     assert done.code == 1
     assert f"where: {name}" in done.err
     assert "python/object/apply:os.system" in done.err

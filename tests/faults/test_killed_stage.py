@@ -126,7 +126,7 @@ def test_at_a_write(begun: Begun, when: int) -> None:
 @slow
 @pytest.mark.parametrize("when", range(1, RENAMES_BY_HAND + 1))
 def test_at_a_rename_by_hand_with_the_old_outputs_in_their_places(begun: Begun, when: int) -> None:
-    assert begun.made.workbench("resolve").code == 0
+    assert begun.made.run("resolve").code == 0
     kill_at(begun, "rename", when, by_hand=True)
     recovers(begun)
 
@@ -135,7 +135,7 @@ def test_at_a_rename_by_hand_with_the_old_outputs_in_their_places(begun: Begun, 
 @pytest.mark.parametrize("when", [1, 2, 3])
 def test_while_the_old_output_is_removed(begun: Begun, when: int) -> None:
     """A folder is not removed in one step: half of it must not be seen."""
-    assert begun.made.workbench("resolve").code == 0
+    assert begun.made.run("resolve").code == 0
     kill_at(begun, "unlinkat", when, by_hand=True)
     recovers(begun)
 

@@ -115,7 +115,7 @@ def test_no_room_in_the_cache_of_dvc(begun: Begun) -> None:
     cache.rmdir()
     cache.with_name("cache-kept").rename(cache)
     assert (begun.made.root / "data" / "split" / "train" / "big").stat().st_size == 4 << 20
-    assert "of dedup; `dvc commit dedup` puts" in begun.made.workbench("verify").out
+    assert "of dedup; `dvc commit dedup` puts" in begun.made.run("verify").out
     begun.recovers()
 
 

@@ -88,7 +88,7 @@ def limit(begun: Begun, **values: object) -> None:
 @slow
 def test_unknown_stage_of_a_time_limit(begun: Begun) -> None:
     limit(begun, time_limit_minutes={"dedupe": 1})
-    done = begun.made.workbench("resolve")
+    done = begun.made.run("resolve")
     assert done.code == 1
     assert "unknown key 'dedupe'" in done.err
     assert "did you mean 'dedup'?" in done.err

@@ -80,7 +80,7 @@ def mlflow_runs(prepared: Prepared) -> list[tuple[str, str]]:
     from mlflow.tracking import MlflowClient
 
     prepared.made.edit("compute.yaml", lambda content: content.update(trackers=["mlflow"]))
-    synced = prepared.made.workbench("sync")
+    synced = prepared.made.run("sync")
     assert synced.code == 0, synced.text
     client = MlflowClient(tracking_uri=f"sqlite:///{prepared.made.root / '.workbench' / 'mlflow.db'}")
     runs = client.search_runs([found.experiment_id for found in client.search_experiments()])

@@ -17,7 +17,9 @@ import pytest
 import slow_proxy
 from faulty_pipeline import Begun, await_file, begin, records, start
 from mlflow_server import Point, Server, Stored
-from workspace import TIMEOUT, Done, Workspace
+from workspace import Done, Workspace
+
+from workbench.testing.project import SECONDS
 
 pytestmark = pytest.mark.fault(7)
 slow = pytest.mark.slow
@@ -109,7 +111,7 @@ def repro(begun: Begun, fault: Callable[[], object], *, works: bool = True, noti
             await_record(begun)
         fault()
         (begun.made.root / "go").touch()
-        out, err = process.communicate(timeout=TIMEOUT)
+        out, err = process.communicate(timeout=SECONDS)
     finally:
         process.kill()
     assert process.returncode == 0, err
@@ -120,7 +122,7 @@ def await_record(begun: Begun) -> None:
     """Wait until the tracker has got the beginning of the journal of dedup."""
     journals = begun.made.root / ".workbench" / "journal"
     run = records(begun.made, "StageStarted")[-1]["run"]
-    deadline = time.monotonic() + TIMEOUT
+    deadline = time.monotonic() + SECONDS
     while f"{run}.jsonl" not in "".join(file.read_text() for file in journals.glob("*/state.json")):
         assert time.monotonic() < deadline, "the tracker gets nothing"
         time.sleep(0.05)
@@ -135,7 +137,7 @@ def is_loud(done: Done) -> None:
 def is_whole(begun: Begun, uri: str) -> list[Stored]:
     """Everything that the journals hold is in the store, once, and bringing it again changes nothing."""
     begun.made.wait()
-    synced = begun.made.workbench("sync")
+    synced = begun.made.run("sync")
     assert synced.code == 0, synced.text
     found = stored(begun, uri)
     runs = {run.tags["workbench.run"]: run for run in found if "workbench.run" in run.tags}
@@ -150,7 +152,7 @@ def is_whole(begun: Begun, uri: str) -> list[Stored]:
         assert all(times == 1 for times in run.points.values())
     (dedup,) = (run for run in runs.values() if sum(name == "probe" for name, _, _ in run.points) == STEPS)
     assert dedup.tags["workbench.stage"] == "dedup"
-    again = begun.made.workbench("sync")
+    again = begun.made.run("sync")
     assert again.out == "brought 0 sessions to the trackers\n"
     assert stored(begun, uri) == found
     begun.recovers()
@@ -192,7 +194,7 @@ def test_server_that_is_dead(begun: Begun, tmp_path: Path, server: Server) -> No
     begun = tracked(begun, server.uri)
     is_loud(repro(begun, lambda: None, works=False))
     begun.made.wait()
-    failed = begun.made.workbench("sync")
+    failed = begun.made.run("sync")
     assert failed.code == 1
     assert FIX in failed.err
     elsewhere = f"sqlite:///{tmp_path / 'elsewhere.db'}"
@@ -205,7 +207,7 @@ def test_server_that_is_dead_and_comes_back(begun: Begun, server: Server) -> Non
     begun = tracked(begun, server.uri)
     is_loud(repro(begun, lambda: None, works=False))
     begun.made.wait()
-    resolved = begun.made.workbench("resolve")
+    resolved = begun.made.run("resolve")
     assert f"earlier sessions: {WARNING}" in resolved.err
     server.start()
     is_whole(begun, server.uri)

@@ -91,7 +91,7 @@ def test_variables(tmp_path: Path, variables: dict[str, str]) -> None:
     begun.fault("run.text('note', 'façade → 日本')")
     begun.recovers()
     for command in ("check", "plan", "verify", "plugins"):
-        done = begun.made.workbench(command)
+        done = begun.made.run(command)
         assert done.code == 0, f"{command}: {done.text}"
 
 
@@ -106,7 +106,7 @@ def test_a_path_with_spaces_and_accents(tmp_path: Path, variables: dict[str, str
     begun = under(begin(tmp_path / PLACE), variables)
     begun.recovers()
     for command in ("check", "verify"):
-        done = begun.made.workbench(command)
+        done = begun.made.run(command)
         assert done.code == 0, f"{command}: {done.text}"
 
 

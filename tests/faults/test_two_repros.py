@@ -115,7 +115,7 @@ def test_ctrl_c(begun: Begun, shell: str, code: int) -> None:
 @pytest.mark.fault(2)
 @slow
 def test_ctrl_c_of_a_stage_by_hand(begun: Begun) -> None:
-    assert begun.made.workbench("resolve").code == 0
+    assert begun.made.run("resolve").code == 0
     stage = begun.made.start("python", "-m", "workbench", *DEDUP)
     held(begun)
     os.killpg(stage.pid, signal.SIGINT)
@@ -161,7 +161,7 @@ def test_second_repro_of_another_stage_alone(begun: Begun) -> None:
 def test_stage_by_hand_beside_a_repro(begun: Begun, name: str) -> None:
     first = start(begun.made, "repro", "dedup")
     stage, _ = held(begun)
-    second = begun.made.workbench(*DEDUP, DVC_STAGE=name or "by-hand")
+    second = begun.made.run(*DEDUP, DVC_STAGE=name or "by-hand")
     assert second.code == 1
     assert f"process {stage} is writing data/decisions/dedup" in second.err
     let_go(begun)
@@ -172,7 +172,7 @@ def test_stage_by_hand_beside_a_repro(begun: Begun, name: str) -> None:
 @pytest.mark.fault(3)
 @slow
 def test_repro_beside_a_stage_by_hand(begun: Begun) -> None:
-    assert begun.made.workbench("resolve").code == 0
+    assert begun.made.run("resolve").code == 0
     stage = begun.made.start("python", "-m", "workbench", *DEDUP)
     pid, _ = held(begun)
     repro = finish(start(begun.made, "repro", "dedup"))
@@ -199,7 +199,7 @@ def test_two_at_the_very_same_time(begun: Begun) -> None:
 @slow
 def test_the_same_result_in_another_workspace_waits(begun: Begun, tmp_path: Path) -> None:
     """As in two ``dvc exp run --temp``, which share the checkpoints and the record of the main workspace."""
-    assert begun.made.workbench("resolve").code == 0
+    assert begun.made.run("resolve").code == 0
     other = begin(tmp_path / "other").made
     (other.root / "plugins-lock.json").write_bytes((begun.made.root / "plugins-lock.json").read_bytes())
     first = begun.made.start("python", "-m", "workbench", *DEDUP)

@@ -335,13 +335,13 @@ def test_the_harness_and_the_preferences_run_on_it(tmp_path: Path, model: Path) 
 
 
 @pytest.mark.slow
-def test_an_installed_plugin_is_found_by_its_model_type_alone(tmp_path: Path, project: Path, model: Path) -> None:
+def test_an_installed_plugin_is_found_by_its_model_type_alone(tmp_path: Path, checkout: Path, model: Path) -> None:
     site = tmp_path / "site"
-    plugin_project.install_folder(site, project / "plugins/pretrain-ngram")
+    plugin_project.install_folder(site, checkout / "plugins/pretrain-ngram")
     script = (
         "import sys; from pathlib import Path; from workbench.models.scoring import load; print(load(Path(sys.argv[1]), 'cpu'))"
     )
-    paths = {"whole": [str(site), str(project)], "absent": [str(project)]}
+    paths = {"whole": [str(site), str(checkout)], "absent": [str(checkout)]}
     shown = {
         name: subprocess.run(
             [sys.executable, "-c", script, str(model)],

@@ -87,10 +87,10 @@ class Reader:
 
 
 @pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory, project: Path) -> Workspace:
+def workspace(tmp_path_factory: pytest.TempPathFactory, checkout: Path) -> Workspace:
     """Four sessions: one that trains, one that evaluates and is killed, one that continues it, one with nothing to do."""
     root = tmp_path_factory.mktemp("a space and ñ") / "w"
-    paths = (project, project / "plugins/tracker-mlflow")
+    paths = (checkout, checkout / "plugins/tracker-mlflow")
     made = Workspace.create(root, STAGES, paths, ["mlflow"])
     evaluation = replace(EVAL, inputs=("data/models/aligned",), seconds=0.9)
     choice = replace(CHOICE, inputs=("data/models/aligned",))

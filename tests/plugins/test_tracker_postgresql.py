@@ -46,9 +46,9 @@ def postgresql() -> Iterator[str]:
         shutil.rmtree(folder)
 
 
-def test_a_pipeline_is_recorded_once(postgresql: str, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pipeline_is_recorded_once(postgresql: str, checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", postgresql)
-    made = Workspace.create(tmp_path, ["pretrain", EVAL.name], (project, project / "plugins/tracker-mlflow"), ["mlflow"])
+    made = Workspace.create(tmp_path, ["pretrain", EVAL.name], (checkout, checkout / "plugins/tracker-mlflow"), ["mlflow"])
     assert made.repro(BASE, EVAL) == 0
     before = read(postgresql, EXPERIMENT)
     assert sorted(run.status for run in before) == ["FINISHED"] * 3

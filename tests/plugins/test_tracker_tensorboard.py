@@ -49,19 +49,19 @@ PLUGINS = ("tracker-tensorboard", "tokenizer-unigram", "pretrain-ngram")
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory, project: Path) -> Path:
+def site(tmp_path_factory: pytest.TempPathFactory, checkout: Path) -> Path:
     """The plugins as installed distributions."""
     folder = tmp_path_factory.mktemp("site")
     for name in PLUGINS:
-        plugin_project.install_folder(folder, project / "plugins" / name)
+        plugin_project.install_folder(folder, checkout / "plugins" / name)
     return folder
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory, project: Path, site: Path) -> fake_dvc.Workspace:
+def told(tmp_path_factory: pytest.TempPathFactory, checkout: Path, site: Path) -> fake_dvc.Workspace:
     """Three sessions: one whose evaluation is killed, one that continues it, one whose stage fails."""
     root = tmp_path_factory.mktemp("a space and ñ") / "w"
-    made = fake_dvc.Workspace.create(root, ["pretrain", "eval-perplexity@base", "sft"], (project, site), ["tensorboard"])
+    made = fake_dvc.Workspace.create(root, ["pretrain", "eval-perplexity@base", "sft"], (checkout, site), ["tensorboard"])
     assert made.repro(PRETRAIN, replace(EVAL, ends="killed", run="r-first", seconds=0.9)) == 1
     assert made.repro(replace(EVAL, run="r-second")) == 0
     assert made.repro(SFT) == 1
@@ -179,7 +179,7 @@ def sync(told: fake_dvc.Workspace, *words: str) -> str:
 
 
 @pytest.mark.slow
-def test_a_real_pipeline_is_in_both_trackers(tmp_path: Path, project: Path, site: Path) -> None:
+def test_a_real_pipeline_is_in_both_trackers(tmp_path: Path, checkout: Path, site: Path) -> None:
     """Text files, a unigram tokenizer and an n-gram model, all of them second implementations, run by DVC."""
     root = tmp_path / "w"
     (root / ".dvc").mkdir(parents=True)
@@ -188,7 +188,7 @@ def test_a_real_pipeline_is_in_both_trackers(tmp_path: Path, project: Path, site
     for number, text in enumerate(texts(40)):
         (root / f"texts/{number}.txt").write_text(text)
     stages = ("curate", "tokenize", "pretrain")
-    pipeline = yaml.safe_load((project / "dvc.yaml").read_text())["stages"]
+    pipeline = yaml.safe_load((checkout / "dvc.yaml").read_text())["stages"]
     content = {"stages": {name: pipeline[name] for name in ("resolve", *stages)}}
     (root / "dvc.yaml").write_text(json.dumps(content).replace("data/split/train", "data/curated/corpus"))
     source = {"use": "files", "with": {"path": "texts", "produces": "corpus"}, "seed": 0}
@@ -199,7 +199,7 @@ def test_a_real_pipeline_is_in_both_trackers(tmp_path: Path, project: Path, site
     }
     (root / "params.yaml").write_text(yaml.safe_dump(params))
     (root / "compute.yaml").write_text(yaml.safe_dump({"threads": 1, "trackers": ["mlflow", "tensorboard"]}))
-    made = workspace.Workspace(root, {**workspace.variables(root), "PYTHONPATH": os.pathsep.join([str(site), str(project)])})
+    made = workspace.Workspace.at(root, PYTHONPATH=os.pathsep.join([str(site), str(checkout)]))
     made.repro()
     client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{root / '.workbench/mlflow.db'}")
     experiment = client.get_experiment_by_name("workbench-default").experiment_id

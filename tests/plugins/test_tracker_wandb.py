@@ -187,13 +187,13 @@ def telling(workspace: Path, config: WandbConfig | None = None) -> Iterator[Wand
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory, project: Path) -> Told:
+def told(tmp_path_factory: pytest.TempPathFactory, checkout: Path) -> Told:
     """Three sessions: one whose evaluation is killed, one that continues it, one whose stage fails."""
     site, home, scratch = (tmp_path_factory.mktemp(name) for name in ("site", "home", "scratch"))
-    plugin_project.install_folder(site, project / "plugins/tracker-wandb")
+    plugin_project.install_folder(site, checkout / "plugins/tracker-wandb")
     root = tmp_path_factory.mktemp("a space and ñ") / "w"
     stages = ["pretrain", "eval-perplexity@base", "sft"]
-    made = fake_dvc.Workspace.create(root, stages, (project, site), ["wandb"])
+    made = fake_dvc.Workspace.create(root, stages, (checkout, site), ["wandb"])
     environment = {"HOME": str(home), "TMPDIR": str(scratch), "WANDB_API_KEY": KEY}
     assert made.repro(PRETRAIN, replace(EVAL, ends="killed", run="r-first", seconds=0.9), environment=environment) == 1
     assert made.repro(replace(EVAL, run="r-second"), environment=environment) == 0

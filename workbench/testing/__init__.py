@@ -1,6 +1,10 @@
-"""The conformance kit for authors of plugins, offered to pytest by the installed workbench.
+"""The kit for authors of plugins, offered to pytest by the installed workbench.
 
-One class per kind. A test subclasses it, names the plugin, and gives a configuration that is cheap to run::
+:func:`make_run` gives a run that remembers what a plugin tells it. The fixture ``project`` writes a workspace, in which commands
+are run (:class:`Project`).
+
+The conformance tests have one class per kind. A test subclasses it, names the plugin, and gives a configuration that is cheap to
+run::
 
     from workbench.testing import FilterConformance
     from workbench_filter_demo import Demo
@@ -16,6 +20,7 @@ database, and raises ``cpu_seconds`` where it is slow by nature.
 
 from workbench.testing.conformance import Conformance
 from workbench.testing.filter import FilterConformance
+from workbench.testing.project import Done, Project
 from workbench.testing.recording import RecordedRun, Recorder, make_run
 from workbench.testing.results import EvalConformance, ReportConformance
 from workbench.testing.reward import RewardConformance
@@ -28,9 +33,11 @@ __all__ = [
     "AlignConformance",
     "Conformance",
     "DedupConformance",
+    "Done",
     "EvalConformance",
     "FilterConformance",
     "PretrainConformance",
+    "Project",
     "RecordedRun",
     "Recorder",
     "ReportConformance",

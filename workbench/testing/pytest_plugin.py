@@ -1,4 +1,4 @@
-"""The pytest plugin: marker and fixtures of the conformance classes, found by the installed workbench's entry point.
+"""The pytest plugin, found by the installed workbench's entry point: a fixture, and what the conformance classes need.
 
 It is loaded by every pytest in the environment, so it imports the kit when a conformance class is met.
 """
@@ -6,11 +6,13 @@ It is loaded by every pytest in the environment, so it imports the kit when a co
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
+    from workbench.testing.project import Content, Project
     from workbench.testing.samples import Samples
     from workbench.testing.tracker import Delivery
     from workbench.testing.trial import Trial
@@ -31,6 +33,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if issubclass(getattr(item, "cls", None) or object, module.Conformance):
             item.add_marker(MARKER)
+
+
+@pytest.fixture
+def project(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Mapping[str, Content]], Project]:
+    """Writes a workspace of files, in which commands are run::
+
+    def test_a_limit_below_zero_is_refused(project):
+        made = project({"params.yaml": {"curate": {...}}, "dvc.yaml": {"stages": {...}}})
+        done = made.run("check")
+        assert done.code == 1
+        assert "limit" in done.err
+    """
+    from workbench.testing.project import Project
+
+    return lambda files: Project.create(tmp_path_factory.mktemp("project"), files)
 
 
 @pytest.fixture(scope="session")
