@@ -54,7 +54,8 @@ def dependencies(entry: Installed, version: Callable[[str], str] | None = None) 
     return {name: look_up(name) for name in sorted(spellings.values())}
 
 
-def requirements(entry: Installed) -> list[str]:
+@cache
+def requirements(entry: Installed) -> tuple[str, ...]:
     """What the plugin's distribution requires, without its extras, as lines of PEP 508.
 
     The project that the code lies in says it, where there is one: an editable install noted it once, and may be older.
@@ -71,8 +72,8 @@ def requirements(entry: Installed) -> list[str]:
         except ValueError as error:
             raise PluginError(f"no TOML: {error}", str(file), "mend the file") from error
         if canonical(project.get("name", "")) == canonical(entry.distribution) and "dependencies" in project:
-            return list(project["dependencies"])
-    return [line for line in metadata.requires(entry.distribution) or [] if "extra ==" not in line]
+            return tuple(project["dependencies"])
+    return tuple(line for line in metadata.requires(entry.distribution) or [] if "extra ==" not in line)
 
 
 def required(entry: Installed) -> list[str]:
@@ -92,11 +93,12 @@ def require_installed(entry: Installed) -> None:
         raise PluginError(what, entry.distribution, "pip install " + " ".join(f"'{line}'" for line in missing))
 
 
-def core_dependencies(entry: Installed) -> list[str]:
+@cache
+def core_dependencies(entry: Installed) -> tuple[str, ...]:
     """The distributions that the core modules of a plugin import, and the packages that it shares code with."""
     files = [_module_file(module) for module in _core_modules(entry)]
     files += [file for package in _shared_packages(entry.module) for file in _code(package)]
-    return [DISTRIBUTIONS.get(module, module) for module in _third_party(files)]
+    return tuple(DISTRIBUTIONS.get(module, module) for module in _third_party(files))
 
 
 def package(module: str) -> Path:
@@ -123,6 +125,7 @@ def code_digest(module: str) -> str:
     return digest.hexdigest()
 
 
+@cache
 def core_digest(entry: Installed) -> str:
     """Hash of the core modules that the plugin's code and its kind import, directly or through one another."""
     digest = hashlib.sha256()
@@ -135,7 +138,8 @@ def _name(requirement: str) -> str:
     return re.split(r"[ ;<>=!~\[(@]", requirement, maxsplit=1)[0]
 
 
-def _core_modules(entry: Installed) -> list[str]:
+@cache
+def _core_modules(entry: Installed) -> tuple[str, ...]:
     kinds = {base.__module__ for base in entry.plugin.__mro__ if base.__module__.startswith(f"{CORE}.")}
     own = {name for package in _packages(entry.module) for file in _code(package) for name in _core_imports(file)}
     pending, found = sorted(kinds | own), set[str]()
@@ -144,7 +148,7 @@ def _core_modules(entry: Installed) -> list[str]:
         if module not in found:
             found.add(module)
             pending += _core_imports(_module_file(module))
-    return sorted(found)
+    return tuple(sorted(found))
 
 
 def _packages(module: str) -> list[str]:
