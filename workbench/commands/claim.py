@@ -115,7 +115,7 @@ def _git(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
         raise PipelineError("the program git is missing", str(root), "install git") from error
 
 
-def _committed_stages(root: Path) -> dict[str, Any]:
+def _committed_stages(root: Path) -> dvc_lock.Stages:
     done = _git(root, "show", "HEAD:./dvc.lock")
     if done.returncode:
         raise PipelineError("no dvc.lock is committed here", str(root), f"commit one with git; git says: {done.stderr.strip()}")
