@@ -1,4 +1,4 @@
-"""What the pipeline costs: each stage's time and memory, and the workbench's own share. `make bench` prints the table.
+"""What each stage of the pipeline costs, in time and memory. `make bench` prints the table.
 
 The stage rows come from the journal of the newest complete run of each stage in this workspace, so run `make repro` first.
 `predicted` is what the newest `workbench plan` before that run had said, where there was one.
@@ -74,14 +74,6 @@ def median_seconds(command: list[str], runs: int = RUNS) -> float:
     return statistics.median(times[1:])
 
 
-def own_cost() -> float:
-    """Seconds of `dvc repro` around a stage whose own work is small, less that work: resolve, checks, tracking, commit."""
-    begin = time.perf_counter()
-    subprocess.run(["dvc", "repro", "--single-item", "--force", "curate@problems"], check=True, capture_output=True)
-    whole = time.perf_counter() - begin
-    return whole - newest_runs(Path.cwd())["curate@problems"].seconds
-
-
 def start_up(stages: list[str]) -> float:
     """Seconds that all stages together spend on importing their libraries, each measured in a process of its own."""
     seconds = {name: median_seconds([sys.executable, "-c", statement], runs=3) for name, statement in IMPORTS.items()}
@@ -102,9 +94,9 @@ def main() -> None:
     imports = start_up([run.stage for run in runs])
     print(f"{'of that, imports of libraries':32} {imports:8.1f} ({imports / total:.0%})\n")
     print(f"{'command, median of ' + str(RUNS):32} {'seconds':>8}")
-    for command in (["workbench", "--help"], ["workbench", "plugins"], ["dvc", "repro"]):
+    for command in (["workbench", "--help"], ["workbench", "plugins"], ["workbench", "check"], ["dvc", "repro"]):
         print(f"{' '.join(command) + (' (nothing to do)' if command[0] == 'dvc' else ''):32} {median_seconds(command):8.2f}")
-    print(f"{'own cost around one stage':32} {statistics.median(own_cost() for _ in range(3)):8.2f}")
+    print()
 
 
 if __name__ == "__main__":

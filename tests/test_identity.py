@@ -135,9 +135,9 @@ ON_TRL = {("align", "dpo"), ("align", "grpo"), ("align", "kto"), ("align", "rlhf
 
 
 @pytest.fixture
-def entries(project: Path) -> dict[tuple[str, str], Installed]:
+def entries(checkout: Path) -> dict[tuple[str, str], Installed]:
     """All plugins, those on TRL's trainers that are not installed by default too: the tests have them on the search path."""
-    known = {entry.key: entry for entry in registry(project).installed}
+    known = {entry.key: entry for entry in registry(checkout).installed}
     for folder in ("align-grpo", "align-kto", "align-rlhf"):
         module = import_module(f"workbench_{folder.replace('-', '_')}")
         (plugin,) = module.workbench_plugins()
@@ -146,10 +146,10 @@ def entries(project: Path) -> dict[tuple[str, str], Installed]:
 
 
 @pytest.fixture
-def library(entries: object, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def library(entries: object, checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A copy of the library of TRL's, found before the one of this repository."""
     copy = tmp_path / "trl"
-    shutil.copytree(project / "plugins" / "trl", copy, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(checkout / "plugins" / "trl", copy, ignore=shutil.ignore_patterns("__pycache__"))
     with monkeypatch.context() as patch:
         for name in [name for name in sys.modules if name.split(".")[0] == "workbench_trl"]:
             patch.delitem(sys.modules, name)
@@ -187,13 +187,13 @@ def test_what_a_library_requires_counts_by_its_version_and_itself_by_its_code(
 
 
 def test_a_missing_library_is_named_with_the_folder_that_has_it(
-    entries: dict[tuple[str, str], Installed], project: Path, monkeypatch: pytest.MonkeyPatch
+    entries: dict[tuple[str, str], Installed], checkout: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     entry, missing = entries["align", "kto"], "pionero-workbench-trl"
-    identity.require_installed(entry, project)
+    identity.require_installed(entry, checkout)
     true_version = identity.installed_version
     monkeypatch.setattr(identity, "installed_version", lambda name: "absent" if name == missing else true_version(name))
-    monkeypatch.chdir(project)
+    monkeypatch.chdir(checkout)
     with pytest.raises(PluginError, match=r"align 'kto' requires pionero-workbench-trl>=0\.1,<0\.2, which is not") as caught:
-        identity.require_installed(entry, project)
+        identity.require_installed(entry, checkout)
     assert caught.value.fix == "pip install -e plugins/trl"

@@ -355,6 +355,17 @@ def test_plan_and_a_partial_repro_see_bytes_that_were_made_since(tmp_path: Path)
     assert done["report"] == found["report"]["answer"]
 
 
+def test_group_of_stages_is_planned_as_its_members_are(made: Workspace) -> None:
+    assert plan(made, "eval") == plan(made, "eval@first")
+    assert plan(made, "curate") == plan(made, "curate@corpus", "curate@other")
+
+
+def test_dvc_takes_no_file_that_a_session_has_kept_for_a_pipeline(made: Workspace) -> None:
+    assert list(made.root.glob(".workbench/journal/*/files/dvc.yaml"))
+    listed = made.dvc("stage", "list", "--all", "--name-only")
+    assert sorted(listed.out.split()) == sorted(ALL)
+
+
 @pytest.mark.slow
 def test_estimate_that_fails_is_told_and_stops_neither_plan_nor_stage(tmp_path: Path) -> None:
     made = light_pipeline.create(tmp_path)

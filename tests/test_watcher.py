@@ -172,8 +172,9 @@ def test_a_tracker_that_has_no_name_for_a_run_keeps_no_stage_waiting(workspace: 
     assert workspace.repro(FIRST) == 0
     (folder,) = journals(workspace).glob("[!.]*")
     here = session.load(workspace.root, folder.name)
-    assert watcher.wait_for_link(workspace.root, here, "r-first") == "run r-first"
-    assert watcher.wait_for_link(workspace.root, here, "r-other").startswith("run r-other; tracker lines has not taken it yet")
+    assert watcher.wait_for_link(workspace.root, here, "r-first", 1.0) == "run r-first"
+    said = watcher.wait_for_link(workspace.root, here, "r-other", 1.0)
+    assert said.startswith("run r-other; tracker lines has not taken it yet")
 
 
 def journals(workspace: Workspace) -> Path:

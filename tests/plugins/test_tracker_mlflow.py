@@ -6,6 +6,7 @@ import json
 import math
 import os
 import re
+import sqlite3
 import statistics
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 from fake_dvc import Step, Workspace
 from hypothesis import given
 from hypothesis import strategies as st
-from workbench_tracker_mlflow import description, recorded, tags
+from workbench_tracker_mlflow import description, history, recorded, tags
 from workbench_tracker_mlflow.store import Store
 from workbench_tracker_mlflow.tracker import MlflowTracker
 
@@ -254,6 +255,20 @@ def test_replaying_everything_changes_nothing(workspace: Workspace, store: Reade
     monkeypatch.chdir(workspace.root)
     assert watcher.replay(workspace.root) == 3
     assert json.dumps(store.everything(), indent=1, sort_keys=True) == json.dumps(before, indent=1, sort_keys=True)
+
+
+def test_past_runs_are_the_same_without_mlflow(workspace: Workspace, store: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("kind", "plugin", "machine")
+    asked = {tuple(run.data.tags[f"workbench.{name}"] for name in names) for run in store.runs(role="stage")}
+    tracker = MlflowTracker(MlflowTracker.Config())
+    quick = {key: tracker.past_runs(workspace.root, *key) for key in asked}
+    assert any(quick.values())
+
+    def fail(*_: object) -> None:
+        raise sqlite3.OperationalError("no such table: runs")
+
+    monkeypatch.setattr(history, "past_runs_of_file", fail)
+    assert quick == {key: tracker.past_runs(workspace.root, *key) for key in asked}
 
 
 def test_a_result_ends_the_curve_of_its_name(workspace: Workspace, store: Reader) -> None:

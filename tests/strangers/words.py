@@ -1,5 +1,7 @@
 """An evaluation for tests, of many examples."""
 
+from typing import ClassVar
+
 from workbench import hookimpl
 from workbench.artifacts import evaluation, table
 from workbench.artifacts.evaluation import Evaluation
@@ -19,7 +21,7 @@ class Count(EvalStage[CountConfig]):
 
     name = "count"
     Config = CountConfig
-    inputs = {"model": "model", "heldout": "corpus"}
+    inputs: ClassVar = {"model": "model", "heldout": "corpus"}
 
     def evaluate(self, model, data, run):
         """Not called: the whole stage is light."""

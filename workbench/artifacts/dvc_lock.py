@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,19 +12,21 @@ from workbench.artifacts import yaml_1_2
 DECIDES_NO_OUTPUT = True
 
 FILE = Path("dvc.lock")
+
 Stages = Mapping[str, Mapping[str, Any]]
-"""DVC's name of each stage → what is recorded of it."""
+"""DVC's name of a stage → what is recorded of it; not to be changed, since all who read the same text share it."""
 
 
-def parse(text: str) -> dict[str, dict[str, Any]]:
-    """The stages in a dvc.lock, by DVC's names."""
+@lru_cache(maxsize=2)
+def parse(text: str) -> Stages:
+    """The stages that a dvc.lock tells of, by DVC's names. Each process asks several times, and a long file takes its time."""
     content = yaml_1_2.load(text) or {}
-    stages: dict[str, dict[str, Any]] = content.get("stages", {})
+    stages: Stages = content.get("stages", {})
     return stages
 
 
-def stages(root: Path) -> dict[str, dict[str, Any]]:
-    """The stages of a folder's dvc.lock; empty if the file does not exist yet."""
+def stages(root: Path) -> Stages:
+    """The stages of a folder's dvc.lock; empty where there is no such file yet."""
     file = root / FILE
     return parse(file.read_text(encoding="utf-8")) if file.is_file() else {}
 

@@ -105,7 +105,7 @@ def _say(row: ClaimedStage) -> str:
     return f"differs: {', '.join(row.changed)}{cause}"
 
 
-def _committed_stages(root: Path) -> dict[str, Any]:
+def _committed_stages(root: Path) -> dvc_lock.Stages:
     done = git.call(root, "show", "HEAD:./dvc.lock")
     if done.returncode:
         raise PipelineError("no dvc.lock is committed here", str(root), f"commit one with git; git says: {done.stderr.strip()}")

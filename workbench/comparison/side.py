@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from workbench.answers import RecordedStage
 from workbench.artifacts import dvc_lock
@@ -80,7 +79,7 @@ class _Commit:
 
 
 def _of_files(name: str, files: _Disk | _Commit) -> Side:
-    locked: dict[str, Any] = dvc_lock.parse(files.read(str(dvc_lock.FILE)))
+    locked = dvc_lock.parse(files.read(str(dvc_lock.FILE)))
     if not locked:
         fix = "run `dvc repro` there first, or name another revision"
         raise WorkbenchError("there is no result to compare", f"{name}, {dvc_lock.FILE}", fix)

@@ -239,7 +239,7 @@ def _execute(root: Path, prepared: PreparedStage, session: Session, console: Con
     journal.write(events.StageFinished(journal.run, time.time(), results, seconds, peak, provenance.loaded_libraries()))
     journal.close()
     pulse.end(0)
-    console.say(f"done in {seconds:.1f} s; {wait_for_link(main, session, journal.run)}")
+    console.say(f"done in {seconds:.1f} s; {wait_for_link(main, session, journal.run, seconds)}")
     for warning in warnings(main, session.id, journal.run):
         console.say(warning)
 

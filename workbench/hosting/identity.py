@@ -58,14 +58,15 @@ def dependencies(entry: Installed, version: Callable[[str], str] | None = None) 
     return {name: look_up(name) for name in sorted(spellings.values())}
 
 
-def requirements(entry: Installed) -> list[str]:
+@cache
+def requirements(entry: Installed) -> tuple[str, ...]:
     """What the plugin's distribution and its libraries require, without extras, as lines of PEP 508, each once.
 
     Raises:
         PluginError: a project's pyproject.toml cannot be read.
     """
     owners = {entry.distribution: entry.module, **libraries(entry)}
-    return list(dict.fromkeys(line for name, module in owners.items() for line in _requirements(name, module)))
+    return tuple(dict.fromkeys(line for name, module in owners.items() for line in _requirements(name, module)))
 
 
 def libraries(entry: Installed) -> dict[str, str]:
@@ -101,11 +102,12 @@ def require_installed(entry: Installed, root: Path) -> None:
         raise PluginError(what, entry.distribution, missing.pip_install(root, lacking))
 
 
-def core_dependencies(entry: Installed) -> list[str]:
+@cache
+def core_dependencies(entry: Installed) -> tuple[str, ...]:
     """The distributions that the core modules of a plugin import, and the packages that it shares code with."""
     files = [_module_file(module) for module in _core_modules(entry)]
     files += [file for package in _shared_packages(entry) for file in _code(package)]
-    return [DISTRIBUTIONS.get(module, module) for module in _third_party(files)]
+    return tuple(DISTRIBUTIONS.get(module, module) for module in _third_party(files))
 
 
 def package(module: str) -> Path:
@@ -132,6 +134,7 @@ def code_digest(module: str) -> str:
     return digest.hexdigest()
 
 
+@cache
 def core_digest(entry: Installed) -> str:
     """Hash of the core modules that the plugin's code and its kind import, directly or through one another."""
     digest = hashlib.sha256()
@@ -162,7 +165,8 @@ def _noted(distribution: str) -> list[str]:
         return []
 
 
-def _core_modules(entry: Installed) -> list[str]:
+@cache
+def _core_modules(entry: Installed) -> tuple[str, ...]:
     kinds = {base.__module__ for base in entry.plugin.__mro__ if base.__module__.startswith(f"{CORE}.")}
     own = {
         name for package in [entry.module, *_shared_packages(entry)] for file in _code(package) for name in _core_imports(file)
@@ -173,10 +177,11 @@ def _core_modules(entry: Installed) -> list[str]:
         if module not in found:
             found.add(module)
             pending += _core_imports(_module_file(module))
-    return sorted(found)
+    return tuple(sorted(found))
 
 
-def _shared_packages(entry: Installed) -> list[str]:
+@cache
+def _shared_packages(entry: Installed) -> tuple[str, ...]:
     """The packages of other distributions whose code is the plugin's too.
 
     Those are the packages of its base classes, and what is named ``workbench_…`` among what it and they import.
@@ -189,7 +194,7 @@ def _shared_packages(entry: Installed) -> list[str]:
         new = {name for name in imported if name.startswith(FAMILY) and find_spec(name)} - found - {own}
         found |= new
         pending += sorted(new)
-    return sorted(found)
+    return tuple(sorted(found))
 
 
 def _code(module: str) -> list[Path]:

@@ -57,9 +57,8 @@ def read(file: Path) -> Meaning:
     except SyntaxError as error:
         raise PluginError(f"syntax error: {error.msg}", f"{file}, line {error.lineno}", "mend the file") from error
     counts = not any(_is_mark(statement) for statement in tree.body)
-    _strip(tree, in_class=False)
-    imports = {name for node in ast.walk(tree) for name in _imported(node)}
-    return Meaning(hashlib.sha256(ast.dump(_Public().visit(tree)).encode()).hexdigest(), tuple(sorted(imports)), counts)
+    imports = set(_strip(tree, in_class=False))
+    return Meaning(hashlib.sha256(ast.dump(tree).encode()).hexdigest(), tuple(sorted(imports)), counts)
 
 
 def is_private(module: str) -> bool:
@@ -67,8 +66,11 @@ def is_private(module: str) -> bool:
     return f"{module}.".startswith(f"{PRIVATE}.")
 
 
-def _strip(node: ast.AST, *, in_class: bool) -> None:
-    """Drop docstrings, what stands under ``if TYPE_CHECKING``, and annotations outside class bodies."""
+def _strip(node: ast.AST, *, in_class: bool) -> Iterator[str]:
+    """Drop docstrings, what stands under ``if TYPE_CHECKING``, annotations outside class bodies, and imports of private modules.
+
+    Yields the modules that what is left imports, private ones included. Only statements are visited: no expression holds one.
+    """
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not _may_be_read(node):
         node.returns = None
         for argument in ast.walk(node.args):
@@ -80,9 +82,11 @@ def _strip(node: ast.AST, *, in_class: bool) -> None:
     for name in ("body", "orelse", "finalbody", "handlers", "cases"):
         if isinstance(statements := getattr(node, name, None), list):
             kept = [statement for statement in statements if not (_is_text(statement) or _is_for_checkers(statement))]
-            setattr(node, name, kept or [ast.Pass()] if name == "body" else kept)
+            public = [ast.Pass() if _is_private_import(statement) else statement for statement in kept]
+            setattr(node, name, public or [ast.Pass()] if name == "body" else public)
             for statement in kept:
-                _strip(statement, in_class=in_class)
+                yield from _imported(statement)
+                yield from _strip(statement, in_class=in_class)
 
 
 def _is_text(node: ast.AST) -> bool:
@@ -121,9 +125,6 @@ def _imported(node: ast.AST) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-class _Public(ast.NodeTransformer):
-    """Drops the imports of private modules, so that these can move."""
-
-    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.stmt:
-        """Leave an empty statement in place of ``from workbench.lib import commit``."""
-        return ast.Pass() if node.module and not node.level and is_private(node.module) else node
+def _is_private_import(node: ast.AST) -> bool:
+    """Whether it is ``from workbench.lib import commit``: an empty statement in its place lets private modules move."""
+    return isinstance(node, ast.ImportFrom) and bool(node.module) and not node.level and is_private(str(node.module))

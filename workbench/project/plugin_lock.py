@@ -58,16 +58,19 @@ class Resolved:
             record["external"] = self.external
         return record
 
-    def moved(self, result: Mapping[str, Any]) -> dict[str, str]:
-        """Identities of the plugins whose code has changed since the recorded ``result``, if the policy keeps it.
+    def moved(self, record: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, str]:
+        """Identities of the plugins whose code is no longer that of the recorded ``result``, where the policy keeps it.
 
-        A result that differs in more than code is stale anyway, so nothing is kept.
+        A result that differs in more than code is stale anyway, so nothing of it is kept.
+
+        Args:
+            record: of :meth:`locked`.
+            result: the record that made the newest result; empty where there is none.
         """
-        record = self.locked()
-        now, former = record.pop("plugins"), {**result}.pop("plugins", {})
-        if self.entry.rerun == "rerun" or record != {key: value for key, value in result.items() if key != "plugins"}:
+        if self.entry.rerun == "rerun" or {**record, "plugins": None} != {**result, "plugins": None}:
             return {}
-        return {name: identity for name, identity in now.items() if former.get(name) != identity}
+        former = result.get("plugins", {})
+        return {name: identity for name, identity in record["plugins"].items() if former.get(name) != identity}
 
     def installed(self) -> dict[str, Any]:
         """The informative part."""
@@ -155,7 +158,7 @@ def make(root: Path, resolved: Sequence[Resolved], outs: Iterable[str]) -> dict[
     results = _results(root) if any(item.entry.rerun != "rerun" for item in resolved) else {}
     for item in resolved:
         record, result = item.locked(), results.get(item.entry.address, {})
-        if moved := item.moved(result):
+        if moved := item.moved(record, result):
             content.setdefault("moved", {})[item.entry.address] = {"rerun": item.entry.rerun, "plugins": moved}
             record["plugins"] |= {name: result["plugins"][name] for name in moved}
         _put(content["stages"], item.entry.address, record)

@@ -16,7 +16,7 @@ import psutil
 
 from workbench import redaction
 from workbench.lib import commit
-from workbench.lib.layout import FILES_FOLDER, JOURNAL_FOLDER
+from workbench.lib.layout import FILES_FOLDER, JOURNAL_FOLDER, STATE_FOLDER
 from workbench.lib.processes import process_start
 
 STATE_FILE = "state.json"
@@ -111,10 +111,17 @@ def save(root: Path, session: Session) -> None:
         return
     kept = file.parent / FILES_FOLDER
     kept.mkdir(parents=True, exist_ok=True)
+    _hide_from_dvc(root / STATE_FOLDER)
     for name in _FILES:
         if (Path(session.directory) / name).is_file():
             (kept / name).write_bytes(redaction.file(name, (Path(session.directory) / name).read_bytes()))
     commit.write_text(file, json.dumps(asdict(session)))
+
+
+def _hide_from_dvc(folder: Path) -> None:
+    """DVC takes every dvc.yaml below the workspace for a pipeline, and would read those that each session has kept."""
+    if not (ignore := folder / ".dvcignore").exists():
+        commit.write_text(ignore, "*\n")
 
 
 def find(root: Path, session: str) -> Session | None:

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 POLL_SECONDS = 0.4
 FINAL_ATTEMPTS = 3
 LINK_SECONDS = 2.0
+LINK_SHARE = 0.1
+"""Of the time that a stage took: how long it waits at its end, at most, for what the trackers call its run."""
 BEHIND_SECONDS = 10.0
 """Lag of a tracker behind an ending stage above which a warning is shown."""
 _LONGEST_LINE = 300
@@ -85,15 +87,22 @@ def wait_for_watcher(root: Path, session: str, timeout: float) -> bool:
     return True
 
 
-def wait_for_link(root: Path, session: Session, run: str, timeout: float = LINK_SECONDS) -> str:
-    """What the trackers call a run, or how to bring it to them when none has taken it in time."""
+def wait_for_link(root: Path, session: Session, run: str, seconds: float) -> str:
+    """What the trackers call a run, or how to bring it to them when none has taken it in time.
+
+    Args:
+        root: the main workspace.
+        session: the run's.
+        run: the journal's name of it.
+        seconds: what the stage took. A short one does not wait until the watcher has loaded a tracker.
+    """
     from workbench.hosting import trackers
     from workbench.lib import compute
     from workbench.tracking.feed import links_of, troubles_of
 
     names = trackers.names(root)
     folder = folder_of(root, session.id)
-    deadline = time.monotonic() + timeout
+    deadline = time.monotonic() + min(LINK_SECONDS, LINK_SHARE * seconds)
     while True:
         links, troubles = links_of(folder, run), troubles_of(folder)
         if _ANY in troubles or links.keys() | troubles.keys() >= set(names):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import sqlite3
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -35,7 +37,7 @@ class MlflowAnswers(Tracker[MlflowConfig]):
         """Connect to the store, and make it where there is none."""
         from workbench_tracker_mlflow.store import Store
 
-        self.experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME") or DEFAULT_NAME
+        self.experiment = _experiment_name()
         self.store: Store = Store(workspace, self.experiment)
         self._runs: dict[str, str] = {}
         """Journal's name of a run → MLflow's, as far as they were looked up."""
@@ -65,9 +67,15 @@ class MlflowAnswers(Tracker[MlflowConfig]):
 
     @hookimpl
     def past_runs(self, workspace: Path, kind: str, plugin: str, machine: str) -> list[PastRun]:
-        """Read what runs of a plugin took; none where there is no store yet."""
-        from workbench_tracker_mlflow import history
+        """Read what runs of a plugin took; none where there is no store yet. MLflow itself is asked where it has to be."""
+        from workbench_tracker_mlflow import history, store
+        from workbench_tracker_mlflow.outage import SQLITE
 
+        uri = store.tracking_uri(workspace)
+        if uri.startswith(SQLITE) and store.exists(workspace):
+            with suppress(sqlite3.Error):
+                file = Path(uri.removeprefix(SQLITE))
+                return history.past_runs_of_file(file, _experiment_name(), kind, plugin, machine)
         return self._ask(workspace, lambda store: history.past_runs(store, kind, plugin, machine)) or []
 
     @hookimpl
@@ -113,3 +121,7 @@ class MlflowAnswers(Tracker[MlflowConfig]):
     def _registered_name(self) -> str:
         """The experiment's; MLflow takes neither of the two characters in a model's name."""
         return re.sub("[/:]", "-", self.experiment)
+
+
+def _experiment_name() -> str:
+    return os.environ.get("MLFLOW_EXPERIMENT_NAME") or DEFAULT_NAME

@@ -64,7 +64,7 @@ def requirements(root: Path) -> Iterator[Check]:
     from workbench.hosting.host import registry
 
     shared = {entry.distribution: entry for entry in registry(root).installed if entry.plugin.environment == "shared"}
-    lists = {CORE_DISTRIBUTION: metadata.requires(CORE_DISTRIBUTION) or []}
+    lists = {CORE_DISTRIBUTION: tuple(metadata.requires(CORE_DISTRIBUTION) or ())}
     lists |= {name: identity.requirements(entry) for name, entry in sorted(shared.items())}
     broken = {}
     for owner, lines in lists.items():
