@@ -135,7 +135,7 @@ class Log:
             "run": lambda: self.run.update(content),
             "summary": lambda: self.summary.update(content.get("update", {})),
             "history": lambda: self.history.append(content["item"]),
-            "metric": lambda: self.metrics.update({content["name"]: content}),
+            "metric": lambda: self.metrics.update({content.get("name", content.get("glob_name")): content}),
             "config": lambda: self.charts.update(content["update"]),
             "artifact": lambda: self.artifacts.append(content),
             "files": lambda: self.files.extend(item["path"] for item in content["files"]),
@@ -359,6 +359,28 @@ def test_damaged_notes_are_named_and_kept_and_hold_up_no_other_run(tmp_path: Pat
             notes.read(file)
     assert read_run(tmp_path, "s").summary["status"] == "FINISHED"
     assert not list((tmp_path / FOLDER).glob("*/run-r.wandb"))
+
+
+def test_what_wandb_does_not_take_is_said_and_holds_up_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    contents = {"table": "[]", "chart": '{"title": "t", "y_label": "y", "x_label": "x", "x": [], "series": {}}', "text": ""}
+    with telling(tmp_path) as tracker:
+        tracker.session_started(SESSION)
+        tracker.stage_started(STARTED)
+        tracker.metrics_logged([events.MetricsLogged("r", 2.0, {"a*": 1.0, "b.c/d": 2.0, "": 3.0}, 0)])
+        for kind, content in {**contents, "broken": "{"}.items():
+            file = tmp_path / f"{kind}.json"
+            file.write_text(content)
+            tracker.artifact_logged(
+                events.ArtifactLogged("r", 2.0, kind, "", "chart" if kind == "broken" else kind, file.name), str(file)
+            )
+        tracker.stage_finished(events.StageFinished("r", 3.0, {"e.f": math.inf}, 1.0, 1))
+        tracker.session_finished(events.SessionFinished("s", 9.0, "FINISHED"))
+    assert "JSONDecodeError" in caplog.text
+    log = read_run(tmp_path, "r")
+    assert log.curve("b.c/d") == {0: 2.0}
+    assert log.summary["results/e.f"] == "Infinity"
+    assert log.table("tables/table") == []
+    assert log.summary["status"] == "FINISHED"
 
 
 def test_a_table_is_bounded_and_holds_what_json_can() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import subprocess
@@ -17,9 +18,10 @@ LOGS = "wandb"
 SERVICE = ".service"
 """Folder, within that one, of what W&B keeps for itself."""
 _WRITTEN = ".written"
-_PATIENCE = 600.0
-"""Seconds."""
+_PATIENCE = 3600.0
+"""Seconds; W&B's client writes some thousand points of a curve in one."""
 _LINES_SHOWN = 5
+_log = logging.getLogger(__name__)
 
 
 def write(root: Path, notes: Sequence[Path], project: str, entity: str) -> None:
@@ -33,6 +35,8 @@ def write(root: Path, notes: Sequence[Path], project: str, entity: str) -> None:
         variables = {"WANDB_MODE": "offline", "WANDB_PROJECT": project, **({"WANDB_ENTITY": entity} if entity else {})}
         said = _run(["workbench_tracker_wandb.writing", *map(str, stale)], root, {**_foreign(), **variables})
         _demand([file.stem for file in stale if not is_written(file)], "was not written", said)
+        if said.strip():
+            _log.warning("W&B said while it wrote:\n%s", said.rstrip())
 
 
 def upload(root: Path) -> None:

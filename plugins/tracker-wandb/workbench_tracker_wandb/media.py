@@ -31,7 +31,7 @@ def chart(content: Mapping[str, object]) -> wandb.Table | wandb.plot.CustomChart
     assert isinstance(x, Sequence)
     assert isinstance(series, Mapping)
     label, title = str(content["x_label"]), f"{content['title']} ({content['y_label']})"
-    if all(isinstance(place, int | float) for place in x):
+    if x and all(isinstance(place, int | float) for place in x):
         lines = [[_cell(value) for value in values] for values in series.values()]
         return wandb.plot.line_series(x, lines, keys=list(series), title=title, xname=label)
     data = table([{label: place} | {name: values[row] for name, values in series.items()} for row, place in enumerate(x)])

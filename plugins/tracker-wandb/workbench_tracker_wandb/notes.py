@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -110,5 +111,9 @@ def _hidden(name: str, value: Any, redactor: Redactor) -> Any:
 
 def _decode(line: bytes) -> Note:
     record = json.loads(line)
-    kind = getattr(events, record["type"])
-    return Note(TypeAdapter(kind).validate_python(record["event"]), record["files"])
+    return Note(_reader(record["type"]).validate_python(record["event"]), record["files"])
+
+
+@cache
+def _reader(kind: str) -> TypeAdapter[AnyEvent]:
+    return TypeAdapter(getattr(events, kind))

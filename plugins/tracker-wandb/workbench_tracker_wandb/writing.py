@@ -33,21 +33,25 @@ class Writer:
     def __init__(self, run: wandb.Run) -> None:
         self._run = run
         self._points: set[tuple[str, int]] = set()
+        self._curves: set[str] = set()
         self._generations: list[Mapping[str, object]] = []
         self._started: dict[str, events.StageStarted] = {}
         self._summary: dict[str, object] = {}
         self._files: Mapping[str, str] = {}
         self._exit_code = 1
 
-    def write(self, told: list[notes.Note]) -> None:
-        """Tell everything, and close the run."""
+    def write(self, told: list[notes.Note]) -> int:
+        """Tell everything, and return the run's exit code. What W&B does not take is printed, and holds up nothing else."""
         for note in told:
             self._files = note.files
-            self._take(note.event)
+            try:
+                self._take(note.event)
+            except Exception:  # noqa: BLE001  W&B's client may raise anything
+                traceback.print_exc()
         if self._generations:
             self._table("generations", self._generations, told[-1].event)
         self._run.summary.update(self._summary)
-        self._run.finish(exit_code=self._exit_code)
+        return self._exit_code
 
     @singledispatchmethod
     def _take(self, event: AnyEvent) -> None:
@@ -74,6 +78,9 @@ class Writer:
         self._points.update((name, event.step) for name in fresh)
         if fresh:
             self._log({**fresh, STEP: event.step}, event)
+        for name in [name for name in fresh if name not in self._curves]:
+            self._curves.add(name)
+            self._run.define_metric(name, step_metric=STEP)
 
     @_take.register
     def _(self, event: events.AlertRaised) -> None:
@@ -164,10 +171,12 @@ def write(file: Path) -> None:
     shutil.rmtree(data, ignore_errors=True)
     os.environ["WANDB_DATA_DIR"] = str(data)  # the tables of the log, until it is uploaded
     described = _described(id, [note.event for note in told])
+    code = 1
     run = wandb.init(dir=logs.parent, id=id, settings=_settings(**described.pop("git", {})), **described)
-    for curve in dict.fromkeys(name for note in told for name in _curves(note.event)):
-        run.define_metric(curve, step_metric=STEP)
-    Writer(run).write(told)
+    try:
+        code = Writer(run).write(told)
+    finally:
+        run.finish(exit_code=code)
     client.note_written(file, size)
 
 
@@ -227,10 +236,6 @@ def _notes(event: events.StageStarted) -> str:
     return "\n\n".join(f"{name}: {' '.join(value.split())}" for name, value in facts.items() if value)
 
 
-def _curves(event: AnyEvent) -> list[str]:
-    return list(event.values) if isinstance(event, events.MetricsLogged) and event.step is not None else []
-
-
 def _results(values: Mapping[str, float]) -> dict[str, float]:
     return {f"results/{name}": value for name, value in values.items()}
 
@@ -248,7 +253,7 @@ def main() -> None:
     for name in sys.argv[1:]:
         try:
             write(Path(name))
-        except Exception:  # noqa: BLE001  W&B's client may raise anything
+        except Exception:  # noqa: BLE001  the same
             traceback.print_exc()
 
 
