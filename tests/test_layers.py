@@ -6,7 +6,7 @@ import tomllib
 from pathlib import Path
 
 CONTRACT = "answers artifacts cache errors estimate events hookspecs kinds plugin redaction run"
-PUBLIC = {*CONTRACT.split(), "builtin", "models", "training", "testing", "__main__"}
+PUBLIC = {*CONTRACT.split(), "models", "training", "testing", "__main__"}
 
 
 def test_the_contracts_are_kept(checkout: Path) -> None:

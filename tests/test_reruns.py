@@ -77,6 +77,20 @@ def _core_that_decides_nothing(made: Workspace) -> None:
     made.replace("workbench/commands/cli.py", '[f"error: {error}",', '[f"error! {error}",')
 
 
+def _private_module(made: Workspace) -> None:
+    made.replace("workbench/lib/commit.py", "def write_text(path: Path", "NOTHING = None\n\n\ndef write_text(path: Path")
+
+
+def _type_only_import(made: Workspace) -> None:
+    made.replace("workbench/kinds/dedup.py", "import Rows, ShingleSets\n", "import ShingleSets, Rows\n")
+
+
+def _annotation(made: Workspace) -> None:
+    made.replace(
+        "workbench/kinds/tokenizer.py", "corpus: Corpus, out: Path, run: Run) -> None:", "corpus: object, out: Path, run: Run):"
+    )
+
+
 def _default_left_out(made: Workspace) -> None:
     made.params(dedup__with__ngram=None)
 
@@ -86,7 +100,11 @@ def _default_written_out(made: Workspace) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [_comment, _docstring, _layout, _core_that_decides_nothing, _default_left_out, _default_written_out]
+    "change",
+    [
+        *(_comment, _docstring, _layout, _core_that_decides_nothing, _private_module, _type_only_import, _annotation),
+        *(_default_left_out, _default_written_out),
+    ],
 )
 def test_changes_without_meaning_rerun_nothing(made: Workspace, change: Callable[[Workspace], None]) -> None:
     parents = len(sessions(made.root))
@@ -97,6 +115,11 @@ def test_changes_without_meaning_rerun_nothing(made: Workspace, change: Callable
     assert sorted(workspace.skipped(done)) == sorted(EARLY)
     assert (made.root / "plugins-lock.json").read_bytes() == lock
     assert len(sessions(made.root)) == parents
+
+
+def test_another_default_in_a_class_body_of_the_core_reruns_what_uses_it(made: Workspace) -> None:
+    made.replace("workbench/kinds/tokenizer.py", "lossless: ClassVar[bool] = True", "lossless: ClassVar[bool] = False")
+    assert workspace.ran(made.repro("tokenize")) == ["resolve", "tokenize"]
 
 
 def test_policy_of_seeds_is_per_stage(made: Workspace) -> None:
