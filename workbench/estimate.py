@@ -18,7 +18,7 @@ class Estimate:
     unit: str
     """What is counted: ``tokens``, ``documents``, ``bytes``."""
     tokens: float = 0
-    """Tokens that a model trains on or reads; 0 if there is no model."""
+    """Tokens that a model trains on or reads; 0 if none does."""
     flops: float = 0
     """Floating-point operations; 0 if unknown."""
     memory: float = 0

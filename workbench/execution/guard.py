@@ -1,4 +1,4 @@
-"""Watches over a stage from outside its process, which may be killed, hang, exit without an error or leave children behind.
+"""Watches over a stage from outside its process, which may be killed, hang, exit without a record or leave children behind.
 
 ``workbench run`` forks at its start. The child does the stage's work; the parent is its guard, and DVC waits for the guard. The
 kernel ends the child when its guard is killed, and gives every orphan below the guard to the guard (Linux, prctl(2)).

@@ -74,7 +74,7 @@ def path(root: Path, session: str, guard: int) -> Path:
 
 
 def read(file: Path) -> Told:
-    """What has been reported so far; None if there is no file."""
+    """What has been reported so far; a :class:`Told` without content if there is no file."""
     try:
         lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
     except FileNotFoundError:

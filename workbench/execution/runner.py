@@ -196,7 +196,7 @@ def _execute(root: Path, prepared: PreparedStage, session: Session, console: Con
     main = main_root(root)
     interrupted = find_interrupted(main, session.id, prepared.fingerprint)
     journal = interrupted or Journal.create(main, session.id, uuid.uuid4().hex[:16])
-    started, clock = time.time(), time.monotonic()  # the wall clock, which people set, and one that only runs
+    started, clock = time.time(), time.monotonic()  # the wall clock, which may be set, and the monotonic one
     scratch = root / STATE_FOLDER / "scratch" / prepared.written[0].as_posix().replace("/", "+")
     checkpoints = main / STATE_FOLDER / "checkpoints" / prepared.fingerprint
     journal.write(_started(prepared, journal.run, session.id, root, started, checkpoints))

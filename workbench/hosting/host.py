@@ -197,7 +197,7 @@ class _Loaded:
 
 
 def named_after(kind: str, name: str) -> frozenset[str]:
-    """The distributions named after a plugin, such as ``pionero-workbench-tracker-mlflow`` is."""
+    """The distributions named after a plugin, such as ``pionero-workbench-tracker-mlflow``."""
     return frozenset(found for found in map(_canonical, _offering(None)) if _is_named_after(found, kind, name))
 
 

@@ -144,7 +144,7 @@ def core_digest(entry: Installed) -> str:
 
 
 def _requirements(distribution: str, module: str) -> list[str]:
-    """The project that the code lies in says it, where there is one: an editable install noted it once, and may be older."""
+    """From the project that contains the code, if there is one: what an editable install noted may be older."""
     folder = package(module).parent
     for file in (folder / "pyproject.toml", folder.parent / "pyproject.toml"):
         if not file.is_file():

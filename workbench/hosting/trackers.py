@@ -128,7 +128,7 @@ def first_answer(root: Path, ask: Callable[[Any], T | None]) -> T | None:
 
 
 def circumstances(root: Path, run: str) -> Circumstances:
-    """On which machine a stage's run took place, and what chance does to it, by the first tracker that knows the run."""
+    """The machine of a stage's run and the random variation of its metrics, from the first tracker that knows the run."""
     found: Circumstances | None = first_answer(root, lambda hooks: hooks.circumstances(workspace=root, run=run))
     return found or Circumstances()
 
@@ -142,8 +142,8 @@ def recorded(root: Path, run: str, into: Path) -> Record | None:
         into: a folder for the session's files; it must not exist yet.
 
     Raises:
-        WorkbenchError: a tracker's store cannot be reached, or it is a session without a result, which is still at
-            work or was not a `dvc repro`.
+        WorkbenchError: a tracker's store cannot be reached, or the run is a session without a result, since it is still
+            at work or was not a `dvc repro`.
     """
     into.mkdir(parents=True)
     found: Record | None = first_answer(root, lambda hooks: hooks.recorded(workspace=root, run=run, into=into))

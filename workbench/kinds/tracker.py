@@ -39,7 +39,7 @@ class Tracker(Plugin[C]):
         return []
 
     def ui_address(self, workspace: Path, port: int) -> str:
-        """The address of the runs once that command serves them, or where they are already served; empty if nowhere."""
+        """The address of the runs once :meth:`ui_command` serves them, or where others serve them; empty if nowhere."""
         return ""
 
     def close(self) -> None:

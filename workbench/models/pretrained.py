@@ -1,4 +1,4 @@
-"""The one way to load models and tokenizers from a directory: nothing is fetched, and none of its code or pickles is run."""
+"""The one way to load models and tokenizers from a directory: nothing is fetched, and none of their code or pickles is run."""
 
 from __future__ import annotations
 

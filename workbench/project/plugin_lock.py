@@ -73,7 +73,7 @@ class Resolved:
         return {name: identity for name, identity in record["plugins"].items() if former.get(name) != identity}
 
     def installed(self) -> dict[str, Any]:
-        """The informative part."""
+        """The record under ``installed``: information that is not compared."""
         return {
             f"{entry.plugin.kind} {entry.plugin.name}": {
                 "distribution": entry.distribution,

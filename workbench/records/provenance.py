@@ -113,7 +113,7 @@ def read_pins(text: str) -> Pins:
 
 
 def machine_facts() -> dict[str, Any]:
-    """Details of machine and system that the fingerprint does not include."""
+    """Machine and system in more detail than in the fingerprint."""
     facts = compute.cpu_facts()
     return {
         "processor": facts.get("model name", platform.processor()),

@@ -236,7 +236,7 @@ class Observer:
         """
         kept = self._folder / FILES_FOLDER
         lock: dict[str, object] = {}
-        with suppress(FileNotFoundError, ValueError):  # a stage run by hand may find it broken
+        with suppress(FileNotFoundError, ValueError):  # whoever runs a stage by hand may have broken it
             content = (directory / "plugins-lock.json").read_bytes()
             (kept / "plugins-lock.json").write_bytes(redaction.file("plugins-lock.json", content))
             lock = json.loads(content)

@@ -119,7 +119,7 @@ def wait_for_link(root: Path, session: Session, run: str, seconds: float) -> str
 
 
 def warnings(root: Path, session: str, run: str = "") -> list[str]:
-    """What keeps the trackers from recording a session and its run, each with where to look and how to fix it."""
+    """What keeps the trackers from recording a session, and ``run`` if given, each with where to look and how to fix it."""
     from workbench.errors import WorkbenchError
     from workbench.hosting import trackers
     from workbench.tracking.feed import seconds_behind, troubles_of
@@ -158,7 +158,7 @@ def sync(root: Path, wait: float = 60.0) -> int:
 
 
 def pending(root: Path) -> list[str]:
-    """Ids of the sessions that some tracker lacks in part, oldest first."""
+    """Ids of the sessions that some tracker has not received completely, oldest first."""
     return _by_age(root, (root / JOURNAL_FOLDER / _PENDING).glob("*"))
 
 
@@ -219,7 +219,7 @@ def _catch_up(root: Path, names: Iterable[str], wait: float) -> int:
 
 
 def _unknown(root: Path) -> list[str]:
-    """Ids of the sessions that have ended and that some tracker of compute.yaml has not got whole."""
+    """Ids of the ended sessions that some tracker of compute.yaml has not received completely."""
     from workbench.hosting import trackers
     from workbench.tracking.feed import CLOSED, has_all
 

@@ -89,7 +89,7 @@ def require_window(model: PreTrainedModel, max_length: int, run: Run) -> None:
 
 
 def set_up_torch(run: Run) -> None:
-    """Set threads, seed and deterministic kernels, and disable foreign progress bars; called before the model is created."""
+    """Set threads, seed and deterministic kernels, and disable libraries' progress bars; called before the model is created."""
     disable_progress_bar()
     torch.set_num_threads(run.compute.threads)
     torch.manual_seed(run.seed)

@@ -28,7 +28,7 @@ _GROUP = "workbench"
 
 
 def python() -> Iterator[Check]:
-    """Whether the interpreter is new enough and belongs to a virtual environment."""
+    """Whether the interpreter is new enough and belongs to a virtual or conda environment rather than the system."""
     from packaging.specifiers import SpecifierSet
 
     needed = metadata.metadata(CORE_DISTRIBUTION)["Requires-Python"] or ""
@@ -59,7 +59,7 @@ def pins(root: Path) -> Iterator[Check]:
 
 
 def requirements(root: Path) -> Iterator[Check]:
-    """Whether what the core and the plugins of this environment require is there."""
+    """Whether the requirements of the core and of this environment's plugins are installed."""
     from workbench.hosting import identity, missing
     from workbench.hosting.host import registry
 

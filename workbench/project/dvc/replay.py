@@ -83,7 +83,7 @@ class Made:
     stage: str
     answer: Answer
     bytes: Bytes | None
-    """For a stage that runs: those of its last run, which may differ from the next."""
+    """For a stage that runs: those of its last run, which may differ from those of the next."""
 
     def touches(self, path: PurePath) -> bool:
         """Whether the path is the output, holds it or lies in it."""
