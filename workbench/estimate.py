@@ -14,7 +14,7 @@ class Estimate:
     """The cost of one run of a stage, as far as its inputs and configuration reveal it."""
 
     work: float
-    """Amount of work in ``unit``; time is proportional to it beyond start-up, at a rate that past runs teach."""
+    """Amount of work in ``unit``; after start-up, time is proportional to it, at a rate learnt from past runs."""
     unit: str
     """What is counted: ``tokens``, ``documents``, ``bytes``."""
     tokens: float = 0

@@ -61,7 +61,7 @@ def load_causal_model(
 def attention_for(config: PreTrainedConfig, asked: str | None) -> str | None:
     """The attention implementation for a causal model of that configuration: what was asked for, or eager instead of sdpa.
 
-    A class that has no sdpa, as one without attention has none, would refuse it. Transformers takes eager by itself, too, where
+    A class without sdpa, such as one without attention, would refuse it. Transformers, too, takes eager for such a class if
     nothing is asked for.
     """
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
