@@ -34,7 +34,7 @@ POLL_SECONDS = 0.4
 FINAL_ATTEMPTS = 3
 LINK_SECONDS = 2.0
 LINK_SHARE = 0.1
-"""Of the time that a stage took: how long it waits at its end, at most, for what the trackers call its run."""
+"""Share of a stage's duration for which it waits at its end, at most, for the trackers' names for its run."""
 BEHIND_SECONDS = 10.0
 """Lag of a tracker behind an ending stage above which a warning is shown."""
 _LONGEST_LINE = 300
@@ -88,12 +88,12 @@ def wait_for_watcher(root: Path, session: str, timeout: float) -> bool:
 
 
 def wait_for_link(root: Path, session: Session, run: str, seconds: float) -> str:
-    """What the trackers call a run, or how to bring it to them when none has taken it in time.
+    """The trackers' names for a run, or the journal's, with how to deliver it to trackers that have not recorded it in time.
 
     Args:
         root: the main workspace.
         session: the run's.
-        run: the journal's name of it.
+        run: the journal's name for it.
         seconds: what the stage took. A short one does not wait until the watcher has loaded a tracker.
     """
     from workbench.hosting import trackers
@@ -143,7 +143,7 @@ def left_behind(root: Path) -> list[str]:
 def sync(root: Path, wait: float = 60.0) -> int:
     """Deliver every journal that is not in the trackers yet; repeating it changes nothing.
 
-    A tracker that compute.yaml has named since gets the sessions that ended before.
+    A tracker that compute.yaml names only now receives the sessions that ended before.
 
     Args:
         root: the main workspace.
@@ -163,7 +163,7 @@ def pending(root: Path) -> list[str]:
 
 
 def waiting(root: Path) -> list[str]:
-    """Ids of those among them whose DVC has ended."""
+    """Ids of those sessions of :func:`pending` whose DVC has ended."""
     return [name for name in pending(root) if not _is_running(root, name)]
 
 
@@ -310,7 +310,7 @@ class _Feeds:
         self._broken = False
 
     def deliver(self, journals: Sequence[Path], *, now: bool = False) -> bool:
-        """Send what is new to every tracker. False when one of them could not take it."""
+        """Send what is new to every tracker. False if one of them did not accept it."""
         if not self._loaded:
             self._load()
         for feed in self._feeds if now else ():

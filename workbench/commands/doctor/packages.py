@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 CONSTRAINTS_FILE = Path("constraints.txt")
 _SHOWN = 4
 _HARMLESS = frozenset({"distutils-precedence.pth"})
-"""Of setuptools: it decides which distutils is imported."""
+"""A file of setuptools, which decides which distutils is imported."""
 _GROUP = "workbench"
 
 
@@ -79,7 +79,7 @@ def requirements(root: Path) -> Iterator[Check]:
 
 
 def path_files(root: Path) -> Iterator[Check]:
-    """Whether ``.pth`` files run code at every start, or bring another workspace's code."""
+    """Whether ``.pth`` files run code at every start, or add another workspace's code to the search path."""
     strange = []
     for file in _path_files():
         lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
@@ -132,7 +132,7 @@ def _version(name: str) -> str:
 
 
 def _holding(lines: Iterable[str]) -> Iterator[Requirement]:
-    """Those for this interpreter, without extras."""
+    """The requirements that apply to this interpreter, without extras."""
     from packaging.requirements import Requirement
 
     for line in map(Requirement, lines):
@@ -147,7 +147,7 @@ def _path_files() -> Iterator[Path]:
 
 
 def _foreign(folder: Path, root: Path) -> str:
-    """The package of this workspace that a folder outside would bring too; empty if there is none."""
+    """The package of this workspace that a folder outside holds too; empty if there is none."""
     if not folder.is_absolute() or folder.is_relative_to(root.resolve()):
         return ""
     own = [root, *(root / "plugins").glob("*/")]
