@@ -1,4 +1,4 @@
-"""The process in which a trained model is tried: ``python fitness.py MODEL``. It prints what is wrong; exit code 1 if anything is.
+"""The process in which a trained model is tried: ``python fitness.py MODEL``. It prints what is wrong; exit code 1 if any is.
 
 It knows only the model's directory, as every stage after training does.
 """

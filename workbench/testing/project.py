@@ -102,7 +102,7 @@ class Project:
 
 
 def _environment(root: Path) -> dict[str, str]:
-    """The environment of a shell in a workspace, without FOREIGN variables of the tests, and with a name and address for git."""
+    """The environment of a shell in a workspace, without the variables of FOREIGN, and with a name and address for git."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
     person = {f"GIT_{role}_{part}": "test@localhost" for role in ("AUTHOR", "COMMITTER") for part in ("NAME", "EMAIL")}
     return {
