@@ -95,7 +95,7 @@ class _Guard:
         self._told_to_end = float("inf")
 
     def watch(self) -> int:
-        """Wait for the stage's end; returns the exit code for DVC."""
+        """Wait for the stage's end; returns the exit code that represents it."""
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to the stage as well
         for number in (signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(number) is not signal.SIG_IGN:

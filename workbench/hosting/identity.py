@@ -144,7 +144,7 @@ def core_digest(entry: Installed) -> str:
 
 
 def _requirements(distribution: str, module: str) -> list[str]:
-    """From the project that contains the code, if there is one: what an editable install noted may be older."""
+    """Its requirements, from the project that contains the code if there is one: what an editable install noted may be older."""
     folder = package(module).parent
     for file in (folder / "pyproject.toml", folder.parent / "pyproject.toml"):
         if not file.is_file():
