@@ -2,7 +2,7 @@
 
 Layers, from the ground up; a lower one never imports a higher one, and `make lint` holds that:
 
-    plugin, run, errors, …    the contract: the modules that stand here, with kinds and artifacts     for plugins
+    plugin, run, errors, …    the contract: the modules here, with kinds and artifacts                for plugins
     lib                       what decides no output: files, processes, machine, console              private
     models, training          loading, scoring and generating; trainers, optimizers, checkpoints      for plugins
     hosting                   the installed plugins: found, identified, given environments
@@ -14,8 +14,8 @@ Layers, from the ground up; a lower one never imports a higher one, and `make li
     commands                  the command line, and small commands
     testing                   for those who write plugins                                             for plugins
 
-docs/architecture.md draws it and follows a document, a key and a metric through it. Importing this package is cheap: it brings in
-pluggy and nothing else.
+docs/architecture.md draws it and follows a document, a key and a metric through it. Importing this package is cheap: it imports
+only pluggy.
 """
 
 import pluggy

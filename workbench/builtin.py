@@ -1,4 +1,4 @@
-"""What the workbench brings itself, offered by the hooks by which any distribution offers its own."""
+"""The workbench's own kinds and formats, offered through the same hooks as those of any other distribution."""
 
 from __future__ import annotations
 

@@ -7,5 +7,5 @@ from pathlib import Path
 DECIDES_NO_OUTPUT = True
 
 FOLDER = Path(".workbench/cache")
-"""Relative to the workspace. A plugin keeps its files in a folder of its own name in it, keyed by all that decides them: what is
-there may be gone, or damaged, at any time, and must never change a result."""
+"""Relative to the workspace. A plugin keeps its files in a subfolder named after it, keyed by everything that decides them: they
+may be gone, or damaged, at any time, and must never change a result."""

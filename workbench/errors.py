@@ -48,4 +48,4 @@ class ComputeError(WorkbenchError):
 
 
 class TrainingError(WorkbenchError):
-    """Training cannot continue: the loss or the weights are not finite."""
+    """Training cannot go on: nothing to train, a loss, gradient or weight that is not finite, or a loss that spiked."""

@@ -14,11 +14,11 @@ class Estimate:
     """The cost of one run of a stage, as far as its inputs and configuration reveal it."""
 
     work: float
-    """Amount of work in ``unit``; time is proportional to it beyond start-up, at a rate that past runs teach."""
+    """Amount of work in ``unit``; after start-up, time is proportional to it, at a rate learnt from past runs."""
     unit: str
     """What is counted: ``tokens``, ``documents``, ``bytes``."""
     tokens: float = 0
-    """Tokens that a model trains on or reads; 0 if there is no model."""
+    """Tokens that a model trains on or reads; 0 if none does."""
     flops: float = 0
     """Floating-point operations; 0 if unknown."""
     memory: float = 0

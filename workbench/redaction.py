@@ -2,7 +2,7 @@
 
 What is hidden: the values of environment variables whose names say that they are secret, wherever they occur; values of
 configuration under such names; credentials in URLs and headers; access tokens of well-known kinds; private keys. A word such as
-``pad_token`` or ``max_tokens`` does not name a secret in this field, and its value stays.
+``pad_token`` or ``max_tokens`` does not name a secret in machine learning, and its value stays.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ HIDDEN = "(redacted)"
 SHORTEST = 8
 """Length of the shortest value that is hidden wherever it occurs; shorter ones occur in ordinary text."""
 STRUCTURED = frozenset({".yaml", ".yml", ".json", ".lock"})
-"""Suffixes of files that pair values with key names."""
+"""Suffixes of files in which keys name the values."""
 _SECRET_VARIABLE = re.compile(
     r"(TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIAL|KEY|(?<![A-Z])(PASS|AUTH|PAT)|(?<=_)PWD)S?(?=_|\d|$)", re.IGNORECASE
 )
@@ -90,7 +90,7 @@ class Redactor:
         return HIDDEN if is_secret(name, value) else self.text(value)
 
     def tree(self, value: object, name: str = "") -> Any:
-        """A configuration with every secret hidden, at any depth; keys name their values."""
+        """A configuration with every secret hidden, at any depth; whether a value is one depends on its key too."""
         if isinstance(value, Mapping):
             return {key: self.tree(inner, str(key)) for key, inner in value.items()}
         if isinstance(value, list | tuple):
@@ -154,7 +154,7 @@ def of_environment() -> Redactor:
 
 
 def is_secret(name: str, value: str) -> bool:
-    """Whether a parameter of this name holds a secret rather than an ordinary value of this field, such as ``<|end|>``."""
+    """Whether a parameter of this name holds a secret rather than an ordinary token such as ``<|end|>``."""
     spelt = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).replace("-", "_")
     if _SECRET_NAME.search(spelt) or _SECRET_CONSTANT.fullmatch(name):
         is_number = re.fullmatch(r"[-+\d._e]+", value) is not None

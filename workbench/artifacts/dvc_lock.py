@@ -19,14 +19,14 @@ Stages = Mapping[str, Mapping[str, Any]]
 
 @lru_cache(maxsize=2)
 def parse(text: str) -> Stages:
-    """The stages that a dvc.lock tells of, by DVC's names. Each process asks several times, and a long file takes its time."""
+    """The stages in a dvc.lock, by DVC's names; cached, since a process asks several times and long files parse slowly."""
     content = yaml_1_2.load(text) or {}
     stages: Stages = content.get("stages", {})
     return stages
 
 
 def stages(root: Path) -> Stages:
-    """The stages of a folder's dvc.lock; empty where there is no such file yet."""
+    """The stages of a folder's dvc.lock; empty if the file does not exist yet."""
     file = root / FILE
     return parse(file.read_text(encoding="utf-8")) if file.is_file() else {}
 

@@ -1,4 +1,4 @@
-"""What a format of artifacts is, and the formats that the workbench itself brings."""
+"""What a format of artifacts is, and the workbench's own formats."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from workbench.errors import ArtifactError
 from workbench.run import Cell
 
 FOLDER = "folder"
-"""The format that takes any folder: no chain of stages is refused for it."""
+"""The format that accepts any folder: no chain of stages is refused for it."""
 OWN = "*"
 """Stands in ``outputs`` for the format that the plugin names in ``produces``."""
 
 
 def _nothing(path: Path) -> None:
-    """Take what is there."""
+    """Accept anything."""
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,9 @@ class Format:
 
     name: str
     validate: Callable[[Path], None]
-    """Reads the whole artifact before it is committed. Raises ArtifactError unless it is whole and of this format."""
+    """Reads the whole artifact before it is committed. Raises ArtifactError unless it is complete and of this format."""
     require: Callable[[Path], None] = _nothing
-    """Looks at an input's metadata before its stage runs. Raises ArtifactError where the format's readers would fail."""
+    """Checks an input's metadata before its stage runs. Raises ArtifactError if the format's readers would fail."""
     prefixes: tuple[str, ...] = ()
     """Prefixes of its Parquet shards, for row counts and columns."""
     count: Callable[[Path], int] | None = None

@@ -18,7 +18,7 @@ Columns = Mapping[str, Any]
 of T, or ``{name: T}`` for a struct. Declared this way so that listing a plugin does not import pyarrow."""
 ROWS_PER_BATCH = 1_000
 CHARACTERS_PER_BATCH = 16_000_000
-"""Of text per batch, so that memory is bounded for long rows too."""
+"""Characters of text per batch, so that memory is bounded for long rows too."""
 ROWS_PER_SHARD = 200_000
 
 
@@ -142,7 +142,7 @@ def read_rows(directory: Path, columns: list[str] | None = None, prefix: str = "
 
 
 def count_rows(directory: Path, prefix: str = "part") -> int:
-    """Number of rows, read from the files' metadata."""
+    """Number of rows, from the files' metadata alone."""
     import pyarrow.parquet as pq
 
     return sum(pq.ParquetFile(shard).metadata.num_rows for shard in shards(directory, prefix))

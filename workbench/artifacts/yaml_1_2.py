@@ -24,7 +24,7 @@ _NO_TEXTS = {
     ),
     MERGE: (r"<<", ["<"]),
 }
-"""Types of a plain scalar other than text, with the characters they may begin with
+"""Tag of each type but text that a plain scalar can have → its pattern, and the characters that it may begin with
 (https://yaml.org/spec/1.2.2/#103-core-schema)."""
 
 

@@ -27,7 +27,7 @@ _OBJECT = {"type": "object"}
 _PART = "{}-in-a-list"
 _ENTRY = {"type": "object", "required": ["use"]}
 _HAS_ENTRIES = {"allOf": [{"not": {"required": ["use"]}}, {"not": {"additionalProperties": {"not": _ENTRY}}}]}
-"""A section with several entries, see :mod:`workbench.project.params`: not an entry itself, while its values are."""
+"""A section with several entries, see :mod:`workbench.project.params`: not an entry itself, but one of its values is."""
 Schema = dict[str, Any]
 _NONE: Schema = {}
 

@@ -127,7 +127,7 @@ def _reason(found: Contest) -> str:
 
 
 def _results(main: Path, champion: Version, candidate: Version) -> Iterator[tuple[str, ScoreChange | str]]:
-    """Of every evaluation of the candidate."""
+    """The result of every evaluation of the candidate, compared with the champion's."""
     for name in dict.fromkeys(result.name for result in candidate.evaluations):
         ours = [result for result in candidate.evaluations if result.name == name]
         theirs = {result.conditions: result for result in reversed(champion.evaluations)}
@@ -161,7 +161,7 @@ def _champion(versions: Sequence[Version]) -> Version | None:
 
 
 def _registry(main: Path) -> tuple[Any, list[Version]]:
-    """The hooks of the first tracker that has a registry, and what is in it."""
+    """The hooks of the first tracker with a registry, and the registry's versions."""
     for tracker in trackers.configured(main):
         hooks = trackers.hooks_of(tracker)
         with trackers.asked(tracker):

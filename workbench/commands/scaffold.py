@@ -34,7 +34,7 @@ class Draft:
     kind: str
     name: str
     model: bool = False
-    """Whether a pretrain brings a model class of its own."""
+    """Whether a pretrain plugin has a model class of its own."""
 
     @property
     def folder(self) -> str:
@@ -101,10 +101,10 @@ class Draft:
 
 
 def draft(kind: str, name: str, *, model: bool = False) -> Draft:
-    """A distribution for a new plugin of that kind and name, with a model class of its own where that is asked for.
+    """A distribution for a new plugin of that kind and name, with a model class of its own if that is asked for.
 
     Raises:
-        PluginError: the kind is unknown or brings no model, the name cannot be one, or a plugin or model type has it already.
+        PluginError: the kind is unknown or has no model, the name cannot be one, or a plugin or model type has it already.
     """
     kinds = sorted(folder.name for folder in TEMPLATES.iterdir() if folder.is_dir())
     if kind not in kinds:

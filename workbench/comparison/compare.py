@@ -22,7 +22,7 @@ Only = Literal["", "A", "B"]
 
 @dataclass(frozen=True)
 class MetricChange:
-    """A metric of both sides; None if a side lacks it."""
+    """A metric whose values differ; the value of a side that lacks it is None."""
 
     name: str
     before: float | None
@@ -36,7 +36,7 @@ class StageChange:
     stage: str
     """``A → B`` where two runs of differently named stages are compared."""
     only: Only = ""
-    """The only side that has the stage."""
+    """The side that alone has the stage; empty if both have it."""
     config: Sequence[str] = ()
     """Differences of configuration, seed, plugins, code and dependencies, in words."""
     inputs: Sequence[str] = ()
@@ -46,7 +46,7 @@ class StageChange:
     metrics: Sequence[MetricChange] = ()
     """Those that differ."""
     score: ScoreChange | None = None
-    """If both have per-example results."""
+    """The difference in score over the shared examples, if both sides have per-example results that differ."""
     note: str = ""
     """Why an expected comparison of examples is missing."""
 

@@ -1,4 +1,4 @@
-"""Watches over a stage from outside its process, which may be killed, hang, exit without an error or leave children behind.
+"""Watches over a stage from outside its process, which may be killed, hang, exit without a record or leave children behind.
 
 ``workbench run`` forks at its start. The child does the stage's work; the parent is its guard, and DVC waits for the guard. The
 kernel ends the child when its guard is killed, and gives every orphan below the guard to the guard (Linux, prctl(2)).
@@ -57,9 +57,9 @@ class Word:
 
 
 def enter(root: Path, session: Session, stage: str, limits: Limits) -> Pulse:
-    """Go on in a child of this process, which stays behind as its guard and ends with it: only the child returns.
+    """Continue in a child of this process, which stays behind as its guard and ends with it: only the child returns.
 
-    A process that is guarded already, since it has replaced its program, just goes on.
+    A process that is guarded already, since it has replaced its program, just continues.
 
     Args:
         root: the main workspace.
@@ -78,7 +78,7 @@ def enter(root: Path, session: Session, stage: str, limits: Limits) -> Pulse:
             sys.exit(_Guard(root, session, stage, limits, child).watch())
         _prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
         if os.getppid() != guard:
-            os.kill(os.getpid(), signal.SIGKILL)  # it died before the kernel was asked
+            os.kill(os.getpid(), signal.SIGKILL)  # the guard died before the kernel was asked
         os.environ[GUARD_VARIABLE] = str(guard)
     return Pulse(pulse.path(root, session.id, guard))
 
@@ -95,7 +95,7 @@ class _Guard:
         self._told_to_end = float("inf")
 
     def watch(self) -> int:
-        """Wait for the stage's end; the exit code that stands for it."""
+        """Wait for the stage's end; returns the exit code that represents it."""
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to the stage as well
         for number in (signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(number) is not signal.SIG_IGN:

@@ -1,4 +1,4 @@
-"""Locks that keep two processes from writing the same result. The kernel frees them when their process ends in any way.
+"""Locks that keep two processes from writing the same result. The kernel frees them when their process ends, in any way.
 
 .workbench/locks/OUTPUT.lock             in the workspace: whoever writes the output holds it; its time says when one did
 .workbench/locks/FINGERPRINT.result      in the main workspace, which those of ``dvc exp run --temp`` share checkpoints with

@@ -1,8 +1,8 @@
-"""The pulse of a stage's process: a file through which it tells its guard which run it is, that it is alive, and how it ended.
+"""The pulse of a stage's process: a file that tells its guard which run it is, that it is alive, and how it ended.
 
     .workbench/journal/SESSION/_GUARD.pulse     GUARD is the process id of the guard, which removes the file at the end
 
-Its time of change is the last sign of life. The interpreter writes the stacks of all threads into it when the process crashes.
+Its modification time is the last sign of life. The interpreter writes the stacks of all threads into it when the process crashes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ BEAT_SECONDS = 1.0
 
 
 class Pulse:
-    """The side of the stage's process."""
+    """The pulse as the stage's process writes it."""
 
     def __init__(self, file: Path) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -74,7 +74,7 @@ def path(root: Path, session: str, guard: int) -> Path:
 
 
 def read(file: Path) -> Told:
-    """What has been reported so far; None if there is no file."""
+    """What has been reported so far; a :class:`Told` without content if there is no file."""
     try:
         lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
     except FileNotFoundError:
@@ -83,7 +83,7 @@ def read(file: Path) -> Told:
     stacks = []
     for line in lines:
         if line.startswith("{"):
-            with suppress(ValueError):  # torn, since the process was killed inside the write
+            with suppress(ValueError):  # incomplete, since the process was killed inside the write
                 known |= json.loads(line)
         elif not line.startswith("Extension modules:"):
             stacks.append(line)
@@ -91,7 +91,7 @@ def read(file: Path) -> Told:
 
 
 def last_beat(file: Path) -> float:
-    """The file's time of change in seconds, which says something only by being another one than before; 0.0 without a file."""
+    """The file's modification time in seconds, meaningful only compared with an earlier one; 0.0 without a file."""
     try:
         return file.stat().st_mtime
     except FileNotFoundError:

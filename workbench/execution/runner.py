@@ -82,7 +82,7 @@ class PreparedStage:
     resolved: Resolved
     locked: Locked
     record: Mapping[str, Any]
-    """Its entry in plugins-lock.json, with ``moved`` where the code that runs is not the code of the entry."""
+    """Its entry in plugins-lock.json, with ``moved`` if the code that runs is not the code of the entry."""
     inputs: Mapping[str, Path]
     outputs: Mapping[str, Path]
     formats: Mapping[str, Format]
@@ -119,13 +119,13 @@ def _prepare(
 
 
 def _restore(root: Path, address: str) -> tuple[Resolved, Locked, Mapping[str, Format]]:
-    """Build the stage from its lock entry, and refuse code that is no longer what was locked, or not what is pinned."""
+    """Build the stage from its lock entry, and refuse code that differs from what was locked or pinned."""
     locked = plugin_lock.read_entry(root, address)
     try:
         known = registry(root, locked.distributions)
         resolved = _resolve(address, locked.record, known)
     except PluginError:
-        known = registry(root)  # another may have it now, or the error names all there are
+        known = registry(root)  # another distribution may have it now, or the error lists all plugins
         resolved = _resolve(address, locked.record, known)
     if resolved.locked()["plugins"] != locked.plugins:
         raise PluginError("its code has changed since the pipeline was resolved", f"stage {address}", "run `dvc repro` again")
@@ -174,7 +174,7 @@ def _plan(
     identity: list[object] = [record, {artifact.flow: artifact.digest for artifact in artifacts}]
     identity.append(here if stage.machine_dependent else None)
     if (repeated := reproduction())[0]:
-        identity.append(repeated)  # it goes on from nothing that another run has left
+        identity.append(repeated)  # it does not continue from anything left by another run
     written = {flow: formats[stage.produced(flow)] for flow in outputs}
     return PreparedStage(
         name, resolved, locked, record, inputs, outputs, written, metrics, chosen, here, artifacts, digests.of_record(identity)
@@ -182,7 +182,7 @@ def _plan(
 
 
 def _input(root: Path, stage: str, flow: str, format_: Format, path: Path, recorded: dvc_lock.Stages) -> events.Artifact:
-    """An input as it is now: every byte of it is hashed, and it is refused where DVC would record another hash for it."""
+    """An input as it is now: every byte is hashed, and it is refused if DVC would record a different hash."""
     if not path.exists():
         raise ArtifactError(f"input --{flow} is missing", str(path), "run `dvc repro`, or `dvc pull` if another machine made it")
     files = digests.listing(path)
@@ -196,7 +196,7 @@ def _execute(root: Path, prepared: PreparedStage, session: Session, console: Con
     main = main_root(root)
     interrupted = find_interrupted(main, session.id, prepared.fingerprint)
     journal = interrupted or Journal.create(main, session.id, uuid.uuid4().hex[:16])
-    started, clock = time.time(), time.monotonic()  # the wall clock, which people set, and one that only runs
+    started, clock = time.time(), time.monotonic()  # the wall clock, which may be set, and the monotonic one
     scratch = root / STATE_FOLDER / "scratch" / prepared.written[0].as_posix().replace("/", "+")
     checkpoints = main / STATE_FOLDER / "checkpoints" / prepared.fingerprint
     journal.write(_started(prepared, journal.run, session.id, root, started, checkpoints))
@@ -245,7 +245,7 @@ def _execute(root: Path, prepared: PreparedStage, session: Session, console: Con
 
 
 def _readable(root: Path, prepared: PreparedStage, scratch: Path) -> dict[str, Path]:
-    """The inputs as the plugin reads them: of a folder of results, only what today's dvc.yaml makes.
+    """The inputs as the plugin reads them: of a folder of results, only what the current dvc.yaml makes.
 
     DVC leaves the outputs of stages that are no longer in dvc.yaml where they are; no result may depend on them.
     """
@@ -317,7 +317,7 @@ def _validate(prepared: PreparedStage, written: Mapping[str, Path]) -> None:
 
 
 def _commit(prepared: PreparedStage, written: Mapping[str, Path], run: Run, metrics: Path, journal: Journal) -> None:
-    """Whatever may fail comes first, so that all outputs are renamed into place or none."""
+    """Steps that may fail come first, so that either all outputs are renamed into place or none."""
     artifacts = []
     for flow, path in prepared.outputs.items():
         format_, made = prepared.formats[flow], written[flow]

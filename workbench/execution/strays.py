@@ -17,7 +17,7 @@ from workbench.tracking.session import guard_above
 def below(guard: int, stage: int, born: float) -> list[psutil.Process]:
     """The processes that still run, anywhere below the stage's guard.
 
-    What the guard itself started before the stage, the session's watcher, is none of them, nor is what that one starts.
+    What the guard itself started before the stage, the session's watcher, is not among them, nor is anything that it starts.
 
     Args:
         guard: process id of the guard.

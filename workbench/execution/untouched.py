@@ -1,6 +1,6 @@
 """What must not change while a stage runs: its inputs, its entry in plugins-lock.json, other stages' outputs.
 
-DVC hashes the dependencies when the command has ended, so that a result would be recorded as that of whatever they are by then.
+DVC hashes the dependencies when the command has ended, so that a result would be recorded as made from what they are by then.
 Of the source tree nothing is watched: people edit it while a training runs, and the next `resolve` sees it.
 """
 
@@ -20,7 +20,7 @@ from workbench.project import plugin_lock
 from workbench.project.plugin_lock import Locked
 
 Looks = Mapping[str, tuple[int, int, int]]
-"""Path of a file → its size, time of change in nanoseconds, and inode."""
+"""Path of a file → its size, modification time in nanoseconds, and inode."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Untouched:
         """Look again.
 
         Raises:
-            PipelineError: the stage's entry in plugins-lock.json is another one.
+            PipelineError: the stage's entry in plugins-lock.json has changed.
             ArtifactError: an input has changed, or an output of another stage that no other stage has written since.
         """
         if plugin_lock.read_entry(self.root, self.address) != self.locked:

@@ -18,7 +18,7 @@ from workbench.plugin import Config, Plugin
 CORE_DISTRIBUTION = "pionero-workbench"
 CONTRACT_VERSION = 1
 RELEASES = ">=0.1,<0.2"
-"""The releases of the core that speak this contract. A plugin written for it requires exactly these of the core."""
+"""The releases of the core that implement this contract. A plugin written for it requires exactly these of the core."""
 ENVIRONMENTS = ("shared", "own")
 NAME = re.compile(r"[A-Za-z0-9]+([._-][A-Za-z0-9]+)*")
 _CORE_NAME = re.compile(r"pionero[-_.]+workbench(?![\w.-])", re.IGNORECASE)
@@ -62,11 +62,11 @@ Kinds = Mapping[str, type[Plugin[Any]]]
 
 
 def require_class(plugin: object, kinds: Kinds | None = None) -> None:
-    """Refuse a class that does not keep the contract.
+    """Refuse a class that breaks the contract.
 
     Args:
         plugin: what a distribution offers as a plugin.
-        kinds: those that there are; None where not all are known, as in a stage's process.
+        kinds: the offered kinds; None if not all are known, as in a stage's process.
 
     Raises:
         PluginError: says what is wrong, in which file and line, and how to fix it.
@@ -88,7 +88,7 @@ def require_class(plugin: object, kinds: Kinds | None = None) -> None:
 
 
 def base_of(plugin: type[Plugin[Any]]) -> type[Plugin[Any]] | None:
-    """The base class of a plugin's kind: the topmost class that sets ``kind``; None where none does."""
+    """The base class of a plugin's kind: the topmost class that sets ``kind``; None if no class does."""
     return next((base for base in reversed(plugin.__mro__) if issubclass(base, Plugin) and "kind" in vars(base)), None)
 
 

@@ -93,9 +93,9 @@ def versions(used: Sequence[Installed]) -> Callable[[str], str]:
 
 
 def lock(used: Sequence[Installed]) -> None:
-    """Pin the environment of these plugins unless it is.
+    """Pin the environment of these plugins unless it is pinned.
 
-    What still fits of an older lock stays. A new one takes the core's dependencies as they are in the main environment where
+    What still fits in an older lock stays. A new one takes the core's dependencies as they are in the main environment where
     it can, so that an artifact's bytes do not depend on where it was written.
 
     Raises:

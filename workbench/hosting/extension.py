@@ -1,4 +1,4 @@
-"""What a distribution may add beside plugins: kinds and formats."""
+"""What a distribution may add besides plugins: kinds and formats."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from workbench.kinds.stage import Stage
 from workbench.plugin import Plugin
 
 RESERVED = frozenset({"models"})
-"""Top-level keys of params.yaml that are no section: only dvc.yaml reads them."""
+"""Top-level keys of params.yaml that are not sections: only dvc.yaml reads them."""
 
 
 def require_kind(base: object, kinds: Kinds, formats: Container[str]) -> None:
@@ -20,11 +20,11 @@ def require_kind(base: object, kinds: Kinds, formats: Container[str]) -> None:
 
     Args:
         base: what the distribution offers as a kind.
-        kinds: those that there are already.
+        kinds: the kinds offered so far.
         formats: the names of all formats.
 
     Raises:
-        PluginError: says what is wrong, in which file and line, and how to mend it.
+        PluginError: says what is wrong, in which file and line, and how to fix it.
     """
     if not (isinstance(base, type) and issubclass(base, Plugin) and base_of(base) is base):
         fix = "return subclasses of workbench.kinds.stage.Stage, or of workbench.plugin.Plugin, that set `kind`"
@@ -44,7 +44,7 @@ def require_format(found: object, formats: Container[str]) -> None:
     """Refuse a format that a distribution may not add.
 
     Raises:
-        PluginError: it is none, or its name is taken.
+        PluginError: it is not a Format, or its name is malformed or taken.
     """
     if not isinstance(found, Format):
         raise PluginError(
@@ -69,7 +69,7 @@ def require_formats(plugin: type[Plugin[Any]], formats: Container[str]) -> None:
 
 
 def format_names(stage: type[Stage[Any]]) -> set[str]:
-    """The formats of a stage's inputs and outputs, but for those that only an instance knows."""
+    """The formats of a stage's inputs and outputs, except those that only an instance knows."""
     return {*stage.inputs.values(), *stage.outputs.values()} - {OWN}
 
 

@@ -38,7 +38,7 @@ class Installed:
     module: str
     """Import name of the distribution's package."""
     import_seconds: float = field(default=0.0, compare=False)
-    """What importing the distribution's package took."""
+    """Time that importing the distribution's package took."""
 
     @property
     def key(self) -> tuple[str, str]:
@@ -63,7 +63,7 @@ class Broken:
     """Kind and name, empty where the whole distribution could not be loaded."""
 
     def offers(self, kind: str, name: str, kinds: Container[str]) -> bool:
-        """Whether it is that plugin, as far as one can tell of what could not be loaded."""
+        """Whether it is that plugin, as far as can be told for what could not be loaded."""
         if not self.name:
             return _is_named_after(self.distribution, kind, name)
         return self.name == name and (self.kind == kind or self.kind not in kinds)
@@ -79,7 +79,7 @@ class Registry:
     """Kind → its base class; the core's come first."""
     formats: Mapping[str, Format] = field(default_factory=dict)
     owners: Mapping[str, str] = field(default_factory=dict)
-    """``kind NAME`` or ``format NAME`` → the distribution that brings it."""
+    """``kind NAME`` or ``format NAME`` → the distribution that provides it."""
     root: Path = Path()
     """The workspace."""
 
@@ -89,7 +89,7 @@ class Registry:
         return {base.section: base for base in self.kinds.values() if issubclass(base, Stage)}
 
     def brought_for(self, plugin: type[Plugin[Any]]) -> tuple[str, ...]:
-        """The distributions that bring a plugin's kind and the formats that it reads and writes."""
+        """The distributions that provide a plugin's kind and the formats that it reads and writes."""
         names = [f"kind {plugin.kind}"]
         if issubclass(plugin, Stage):
             names += [f"format {name}" for name in sorted(extension.format_names(plugin))]
@@ -133,7 +133,7 @@ class Registry:
 def registry(root: Path, distributions: frozenset[str] | None = None) -> Registry:
     """Load what these distributions offer, by default all that are installed.
 
-    A workspace's own ``plugins/*`` win over editable installs from another copy of it.
+    A workspace's own ``plugins/*`` take precedence over editable installs from another copy of it.
     """
     _prefer_workspace(root)
     loaded: list[_Loaded] = []
@@ -176,17 +176,17 @@ class _Loaded:
     offer: loader.Offer
 
     def sound(self, offered: Sequence[Any], require: Callable[[Any], None], broken: list[Broken]) -> Iterator[Any]:
-        """What of an offer keeps the rules; the rest goes to ``broken``."""
+        """The offered items that keep the rules; the others go to ``broken``."""
         for found in offered:
             try:
                 require(found)
-            except Exception as error:  # noqa: BLE001 - whatever a stranger's class may raise
+            except Exception as error:  # noqa: BLE001 - a third-party class may raise anything
                 broken.append(_broken(self.name, self.version, error))
             else:
                 yield found
 
     def plugins(self, kinds: contract.Kinds | None, formats: Container[str], broken: list[Broken]) -> Iterator[Installed]:
-        """Its plugins; those that break the contract go to ``broken``. ``kinds`` is None where not all are known."""
+        """Its plugins; those that break the contract go to ``broken``. ``kinds`` is None if not all are known."""
         package = self.offer.module.__name__.partition(".")[0]
         defects = _defects(self.offer.plugins, kinds, formats)
         for position, plugin in enumerate(self.offer.plugins):
@@ -197,7 +197,7 @@ class _Loaded:
 
 
 def named_after(kind: str, name: str) -> frozenset[str]:
-    """The distributions named after a plugin, such as ``pionero-workbench-tracker-mlflow`` is."""
+    """The distributions named after a plugin, such as ``pionero-workbench-tracker-mlflow``."""
     return frozenset(found for found in map(_canonical, _offering(None)) if _is_named_after(found, kind, name))
 
 
@@ -233,7 +233,7 @@ def _defects(classes: Sequence[Any], kinds: contract.Kinds | None, formats: Cont
             contract.require_class(plugin, kinds)
             if kinds is not None:
                 extension.require_formats(plugin, formats)
-        except Exception as error:  # noqa: BLE001 - a metaclass of a stranger may raise anything
+        except Exception as error:  # noqa: BLE001 - a third-party metaclass may raise anything
             found[position] = error
     keys = {position: (plugin.kind, plugin.name) for position, plugin in enumerate(classes) if position not in found}
     for position, (kind, name) in keys.items():

@@ -72,7 +72,7 @@ def requirements(entry: Installed) -> tuple[str, ...]:
 def libraries(entry: Installed) -> dict[str, str]:
     """Distribution → package of those that a plugin requires and shares code with, directly or through one another.
 
-    A package is of the distribution that has its name at the end, as ``pionero-workbench-trl`` has that of ``workbench_trl``.
+    A package belongs to the distribution whose name ends with its own: ``workbench_trl`` to ``pionero-workbench-trl``.
     """
     found: dict[str, str] = {}
     shared = _shared_packages(entry)
@@ -91,7 +91,7 @@ def required(entry: Installed) -> list[str]:
 
 
 def require_installed(entry: Installed, root: Path) -> None:
-    """Refuse a plugin of the workspace ``root`` that lacks a package which it requires whatever the interpreter.
+    """Refuse a plugin of the workspace ``root`` if a package that it requires on every interpreter is missing.
 
     Raises:
         PluginError: names what is missing, and what installs it.
@@ -104,7 +104,7 @@ def require_installed(entry: Installed, root: Path) -> None:
 
 @cache
 def core_dependencies(entry: Installed) -> tuple[str, ...]:
-    """The distributions that the core modules of a plugin import, and the packages that it shares code with."""
+    """The distributions imported by the core modules of a plugin and by the packages that it shares code with."""
     files = [_module_file(module) for module in _core_modules(entry)]
     files += [file for package in _shared_packages(entry) for file in _code(package)]
     return tuple(DISTRIBUTIONS.get(module, module) for module in _third_party(files))
@@ -144,7 +144,7 @@ def core_digest(entry: Installed) -> str:
 
 
 def _requirements(distribution: str, module: str) -> list[str]:
-    """The project that the code lies in says it, where there is one: an editable install noted it once, and may be older."""
+    """Its requirements, from the project that contains the code if there is one: what an editable install noted may be older."""
     folder = package(module).parent
     for file in (folder / "pyproject.toml", folder.parent / "pyproject.toml"):
         if not file.is_file():

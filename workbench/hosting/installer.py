@@ -27,7 +27,7 @@ def read_pins(text: str) -> dict[str, str]:
 
 
 def fitting(pins: Mapping[str, str], requirements: Sequence[str]) -> dict[str, str]:
-    """The pins that satisfy all requirements."""
+    """The pins that contradict none of the requirements; those of other packages stay."""
     from packaging.requirements import Requirement
 
     wanted = [Requirement(line) for line in requirements]

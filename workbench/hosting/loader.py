@@ -22,7 +22,8 @@ from workbench.hosting import contract
 GROUP = "workbench"
 HOOKS = ("workbench_plugins", "workbench_kinds", "workbench_formats")
 FORBIDDEN = frozenset({"torch", "transformers", "mlflow"})
-"""Packages that a plugin must not import before it runs: once torch is loaded, a stage cannot set its threads."""
+"""Packages that a plugin must not import before it runs: once torch is loaded, a stage cannot set its
+threads, and so refuses to start."""
 
 
 def read_metadata(distribution: metadata.Distribution) -> tuple[str, str, list[str]]:

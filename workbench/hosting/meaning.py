@@ -67,7 +67,7 @@ def is_private(module: str) -> bool:
 
 
 def _strip(node: ast.AST, *, in_class: bool) -> Iterator[str]:
-    """Drop docstrings, what stands under ``if TYPE_CHECKING``, annotations outside class bodies, and imports of private modules.
+    """Drop docstrings, what is under ``if TYPE_CHECKING``, annotations outside class bodies, and imports of private modules.
 
     Yields the modules that what is left imports, private ones included. Only statements are visited: no expression holds one.
     """

@@ -1,4 +1,4 @@
-"""Where what is not installed can be had: the workspace's folders, the core's own, or what the last resolve knew."""
+"""Where to get what is not installed: the workspace's folders, the core's own, or what the last resolve recorded."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def pip_install(root: Path, lines: Sequence[str]) -> str:
 
 
 def _lacking(folder: Path, root: Path) -> list[str]:
-    """Options that install what a folder's project requires of other folders and is not installed."""
+    """Options that install the projects of other folders that a folder's project requires and that are not installed."""
     needed = {canonical(name_in(line)) for line in _project(folder).get("dependencies", ())}
     return [
         f"-e {_shown(other)}"
@@ -57,7 +57,7 @@ def _lacking(folder: Path, root: Path) -> list[str]:
 
 
 def _project(folder: Path) -> dict[str, Any]:
-    """The table ``project`` of its pyproject.toml; empty where it cannot be read."""
+    """The table ``project`` of its pyproject.toml; empty if it cannot be read."""
     with suppress(OSError, ValueError):
         found = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8")).get("project", {})
         return found if isinstance(found, dict) else {}

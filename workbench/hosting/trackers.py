@@ -1,4 +1,4 @@
-"""The trackers that compute.yaml names, or those on by default, and how to ask them; any of them may not know the answer."""
+"""The trackers that compute.yaml names, or those on by default, and how to query them; any of them may not know the answer."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def configured(root: Path) -> list[Tracker[Any]]:
 
 
 def names(root: Path) -> tuple[str, ...]:
-    """What compute.yaml names, or else what is installed here and on by default: nothing in a plugin's own environment.
+    """What compute.yaml names, or else what is installed and on by default, which is nothing in a plugin's own environment.
 
     Raises:
         ComputeError: compute.yaml cannot be read.
@@ -82,7 +82,7 @@ def _on_by_default(known: Registry) -> tuple[str, ...]:
 
 
 def _require_default(known: Registry) -> tuple[str, ...]:
-    """Refuse to record nothing unasked."""
+    """Refuse to record nothing unless compute.yaml asks for that."""
     if found := _on_by_default(known):
         return found
     broken = "".join(f"; {item.distribution} is broken, see `workbench plugins --errors`" for item in known.broken)
@@ -101,7 +101,7 @@ def hooks_of(tracker: Tracker[Any]) -> Any:
 
 @contextmanager
 def asked(tracker: Tracker[Any]) -> Iterator[None]:
-    """Put into words that a tracker's store does not answer a command, other than the watcher, which waits for it.
+    """Explain that a tracker's store does not answer a command; the watcher, in contrast, waits for it.
 
     Raises:
         WorkbenchError: in place of ConnectionError.
@@ -114,7 +114,7 @@ def asked(tracker: Tracker[Any]) -> Iterator[None]:
 
 
 def first_answer(root: Path, ask: Callable[[Any], T | None]) -> T | None:
-    """What the first tracker says that knows the answer; ``ask`` is given the hooks of one after the other.
+    """The answer of the first tracker that has one; ``ask`` is called with the hooks of one after the other.
 
     Raises:
         WorkbenchError: a tracker's store cannot be reached.
@@ -128,7 +128,7 @@ def first_answer(root: Path, ask: Callable[[Any], T | None]) -> T | None:
 
 
 def circumstances(root: Path, run: str) -> Circumstances:
-    """On which machine a stage's run took place, and what chance does to it, by the first tracker that knows the run."""
+    """The machine of a stage's run and the random variation of its metrics, from the first tracker that knows the run."""
     found: Circumstances | None = first_answer(root, lambda hooks: hooks.circumstances(workspace=root, run=run))
     return found or Circumstances()
 
@@ -142,8 +142,8 @@ def recorded(root: Path, run: str, into: Path) -> Record | None:
         into: a folder for the session's files; it must not exist yet.
 
     Raises:
-        WorkbenchError: a tracker's store cannot be reached, or it is a session without a result, which is still at
-            work or was not a `dvc repro`.
+        WorkbenchError: a tracker's store cannot be reached, or the run is a session without a result, since it is still
+            at work or was not a `dvc repro`.
     """
     into.mkdir(parents=True)
     found: Record | None = first_answer(root, lambda hooks: hooks.recorded(workspace=root, run=run, into=into))

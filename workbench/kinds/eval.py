@@ -24,7 +24,7 @@ class EvalStage(Stage[C]):
     section: ClassVar[str] = "eval"
     nested: ClassVar[bool] = True
     inputs: ClassVar[Mapping[str, str]] = {"model": "model"}
-    """The model and, in a subclass, what it looks at beside it: another flow is another dependency of its stages in dvc.yaml."""
+    """The model and, in a subclass, what else it reads: each further flow is a further dependency of its stages in dvc.yaml."""
     outputs: ClassVar[Mapping[str, str]] = {"out": "evaluation"}
     machine_dependent: ClassVar[bool] = True
     columns: ClassVar[Columns] = {}

@@ -1,4 +1,4 @@
-"""Sources of rows: what third-party tables need: a column map, a quarantine for bad rows and a limit on their share."""
+"""Sources of rows, from tables of any origin: a column map, a quarantine for bad rows and a limit on their share."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class RowsConfig(Config):
     max_bad_share: float = Field(0.01, ge=0, le=1)
     """Largest share of records that may be unreadable; they are skipped and counted. More is an error."""
     max_record_bytes: int = Field(10_000_000, ge=1)
-    """Records of this size or more, in bytes of UTF-8, count as unreadable."""
+    """Records larger than this, in bytes of UTF-8, count as unreadable."""
 
 
 R = TypeVar("R", bound=RowsConfig)
@@ -259,7 +259,7 @@ def _answer(values: Mapping[str, Any], name: str, config: RowsConfig) -> str:
 
 
 def _messages(values: Mapping[str, Any], name: str, role: str | None, config: RowsConfig) -> tuple[Message, ...]:
-    """Messages from a list or a JSON list; plain text becomes one message of the given role, if any."""
+    """Messages from a list of them, or from that list as JSON text; given a ``role``, other text becomes one message of it."""
     value = values.get(name)
     if isinstance(value, str):
         try:

@@ -41,7 +41,7 @@ class Stage(Plugin[C], ABC):
         return str(getattr(self, "produces", declared)) if declared == OWN else declared
 
     def estimate(self, inputs: Mapping[str, Path]) -> Estimate:
-        """Estimate the cost of a run on these inputs, quickly and without heavy imports; inputs may not exist yet."""
+        """Estimate the cost of a run on these inputs, quickly and without heavy imports; some inputs may not exist yet."""
         return Estimate(size_of(inputs), "bytes")
 
     @abstractmethod

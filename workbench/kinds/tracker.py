@@ -17,9 +17,9 @@ class Tracker(Plugin[C]):
 
     kind: ClassVar[str] = "tracker"
     on_by_default: ClassVar[bool] = False
-    """Whether it receives runs where compute.yaml has no key ``trackers``."""
+    """Whether it receives runs if compute.yaml has no key ``trackers``."""
     store_variable: ClassVar[str] = ""
-    """Variable of the environment that says where its store is, for the advice of errors; empty where there is none."""
+    """Environment variable that sets the address of its store, for the advice in errors; empty if there is none."""
 
     def open(self, workspace: Path) -> None:
         """Connect to the store; ``workspace`` is the directory of the main workspace."""
@@ -39,7 +39,7 @@ class Tracker(Plugin[C]):
         return []
 
     def ui_address(self, workspace: Path, port: int) -> str:
-        """The address of the runs once that command serves them, or where they are already served; empty if nowhere."""
+        """The address of the runs once :meth:`ui_command` serves them, or where others serve them; empty if nowhere."""
         return ""
 
     def close(self) -> None:

@@ -65,13 +65,13 @@ class ComputeConfig(BaseModel):
     determinism: Determinism = "machine"
     """``machine``: the same bits again on this machine; ``portable``: on every x86-64-v3 processor, on one thread in fp32."""
     trackers: tuple[str, ...] | None = None
-    """Trackers that receive every run; without the key, or null, those installed ones that are made to be on by default."""
+    """Trackers that receive every run; without the key, or with null, the installed ones that are on by default."""
     time_limit_minutes: Mapping[str, Annotated[float, Field(gt=0)]] = {}
     """Entry of params.yaml, or section of it, such as ``align`` → minutes after which such a stage is ended as failed."""
     stall_minutes: float | None = Field(None, gt=0)
     """Minutes without a sign of progress after which any stage is ended as failed; null for never."""
     loss_spike: float | None = Field(10.0, gt=0)
-    """Training ends as failed where the loss of a step is above the median of the last steps by more than so many of their
+    """Training ends as failed where the loss of a step is above the median of the last steps by more than this many of their
     standard deviations, and by more than 1; null for never."""
 
     def time_limit(self, address: str) -> float | None:
@@ -210,7 +210,7 @@ def use_temporary_folder(folder: Path) -> None:
 def prepare_process(compute: Compute) -> None:
     """Set this process up for numerical work; called once by the runner, before any library is loaded or starts its threads.
 
-    compute.yaml is the one place that decides, so what the environment says of threads does not count, and of
+    compute.yaml is the one place that decides, so what the environment says about threads does not count, and about
     instruction sets only under ``determinism: machine``, where it is part of the fingerprint.
 
     glibc gives large tensors back to the system after each step and asks for them again; keeping them

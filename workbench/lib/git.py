@@ -17,7 +17,7 @@ class GitError(WorkbenchError):
 def call(
     directory: Path, *words: str, variables: Mapping[str, str] | None = None, stdin: bytes = b"", timeout: float | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run a git command in a directory, whatever comes of it; printed bytes that are no UTF-8 become surrogates.
+    """Run a git command in a directory, whether it succeeds or not; output bytes that are not UTF-8 become surrogates.
 
     Args:
         directory: where to run it.

@@ -1,7 +1,7 @@
-"""Locks on open files. The kernel frees one when the last process that has the file open ends, however it ends.
+"""Locks on open files. The kernel frees one when the last process that has the file open ends, in any way.
 
-Whoever inherits the file holds the lock too, which is what keeps a result whole whose stage was killed while a process that
-it started still writes. That is why this is no ``filelock``: docs/decisions/0017-own-locks.md.
+A process that inherits the file holds the lock too. So the output of a killed stage stays locked while a process that the stage
+started still writes to it. ``filelock`` does not do that: docs/decisions/0017-own-locks.md.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _POLL_SECONDS = 0.02
 
 
 def take(file: IO[str], patience: float = 0.0) -> bool:
-    """Lock an open file; False where another holds it for so many seconds."""
+    """Lock an open file; False if another process still holds it after ``patience`` seconds."""
     deadline = time.monotonic() + patience
     while True:
         try:
@@ -34,13 +34,13 @@ def wait(file: IO[str]) -> None:
 
 
 def sign(file: IO[str]) -> None:
-    """Write this process's number into a file that it has locked, for :func:`holder`."""
+    """Write this process's id into a file that it has locked, for :func:`holder`."""
     file.truncate(0)
     file.write(str(os.getpid()))
     file.flush()
 
 
 def holder(file: IO[str]) -> str:
-    """The number of the process that signed last; the file must be open for reading as well."""
+    """The id of the process that signed last; the file must be open for reading as well."""
     file.seek(0)
     return file.read().strip()

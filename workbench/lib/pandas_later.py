@@ -1,7 +1,7 @@
 """Prevents libraries from importing pandas before it is needed, which takes some 0.5 to 0.7 s of CPU time.
 
 To make an array of a list, pyarrow asks whether the list is a Series, and imports pandas to know. It asks once. So its first
-question is answered as if there were no pandas, and pyarrow is told when there is.
+question is answered as if there were no pandas, and pyarrow is notified once something imports pandas.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ class _Absent(importlib.abc.MetaPathFinder):
     """Makes imports of pandas fail."""
 
     def find_spec(self, fullname: str, path: object = None, target: object = None) -> None:
-        """Report that pandas is absent, and nothing else."""
+        """Report pandas as absent, and leave every other module to the next finder."""
         if fullname == PANDAS:
             raise ModuleNotFoundError("not imported yet", name=fullname)
 
 
 class _Announced(importlib.abc.MetaPathFinder):
-    """Notifies pyarrow once pandas is imported; many callers only check whether it exists."""
+    """Notifies pyarrow once pandas is imported, and not yet when a caller only checks whether it exists."""
 
     def find_spec(self, fullname: str, path: object = None, target: object = None) -> ModuleSpec | None:
-        """Find pandas as the other finders do, with a loader that speaks to pyarrow at its end."""
+        """Find pandas as the other finders do, with a loader that notifies pyarrow at the end."""
         if fullname != PANDAS:
             return None
         sys.meta_path.remove(self)
@@ -70,4 +70,4 @@ class _Loader(importlib.abc.Loader):
             module.__spec__.loader = self._loader
         sys.meta_path.remove(self._finder)
         self._loader.exec_module(module)
-        pa.array([]).to_pandas()  # which is how pyarrow comes to know
+        pa.array([]).to_pandas()  # this makes pyarrow notice pandas

@@ -1,4 +1,4 @@
-"""Whether processes are running. A zombie is not: it has ended but may never be reaped, if PID 1 does not adopt orphans."""
+"""Whether processes are running. A zombie is not: it has ended, but may never be reaped if PID 1 reaps no orphans."""
 
 from __future__ import annotations
 

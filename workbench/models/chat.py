@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 from workbench.plugin import Config
 
 UNLIMITED = 10**30
-"""What transformers writes for a tokenizer without a maximum length, which the model's config holds instead."""
+"""What transformers writes for a tokenizer that sets no maximum length; the model's config does."""
 
 
 class ChatTokens(Config):

@@ -1,7 +1,7 @@
-"""What models cost, estimated from their configuration files: parameters, floating-point operations, memory.
+"""What models cost, estimated from their configuration and the headers of their weights: parameters, operations, memory.
 
-Nothing here imports torch. The numbers are for planning, right to within a factor: they count dense decoder layers, so a
-mixture of experts counts one expert.
+Nothing here imports torch. The numbers are for planning, accurate to a factor and not to a digit: they count dense decoder
+layers, so a mixture of experts counts one expert.
 """
 
 from __future__ import annotations

@@ -31,10 +31,11 @@ class Sampling:
 def generate(model: CausalModel, prompts: Sequence[tuple[int, ...]], sampling: Sampling) -> list[tuple[int, ...]]:
     """Continue each prompt up to the end-of-sequence token, which is left out; results follow the order of the prompts.
 
-    Prompts of the same length run together, without padding. A prompt that is too long for the window loses tokens on the left.
+    Prompts of the same length run together, without padding. A prompt that leaves no room for
+    ``max_tokens`` in the window loses tokens on the left.
 
     Raises:
-        ParamsError: the window leaves no room for a prompt.
+        ParamsError: ``max_tokens`` fills the window, so that there is no room for a prompt.
     """
     import torch
 

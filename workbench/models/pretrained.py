@@ -1,4 +1,4 @@
-"""The one way to load models and tokenizers from a directory: nothing is fetched, and none of its code or pickles is run."""
+"""The one way to load models and tokenizers from a directory: nothing is fetched, and none of their code or pickles is run."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def load_causal_model(
 def attention_for(config: PreTrainedConfig, asked: str | None) -> str | None:
     """The attention implementation for a causal model of that configuration: what was asked for, or eager instead of sdpa.
 
-    A class that has no sdpa, as one without attention has none, would refuse it. Transformers takes eager by itself, too, where
+    A class without sdpa, such as one without attention, would refuse it. Transformers, too, takes eager for such a class if
     nothing is asked for.
     """
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING

@@ -85,7 +85,7 @@ class CausalModel:
 
 
 def load(directory: Path, device: str) -> CausalModel:
-    """Load a model directory; nothing is fetched and no code of it is run.
+    """Load a model directory; nothing is fetched and none of its code is run.
 
     Raises:
         ArtifactError: the tokenizer lacks a token to put before a document.

@@ -1,4 +1,4 @@
-"""Model types that plugins bring, made known to transformers when a model of such a type is made or loaded, and not before.
+"""Model types provided by plugins, registered with transformers only when a model of such a type is made or loaded.
 
 A distribution names a function by an entry point whose key is the ``model_type``; it registers the type's classes with the
 Auto classes of transformers::
@@ -22,7 +22,7 @@ GROUP = "workbench.model_types"
 
 
 def register(model_type: str, where: str) -> None:
-    """Make the Auto classes of transformers know a type.
+    """Register a type with the Auto classes of transformers.
 
     Args:
         model_type: as the ``config.json`` of a model or the fields of an architecture name it.
@@ -64,8 +64,8 @@ def known() -> set[str]:
 def code_of(model_type: str) -> dict[str, str]:
     """What a stage that builds a model of the type reads besides its flows, for ``external_inputs``.
 
-    Of a type that a distribution brings, the hash of its package's code without layout and comments; nothing of one that
-    transformers brings, whose version counts anyway.
+    For a type of a distribution, the hash of its package's code without layout and comments; nothing for a type of
+    transformers itself, whose version counts anyway.
     """
     found = {}
     for point in _offered(model_type):

@@ -21,8 +21,8 @@ def reasons(
 ) -> list[str]:
     """A phrase for each reason, those of the stage itself first.
 
-    Unlike a plan, which predicts, this knows every input as it is, and of outputs that were amiss only which were missing,
-    since DVC has removed them all by now.
+    Unlike a plan, which predicts, this knows every input as it is. Of damaged and missing outputs it knows only the missing
+    ones, since DVC has removed them all by now.
 
     Args:
         root: the workspace.

@@ -52,7 +52,7 @@ def seconds(work: float, past: Sequence[PastRun]) -> float | None:
 
 
 def peak_memory(memory: float, past: Sequence[PastRun]) -> float:
-    """Expected peak in bytes: the estimate plus past runs' excess over theirs; 0 if unknown."""
+    """Expected peak in bytes: the estimate plus the median excess of past runs over theirs, if positive; 0 if unknown."""
     beyond = [run.peak_memory - run.memory for run in past if run.peak_memory > 0 and (run.memory > 0) == (memory > 0)]
     return max(memory, memory + median(beyond)) if beyond else memory
 

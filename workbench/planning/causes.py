@@ -17,7 +17,7 @@ LONGEST_VALUE = 48
 NAMED_MAKERS = 3
 _DIGEST = re.compile(r"[0-9a-f]{16,}(\.dir)?")
 _PARTS = frozenset({"kind", "use", "config", "seed", "plugins", "external"})
-"""Keys of a compared record that have a meaning of their own; every other holds a list of further plugins."""
+"""Keys of a compared record with a specific meaning; every other key holds a list of further plugins."""
 _OUTPUTS = {"deleted": "missing", "modified": "changed by hand", "not in cache": "missing in the cache", "new": "a new output"}
 
 

@@ -34,7 +34,7 @@ class StagePlan:
     answer: Answer
     reasons: tuple[str, ...]
     awaits: tuple[str, ...]
-    """The earlier stages whose bytes may change."""
+    """The earlier stages whose outputs may change."""
     record: Mapping[str, Any]
     """The entry that plugins-lock.json would hold; empty for stages that do not run the workbench."""
     forecast: Forecast | None = None

@@ -1,1 +1,1 @@
-"""Reads and writes a workspace's files: params.yaml, dvc.yaml, plugins-lock.json and dvc.lock."""
+"""A workspace's files: reads and checks params.yaml and dvc.yaml, writes plugins-lock.json, and asks DVC what it keeps."""

@@ -22,7 +22,7 @@ Rerun = Literal["rerun", "warn", "pin"]
 VARIABLES = ("models",)
 """Top-level keys that only dvc.yaml reads."""
 Sections = Mapping[str, type[Stage[Any]]]
-"""Section → the kind of its stages; :attr:`workbench.hosting.host.Registry.sections` tells them."""
+"""Section → the kind of its stages, as in :attr:`workbench.hosting.host.Registry.sections`."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ class _UniqueKeyLoader(yaml_1_2.Loader):
         seen = set()
         for key_node, _ in node.value:
             if key_node.tag == yaml_1_2.MERGE:
-                continue  # `<<: *anchor`: what is written beside it goes before what it brings
+                continue  # `<<: *anchor`: keys written beside it take precedence over the merged ones
             key = self.construct_object(key_node, deep=True)
             if key in seen:
                 raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is written twice", key_node.start_mark)

@@ -28,7 +28,7 @@ class StageCall:
     """One stage of dvc.yaml whose command is ``python -m workbench run ENTRY --FLOW PATH …``."""
 
     address: str
-    """DVC's name of it, such as ``eval-perplexity@base``."""
+    """DVC's name for it, such as ``eval-perplexity@base``."""
     entry: str
     flows: Mapping[str, str]
     """Every option of the command: flow → path."""
@@ -40,7 +40,7 @@ class StageCall:
 
 
 def load(root: Path) -> list[StageCall]:
-    """Read dvc.yaml with the values of params.yaml filled in; stages that run something else are left out.
+    """Read dvc.yaml with the values of params.yaml filled in; stages that run other commands are left out.
 
     Raises:
         PipelineError: the file is missing, is not YAML, or names an unknown parameter.

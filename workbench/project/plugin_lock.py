@@ -1,7 +1,7 @@
 """plugins-lock.json: for each stage, everything that decides its result, so that DVC can see it.
 
 ``stages`` holds what is compared (configuration with defaults filled in, seed, identities of the plugins, versions
-of external inputs); ``installed`` holds what is only worth knowing. Where a stage's policy is to keep its result when
+of external inputs); ``installed`` holds information that is not compared. If a stage's policy is to keep its result when
 code moves, ``stages`` holds the identities that made the result, and ``moved`` those of the code that is there now.
 """
 
@@ -41,7 +41,7 @@ class Resolved:
     used: tuple[Installed, ...]
     """The stage's plugin and the plugins it is composed with."""
     beside: tuple[str, ...] = ()
-    """The distributions that bring its kind and the formats that it reads and writes."""
+    """The distributions that provide its kind and the formats that it reads and writes."""
 
     def locked(self) -> dict[str, Any]:
         """The compared record."""
@@ -59,13 +59,13 @@ class Resolved:
         return record
 
     def moved(self, record: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, str]:
-        """Identities of the plugins whose code is no longer that of the recorded ``result``, where the policy keeps it.
+        """Identities of the plugins whose code has changed since the recorded ``result``, if the policy keeps it.
 
-        A result that differs in more than code is stale anyway, so nothing of it is kept.
+        A result that differs in more than code is stale anyway, so nothing is kept.
 
         Args:
             record: of :meth:`locked`.
-            result: the record that made the newest result; empty where there is none.
+            result: the record that made the newest result; empty if there is none.
         """
         if self.entry.rerun == "rerun" or {**record, "plugins": None} != {**result, "plugins": None}:
             return {}
@@ -73,7 +73,7 @@ class Resolved:
         return {name: identity for name, identity in record["plugins"].items() if former.get(name) != identity}
 
     def installed(self) -> dict[str, Any]:
-        """The informative part."""
+        """The record under ``installed``: information that is not compared."""
         return {
             f"{entry.plugin.kind} {entry.plugin.name}": {
                 "distribution": entry.distribution,
@@ -183,7 +183,7 @@ class Locked:
     moved: dict[str, str]
     """The plugins whose code has changed, with their current identities."""
     distributions: frozenset[str]
-    """Those that its plugins, their kinds and formats came with."""
+    """The distributions of its plugins, their kinds and formats."""
 
     @property
     def plugins(self) -> dict[str, str]:
@@ -210,7 +210,7 @@ def read_entry(root: Path, address: str) -> Locked:
 
 
 def read_outs(root: Path) -> list[Path]:
-    """What the stages write by dvc.yaml; an environment of a plugin's own has no DVC to read that with.
+    """What the stages write according to dvc.yaml; a plugin's own environment lacks DVC to read that with.
 
     Raises:
         ParamsError: the file is missing, or an earlier version of the workbench wrote it.

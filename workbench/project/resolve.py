@@ -32,7 +32,7 @@ def check(root: Path) -> tuple[list[Resolved], list[StageCall]]:
         known = [*addresses, *dict.fromkeys(address.split(".")[0] for address in addresses)]
         params.require_known(key, known, f"{compute.COMPUTE_FILE}, key time_limit_minutes")
     for item in resolved:
-        _ = item.external  # fails on missing plugins
+        _ = item.external  # raises an error if data that a plugin reads from outside the pipeline does not exist
         if environment.of(item.used) is None:
             for entry in item.used:
                 identity.require_installed(entry, root)

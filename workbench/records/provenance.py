@@ -71,7 +71,8 @@ def capture(directory: Path, into: Path, lock: Mapping[str, Any]) -> None:
     Args:
         directory: the workspace.
         into: the folder to write to.
-        lock: what its plugins-lock.json holds. Of code from outside the workspace, what that names is kept, and the trackers.
+        lock: what its plugins-lock.json holds. Of code from outside the workspace, the plugins that
+            it names are kept, and the trackers.
     """
     (into / ENVIRONMENT_FILE).write_text(render(pins()), encoding="utf-8")
     (into / PLATFORM_FILE).write_text(json.dumps(machine_facts(), indent=1) + "\n", encoding="utf-8")
@@ -113,7 +114,7 @@ def read_pins(text: str) -> Pins:
 
 
 def machine_facts() -> dict[str, Any]:
-    """Details of machine and system that the fingerprint does not include."""
+    """Machine and system in more detail than in the fingerprint."""
     facts = compute.cpu_facts()
     return {
         "processor": facts.get("model name", platform.processor()),

@@ -20,7 +20,7 @@ from workbench.redaction import Redactor
 LARGEST_DIFF = 10 << 20
 """Bytes; a larger diff is data that should be an output of DVC, not source."""
 _SECONDS = 60
-"""In which a git command must end: a run waits for it."""
+"""Time limit of a git command, since a run waits for it."""
 _AS_PATCH = ("--no-color", "--no-ext-diff", "--no-textconv", "--no-renames", "--src-prefix=a/", "--dst-prefix=b/")
 """Options with which ``git diff`` makes a patch that applies, regardless of the user's settings."""
 
@@ -37,7 +37,7 @@ class Revision:
 
 
 def read(directory: Path, made: Sequence[str] = ()) -> Revision:
-    """The revision of the work tree that holds ``directory``; what the pipeline has ``made`` there is no change of its source."""
+    """The revision of the work tree that holds ``directory``; files ``made`` by the pipeline do not count as changes."""
     commit = _found(directory, "rev-parse", "HEAD")
     if not commit:
         return Revision()
@@ -53,13 +53,13 @@ def read(directory: Path, made: Sequence[str] = ()) -> Revision:
 def diff(directory: Path, made: Sequence[str] = ()) -> str:
     """A patch from HEAD to the files on the disk that ``git apply`` takes, new files that git does not ignore included.
 
-    Secrets are not in it: those that changes bring are hidden, and lines of HEAD that hold some are not shown. What git cannot
-    read, such as a folder that is a repository without a commit, is named before the patch. Where there can be none, the text
+    It contains no secrets: those in changes are hidden, and lines of HEAD with secrets are not shown. What git cannot
+    read, such as a folder that is a repository without a commit, is named before the patch. If there can be no patch, the text
     says why.
 
     Args:
         directory: in the work tree.
-        made: paths, relative to the directory, that the pipeline writes and that are therefore no source.
+        made: paths, relative to the directory, that the pipeline writes and that are therefore not source.
     """
     with tempfile.TemporaryDirectory() as folder:
         try:
@@ -74,7 +74,7 @@ def diff(directory: Path, made: Sequence[str] = ()) -> str:
 def additions(folder: Path) -> str:
     """A patch that adds every file of a folder, which is in no work tree, to an empty one; secrets are hidden.
 
-    Where there can be none, the text says why.
+    If there can be no patch, the text says why.
     """
     redactor = redaction.of_environment()
     for file in folder.rglob("*"):
@@ -108,7 +108,7 @@ class _Staged:
         self._left_out = ""
         try:
             self._git("add", "--all", "--ignore-errors", "--", ".")
-        except GitError as error:  # all that it could add is added
+        except GitError as error:  # everything that could be added is
             self._left_out = f"Left out: {error.what}\n"
 
     def patch(self, redactor: Redactor, source: Sequence[str]) -> str:
@@ -164,7 +164,7 @@ def _source(made: Sequence[str]) -> list[str]:
 
 
 def _found(directory: Path, *words: str) -> str:
-    """What a git command prints that asks for what need not be there; empty where it is not."""
+    """Output of a git command that may fail, such as a query for a missing setting; empty if it does."""
     try:
         return git.output(directory, *words, timeout=_SECONDS).strip()
     except GitError:

@@ -40,7 +40,7 @@ class Rebuilt:
         return subprocess.run(command, cwd=self.root, env=environment, stdout=subprocess.PIPE, text=True, check=False)
 
     def resolve(self) -> None:
-        """Write plugins-lock.json anew from the rebuilt code and params.
+        """Rewrite plugins-lock.json from the rebuilt code and params.
 
         Raises:
             CannotRun: something named by the pipeline is missing.
@@ -90,7 +90,7 @@ def rebuilt(main: Path, record: Record, folder: Path, variables: Mapping[str, st
         record: the run.
         folder: where to; must not exist yet.
         variables: added to the environment of every command.
-        fresh: whether to make the recorded environment anew instead of using this one.
+        fresh: whether to recreate the recorded environment instead of using this one.
 
     Raises:
         CannotRun: the commit is not here, or the changes do not apply.

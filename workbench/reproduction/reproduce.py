@@ -204,7 +204,7 @@ class _Reproduction:
         return max(found, key=lambda event: event.time, default=None)
 
     def _refuse(self, stage: RecordedStage, error: WorkbenchError) -> StageVerdict:
-        """Record a run that stands for the attempt."""
+        """Record the outcome in the stage's run, or in a run that represents the attempt if none began."""
         outcome = verdict.refused(stage.stage, error)
         self._tell(outcome)
         started = self._started(stage) or self._attempt(stage)

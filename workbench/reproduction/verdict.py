@@ -61,12 +61,12 @@ class StageVerdict:
 
     @property
     def exit_code(self) -> int:
-        """Of a command that ends with it."""
+        """Exit code of a command that ends with this verdict."""
         return EXIT_CODES[self.verdict]
 
 
 def worst(outcomes: Sequence[StageVerdict]) -> int:
-    """The exit code for many stages: what diverged counts before what could not be tried."""
+    """The exit code for many stages: a divergence takes precedence over what could not be tried."""
     codes = {outcome.exit_code for outcome in outcomes}
     return next((code for code in (1, 2, 3) if code in codes), 0)
 

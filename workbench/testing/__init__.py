@@ -1,7 +1,7 @@
 """The kit for authors of plugins, offered to pytest by the installed workbench.
 
-:func:`make_run` gives a run that remembers what a plugin tells it. The fixture ``project`` writes a workspace, in which commands
-are run (:class:`Project`).
+:func:`make_run` gives a run that records what a plugin reports to it. The fixture ``project`` writes a workspace, in which
+commands are run (:class:`Project`).
 
 The conformance tests have one class per kind. A test subclasses it, names the plugin, and gives a configuration that is cheap to
 run::
@@ -14,8 +14,8 @@ run::
         config = {"limit": 3}
 
 Sample inputs are the kit's own; a subclass overrides ``write_inputs`` (stages), ``documents`` (filters) or ``answers`` (rewards)
-if the plugin needs others, ``make_config`` where its configuration names files, ``recorded`` where a tracker's store is a
-database, and raises ``cpu_seconds`` where it is slow by nature.
+if the plugin needs others, ``make_config`` if its configuration names files, ``recorded`` if a tracker's store is a
+database, and raises ``cpu_seconds`` if it is slow by nature.
 """
 
 from workbench.testing.conformance import Conformance

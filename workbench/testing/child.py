@@ -191,9 +191,9 @@ def _validate(stage: Stage[Any], outputs: Mapping[str, Path]) -> None:
 
 
 def _format(name: str) -> Format:
-    """One of the workbench's own, or else, for which all distributions are loaded, one that another brings.
+    """One of the workbench's own formats, or else another distribution's, for which all distributions are loaded.
 
-    The kit's own probes have a format that nobody brings; it takes anything.
+    The kit's own probes have a format that no distribution offers; it accepts anything.
     """
     known = formats.BUILT_IN if name in formats.BUILT_IN else registry(Path.cwd()).formats
     return known.get(name, Format(name, lambda _: None))
@@ -209,9 +209,9 @@ def _write_metrics(file: Path, run: Run) -> None:
 
 
 def _unfit(model: Path) -> str:
-    """What is wrong with a model, as a process sees it that does nothing but load and ask it; empty if nothing is.
+    """What is wrong with a model, as seen by a process that only loads and runs it; empty if nothing is.
 
-    This process may have registered a model class that the stages after it, which know the model's directory alone, would miss.
+    This process may have registered a model class that later stages, which know only the model's directory, would miss.
     """
     done = subprocess.run(
         [sys.executable, "-P", str(Path(__file__).with_name("fitness.py")), str(model)],

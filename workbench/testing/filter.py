@@ -24,7 +24,7 @@ ODD: Mapping[str, str] = {
 
 
 class FilterConformance(RunningConformance):
-    """A filter: must keep at least one of the documents, and judge any text without raising an exception."""
+    """A filter: must keep at least one of the documents, and judge any text without an error but a WorkbenchError."""
 
     def documents(self) -> Sequence[Document]:
         """The documents to judge; override it where the filter rejects the kit's."""

@@ -1,6 +1,6 @@
-"""The process in which a trained model is asked: ``python fitness.py MODEL``. It prints what is wrong and then exits with 1.
+"""The process in which a trained model is tried: ``python fitness.py MODEL``. It prints what is wrong; exit code 1 if any is.
 
-It knows the model's directory alone, as every stage after training does.
+It knows only the model's directory, as every stage after training does.
 """
 
 from __future__ import annotations

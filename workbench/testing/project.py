@@ -20,9 +20,9 @@ from workbench.tracking import watcher
 SECONDS = 900
 """Deadline of a command, and of a watcher that it leaves behind."""
 FOREIGN = ("GIT_", "DVC_", "MLFLOW_", "OMP_", "MKL_")
-"""Beginnings of the variables that the commands do not get from whoever runs the tests."""
+"""Prefixes of the environment variables of the tests that the commands do not inherit."""
 Content = str | bytes | Mapping[str, Any] | Sequence[Any]
-"""Of a file: text, bytes, or what is written as JSON to a ``.json`` and as YAML to any other."""
+"""Content of a file: text, bytes, or values, written as JSON to a ``.json`` and as YAML to any other file."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class Project:
 
 
 def _environment(root: Path) -> dict[str, str]:
-    """That of a shell in a workspace, without the settings of whoever runs the tests, and with a name and address for git."""
+    """The environment of a shell in a workspace, without the variables of FOREIGN, and with a name and address for git."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
     person = {f"GIT_{role}_{part}": "test@localhost" for role in ("AUTHOR", "COMMITTER") for part in ("NAME", "EMAIL")}
     return {

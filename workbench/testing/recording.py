@@ -1,4 +1,4 @@
-"""A run for tests that remembers what a plugin tells it."""
+"""A run for tests that records what a plugin reports to it."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ class Recorder:
     """Listener that keeps everything."""
 
     metrics_seen: list[tuple[int | None, dict[str, Value]]] = field(default_factory=list)
-    """Step, None where the numbers are of the whole stage, and numbers by name."""
+    """Step, None if the numbers are of the whole stage, and numbers by name."""
     tables: dict[str, list[Mapping[str, Cell]]] = field(default_factory=dict)
     charts: dict[str, Chart] = field(default_factory=dict)
     texts: dict[str, str] = field(default_factory=dict)
     generations: list[Generation] = field(default_factory=list)
     beats: list[tuple[float, float | None, str, str]] = field(default_factory=list)
-    """What was told of progress: done, total, unit and label."""
+    """The reports of progress: done, total, unit and label."""
 
     def metrics(self, values: Mapping[str, Value], step: int | None) -> None:
         """Keep numbers."""

@@ -30,7 +30,7 @@ ODD: Mapping[str, str] = {
 
 
 class RewardConformance(RunningConformance):
-    """A reward: gives every completion, however odd, a finite number that depends only on it."""
+    """A reward: gives every completion, however odd, a finite number that depends only on it and the right answer."""
 
     def answers(self) -> Sequence[tuple[str, str]]:
         """Completions with the right answers of their problems; override it to give typical ones."""

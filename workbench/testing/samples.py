@@ -238,7 +238,7 @@ BY_FLOW: Mapping[str, Callable[[Path], None]] = {
     "decisions": write_decisions,
     "stage_metrics": write_metrics,
 }
-"""Flows whose sample the format alone does not say."""
+"""Flows whose sample does not follow from the format alone."""
 
 
 def _sentences() -> list[str]:

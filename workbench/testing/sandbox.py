@@ -36,7 +36,7 @@ SETTINGS: Mapping[str, str] = {
     "DO_NOT_TRACK": "1",
 }
 DROPPED = ("PYTHON", "HF_", "XDG_", "LC_", "LANG", "MPL", "TORCH", "TRANSFORMERS_", "MLFLOW_", "DVC_", "PYTEST", "COV_")
-"""Beginnings of the variables that a child does not inherit."""
+"""Prefixes of the environment variables that a child does not inherit."""
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ class AttemptOutcome:
     """Why the model that it wrote cannot be evaluated."""
     cpu_seconds: float = 0.0
     beats: int = 0
-    """How often the plugin told its progress."""
+    """How often the plugin reported its progress."""
     middle: int | None = None
     """The sign of progress at which another run of it would be killed."""
     accesses: list[tuple[Way, str]] = field(default_factory=list)

@@ -21,7 +21,7 @@ class TrainingConformance(StageConformance):
         """Killed with signal 9 in mid-training and run again, it ends with the bytes of a run that nothing interrupted.
 
         The kill comes after the first complete checkpoint where there is one. Before the second run, the kit leaves a
-        newer checkpoint there that is torn, as a kill in the middle of writing one does.
+        newer, incomplete checkpoint there, as a kill in the middle of writing one does.
         """
         rule = "a run that was killed and started again ends with the bytes of an uninterrupted one"
         for other in (AGAIN, ELSEWHERE):
@@ -50,7 +50,7 @@ class TrainingConformance(StageConformance):
             )
 
     def test_the_model_can_be_evaluated(self, workbench_trial: Trial) -> None:
-        """A process that knows its output alone loads it, gives a text a finite likelihood, and lets it write ten tokens."""
+        """A process that knows only its output loads it, gives a text a finite likelihood, and lets it write ten tokens."""
         self._need_a_run(workbench_trial)
         unfit = workbench_trial.outcomes[FIRST].unfit
         if unfit:

@@ -42,7 +42,7 @@ class TrialPlan:
     bad: Sequence[BadInput]
     seed: int
     reads: Sequence[str]
-    """Where the code of the plugin and of what it uses stands."""
+    """Where the code of the plugin and of what it uses is."""
     origins: Sequence[str]
     """Folders of the code under test."""
     seconds: float

@@ -27,7 +27,7 @@ WRITE_EVENTS: Mapping[str, int] = {
     "os.utime": 3,
     "sqlite3.connect": -1,
 }
-"""Event → which of its arguments is the descriptor of the folder that the path belongs to, -1 where none is.
+"""Event → which of its arguments is the descriptor of the folder that the path belongs to, -1 if none is.
 
 The making of folders is not among them: libraries make some that stay empty, and a file in one is seen."""
 PAIR_EVENTS = frozenset({"os.rename", "os.link"})
@@ -46,7 +46,7 @@ class Watch:
     writes: Sequence[str]
     """Files and folders that may be written, and read."""
     origins: Sequence[str] = ()
-    """Folders of the code whose line is told where it is on the stack."""
+    """Folders of code; an access from it is reported with its line."""
     found: list[tuple[Way, str]] = field(default_factory=list)
     _on: bool = False
     _seen: set[tuple[Way, str]] = field(default_factory=set)
@@ -101,7 +101,7 @@ class Watch:
 
 
 def _accesses(event: str, arguments: tuple[Any, ...]) -> Iterator[tuple[Way, str]]:
-    """What an audit event tells of; the table of events is in Python's documentation under "audit events"."""
+    """The accesses that an audit event reports; the table of events is in Python's documentation under "audit events"."""
     if event == "open":
         yield from _opened(*arguments)
     elif event in READ_EVENTS:
@@ -120,7 +120,7 @@ def _accesses(event: str, arguments: tuple[Any, ...]) -> Iterator[tuple[Way, str
 
 def _opened(name: Any, mode: str | None, flags: int) -> Iterator[tuple[Way, str]]:
     for way, path in _at("write" if flags & WRITING else "read", name):
-        # os.open is heard of without the folder that a relative name belongs to; removing a tree opens folders that way.
+        # os.open is reported without the folder that a relative name belongs to; removing a tree opens folders that way.
         if mode is not None or os.path.isabs(name) or os.path.lexists(path):
             yield way, path
 

@@ -5,7 +5,7 @@
     .workbench/journal/.open/FINGERPRINT    the run that has begun on this result and not ended
 
 No secret enters it (:mod:`workbench.redaction`), and so none reaches a tracker's store, which is fed from here alone.
-The stage's process writes its journal, and its guard adds whole lines of what the stage cannot tell; the watcher
+The stage's process writes its journal, and its guard adds whole lines of what the stage cannot report; the watcher
 (:mod:`workbench.tracking.watcher`) writes beside it.
 """
 
@@ -211,11 +211,11 @@ def read_events(
     Args:
         path: a journal; a missing one is empty.
         only: the event types that the caller uses; all of them when empty.
-        limit: stop after about so many bytes; the caller asks again until the offset stands still.
+        limit: stop after about this many bytes; the caller asks again until the offset no longer moves.
 
     Returns:
-        the events, and the offset at which the first unread or unfinished line begins. A line that a killed
-        process left torn is passed over, as are events of types that this version does not know.
+        the events, and the offset at which the first unread or unfinished line begins. An incomplete line
+        left by a killed process is skipped, as are events of types that this version does not know.
     """
     try:
         with path.open("rb") as file:
@@ -238,7 +238,7 @@ def _decode(line: bytes, types: Mapping[str, type[AnyEvent]]) -> AnyEvent | None
     try:
         event: AnyEvent = _build(types[name], json.loads(line))
     except (ValueError, TypeError):
-        return None  # torn: the process was killed inside the write
+        return None  # incomplete: the process was killed inside the write
     return event
 
 

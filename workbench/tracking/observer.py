@@ -111,7 +111,7 @@ class Observer:
             run.read()
             if run.started is not None and not is_closed:
                 self._record(run, run.started)
-        # What was only restored is sure once DVC is gone: see close.
+        # Which stages were restored is certain only once DVC has ended: see close.
         if not self.is_open() and (self._begun() or self._refused()):
             self._open()
 
@@ -230,13 +230,13 @@ class Observer:
         _append(self._folder / OPENED, event)
 
     def _add_files(self, directory: Path, made: Sequence[str] | None) -> dict[str, str]:
-        """Beside what the session began with, keep what resolving has made of it, what it runs on, and the diff to the commit.
+        """Next to what the session began with, keep the resolved plugins-lock.json, what it runs on, and the diff to the commit.
 
-        ``made`` names what is left out of the diff; None where there is none.
+        ``made`` names what is left out of the diff; None if there is no diff.
         """
         kept = self._folder / FILES_FOLDER
         lock: dict[str, object] = {}
-        with suppress(FileNotFoundError, ValueError):  # a stage run by hand may find it broken
+        with suppress(FileNotFoundError, ValueError):  # whoever runs a stage by hand may have broken it
             content = (directory / "plugins-lock.json").read_bytes()
             (kept / "plugins-lock.json").write_bytes(redaction.file("plugins-lock.json", content))
             lock = json.loads(content)
@@ -269,7 +269,7 @@ class Observer:
         return "FAILED" if "FAILED" in found else "KILLED" if "KILLED" in found else "FINISHED"
 
     def _cached(self) -> Iterator[events.StageRestored]:
-        """The stages that this session did not run and whose results stand."""
+        """The stages that this session did not run and whose results are still valid."""
         if not self._session.by_dvc:
             return
         before = dvc_lock.stages(self._folder / FILES_FOLDER)
@@ -301,7 +301,7 @@ def _append(path: Path, event: AnyEvent) -> None:
 
 
 def _pipeline(directory: Path) -> list[str]:
-    """DVC's names of the stages in the order of dvc.yaml; empty where it cannot be read."""
+    """DVC's names of the stages in the order of dvc.yaml; empty if it cannot be read."""
     from workbench.errors import WorkbenchError
     from workbench.project import pipeline
 

@@ -27,7 +27,7 @@ GUARD_VARIABLE = "WORKBENCH_GUARD"
 _SESSION_FILE = "session.json"
 _REFUSALS = "refusals"
 REPRODUCTION = "WORKBENCH_REPRODUCTION"
-"""Variable by which `workbench reproduce` tells the stages that it runs its process and the run that they repeat: PID:RUN."""
+"""Environment variable that names, to stages run by `workbench reproduce`, its process and the run they repeat: PID:RUN."""
 _RUNNERS = frozenset({"repro", "exec-run"})
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -89,7 +89,7 @@ def note_refusal(root: Path, session: str, stage: str, why: str) -> None:
     """Save why a stage did not begin, which no journal records: its process calls this, then its guard; the first call counts."""
     file = folder_of(root, session) / _REFUSALS / f"{guard_above() or os.getpid()}.json"
     if not file.exists():
-        with suppress(OSError):  # the terminal has it; what has gone wrong must not give way to this
+        with suppress(OSError):  # the terminal shows it anyway, and a failed write must not hide the original error
             commit.write_text(file, json.dumps({"stage": stage, "why": redaction.text(why)}))
 
 
@@ -160,7 +160,7 @@ def _ancestors() -> Iterator[tuple[int, list[str]]]:
         for process in psutil.Process().parents():
             yield process.pid, process.cmdline()
     except psutil.Error:
-        return  # an ancestor ended or belongs to someone else: above it there is nothing to find
+        return  # an ancestor ended or belongs to someone else, so the search ends there
 
 
 def _dvc_command(words: list[str]) -> str:

@@ -14,8 +14,8 @@ from workbench.artifacts.dvc_lock import Stages
 def stale(stages: Stages, before: Stages, broken: set[str], folder: Path) -> set[str]:
     """Stages whose record no longer matches their current inputs, and the stages that read their outputs.
 
-    A folder that several stages write into has no hash of its own among the outputs; who reads it counts as stale where one of
-    the outputs in it has changed in this session, and the reader's own record has not.
+    A folder that several stages write into has no hash of its own among the outputs; a stage that reads it counts as stale if
+    one of the outputs in it has changed in this session, and the reader's own record has not.
 
     Args:
         stages: those of dvc.lock.

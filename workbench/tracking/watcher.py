@@ -34,7 +34,7 @@ POLL_SECONDS = 0.4
 FINAL_ATTEMPTS = 3
 LINK_SECONDS = 2.0
 LINK_SHARE = 0.1
-"""Of the time that a stage took: how long it waits at its end, at most, for what the trackers call its run."""
+"""Share of a stage's duration for which it waits at its end, at most, for the trackers' names for its run."""
 BEHIND_SECONDS = 10.0
 """Lag of a tracker behind an ending stage above which a warning is shown."""
 _LONGEST_LINE = 300
@@ -88,12 +88,12 @@ def wait_for_watcher(root: Path, session: str, timeout: float) -> bool:
 
 
 def wait_for_link(root: Path, session: Session, run: str, seconds: float) -> str:
-    """What the trackers call a run, or how to bring it to them when none has taken it in time.
+    """The trackers' names for a run, or the journal's, with how to deliver it to trackers that have not recorded it in time.
 
     Args:
         root: the main workspace.
         session: the run's.
-        run: the journal's name of it.
+        run: the journal's name for it.
         seconds: what the stage took. A short one does not wait until the watcher has loaded a tracker.
     """
     from workbench.hosting import trackers
@@ -119,7 +119,7 @@ def wait_for_link(root: Path, session: Session, run: str, seconds: float) -> str
 
 
 def warnings(root: Path, session: str, run: str = "") -> list[str]:
-    """What keeps the trackers from recording a session and its run, each with where to look and how to fix it."""
+    """What keeps the trackers from recording a session, and ``run`` if given, each with where to look and how to fix it."""
     from workbench.errors import WorkbenchError
     from workbench.hosting import trackers
     from workbench.tracking.feed import seconds_behind, troubles_of
@@ -143,7 +143,7 @@ def left_behind(root: Path) -> list[str]:
 def sync(root: Path, wait: float = 60.0) -> int:
     """Deliver every journal that is not in the trackers yet; repeating it changes nothing.
 
-    A tracker that compute.yaml has named since gets the sessions that ended before.
+    A tracker that compute.yaml names only now receives the sessions that ended before.
 
     Args:
         root: the main workspace.
@@ -158,12 +158,12 @@ def sync(root: Path, wait: float = 60.0) -> int:
 
 
 def pending(root: Path) -> list[str]:
-    """Ids of the sessions that some tracker lacks in part, oldest first."""
+    """Ids of the sessions that some tracker has not received completely, oldest first."""
     return _by_age(root, (root / JOURNAL_FOLDER / _PENDING).glob("*"))
 
 
 def waiting(root: Path) -> list[str]:
-    """Ids of those among them whose DVC has ended."""
+    """Ids of those sessions of :func:`pending` whose DVC has ended."""
     return [name for name in pending(root) if not _is_running(root, name)]
 
 
@@ -219,7 +219,7 @@ def _catch_up(root: Path, names: Iterable[str], wait: float) -> int:
 
 
 def _unknown(root: Path) -> list[str]:
-    """Ids of the sessions that have ended and that some tracker of compute.yaml has not got whole."""
+    """Ids of the ended sessions that some tracker of compute.yaml has not received completely."""
     from workbench.hosting import trackers
     from workbench.tracking.feed import CLOSED, has_all
 
@@ -310,7 +310,7 @@ class _Feeds:
         self._broken = False
 
     def deliver(self, journals: Sequence[Path], *, now: bool = False) -> bool:
-        """Send what is new to every tracker. False when one of them could not take it."""
+        """Send what is new to every tracker. False if one of them did not accept it."""
         if not self._loaded:
             self._load()
         for feed in self._feeds if now else ():

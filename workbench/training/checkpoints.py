@@ -40,7 +40,7 @@ def newest_complete(folder: Path, needed: Sequence[str] = ()) -> Path | None:
 
     Args:
         folder: where the checkpoints are.
-        needed: patterns, such as ``optimizer*.pt``, each of which a complete checkpoint has a file for.
+        needed: patterns, such as ``optimizer*.pt``, each of which a file of a complete checkpoint matches.
     """
     found = look(folder, needed)
     instead = f"training goes on from {found.newest.name}" if found.newest else "training starts over"

@@ -29,7 +29,7 @@ QUINTIC = (3.4445, -4.7750, 2.0315)
 ITERATIONS = 5
 MOMENTUM = 0.95
 _HEADS = ("score", "classifier")
-"""Name under which transformers keeps the head of a classifier or reward model."""
+"""Names under which transformers keeps the head of a classifier or reward model."""
 
 
 def orthogonalize(matrices: Tensor, dtype: torch.dtype) -> Tensor:

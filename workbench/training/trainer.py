@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from workbench.run import Run
 
 RATES = {"epoch", "num_tokens", "total_flos", "step_time"}
-"""Numbers that trainers log and that are no results; ``num_tokens`` counts from zero in a resumed run."""
+"""Logged numbers that are not results; ``num_tokens`` counts from zero in a resumed run."""
 MEBIBYTE = 1 << 20
 STATE_FILE = "trainer_state.json"
 NEEDED = (STATE_FILE, "*.safetensors", "optimizer.pt", "scheduler.pt", "rng_state*.pth", FILE)
@@ -89,7 +89,7 @@ def require_window(model: PreTrainedModel, max_length: int, run: Run) -> None:
 
 
 def set_up_torch(run: Run) -> None:
-    """Set threads, seed and deterministic kernels, and disable foreign progress bars; called before the model is created."""
+    """Set threads, seed and deterministic kernels, and disable libraries' progress bars; called before the model is created."""
     disable_progress_bar()
     torch.set_num_threads(run.compute.threads)
     torch.manual_seed(run.seed)
@@ -114,8 +114,8 @@ def train(trainer: Trainer, run: Run) -> None:
     """Train to the last step, from the newest complete checkpoint if a killed run left one.
 
     Args:
-        trainer: as its constructor has left it, a :class:`Reporter` among its callbacks. What its data set says of its rows in
-            the column ``id``, or by ``ids_at`` (:class:`workbench.training.vitals.Sourced`), stands in errors.
+        trainer: as its constructor has left it, a :class:`Reporter` among its callbacks. Errors name rows by
+            the data set's column ``id``, or by its ``ids_at`` (:class:`workbench.training.vitals.Sourced`).
         run: the stage's.
 
     Raises:

@@ -48,7 +48,7 @@ class Sourced(Protocol):
 
 
 class _Rows(Dataset[Any]):
-    """The items of a training set that is not a custom object."""
+    """The items of a training set on which no method can be replaced, such as a list."""
 
     def __init__(self, items: Sequence[Any]) -> None:
         self._items = items
@@ -110,7 +110,7 @@ class Vitals(TrainerCallback):
         trainer.add_callback(self)
 
     def _around_loader(self, make: Callable[..., Any]) -> Any:
-        """torch's loader calls ``__getitems__`` for each batch, in the order of the steps."""
+        """torch's loader calls the data set's ``__getitems__`` for each batch, in the order of the steps."""
         loader = make()
         self._data = data = loader.dataset
         fetch: Callable[[list[int]], list[Any]] = getattr(data, "__getitems__", None) or (

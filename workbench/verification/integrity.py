@@ -1,7 +1,7 @@
 """Files that have changed without DVC noticing.
 
-DVC hashes a file anew when its modification time, size or inode has changed. What changes bytes and none of these (a disk, a
-cable, a program that sets the time back) it does not see, and it would record the result under the hash of other bytes.
+DVC rehashes a file when its modification time, size or inode has changed. If something changes bytes and none of these (a bad
+disk or cable, a program that sets the time back), DVC does not see it, and would record the result under a hash of other bytes.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Altered:
 
 
 def altered(workspace: Workspace, files: Mapping[Path, str]) -> list[Altered]:
-    """Those of ``files`` (relative to the workspace, with the MD5 of their bytes) that DVC would take for something else.
+    """Those of ``files`` (relative to the workspace, with the MD5 of their bytes) for which DVC assumes another MD5.
 
     A file that DVC does not know, or sees to have changed, is not among them: it is hashed before it is used.
     """

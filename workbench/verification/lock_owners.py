@@ -58,7 +58,7 @@ def owners(folder: Path) -> list[Owner]:
 
 
 def writers(folder: Path) -> list[Owner]:
-    """The owners that write, or whose pid belongs to some process."""
+    """The owners that write and whose pid belongs to a running process."""
     return [owner for owner in owners(folder) if owner.mode == "write" and is_running(owner.pid)]
 
 

@@ -141,7 +141,7 @@ class _Check:
     """Name of a damaged object → a file or folder of the workspace that has the bytes it should have."""
 
     def hash_objects(self) -> None:
-        """Find the cached objects whose bytes have not the hash that they are named by."""
+        """Find the cached objects whose bytes do not have the hash in their names."""
         objects = (file for file in self.workspace.objects.glob("??/*") if _OBJECT.fullmatch(_name(file)))
         for file, value in self._hashed(objects):
             if value != _name(file).removesuffix(FOLDER_SUFFIX):
@@ -156,18 +156,18 @@ class _Check:
             )
 
     def results(self) -> Iterator[Finding]:
-        """Entries of the run cache that DVC cannot read or that are not what they are named by."""
+        """Entries of the run cache that DVC cannot read or whose content does not match their names."""
         for file, found in self.workspace.damaged_results():
             yield Finding("result", "damaged", self.shown(file), "", file.name, found, "nothing: DVC forgets the result")
 
     def outputs(self) -> Iterator[Finding]:
-        """Outputs that are not what dvc.lock, or the .dvc file of data that was added, says."""
+        """Outputs that differ from dvc.lock, or from the .dvc file of data that was added."""
         for out in self.workspace.outs():
             if self._can_check(out):
                 yield from self._output(out)
 
     def inputs(self) -> Iterator[Finding]:
-        """Inputs that no stage makes and that are not what dvc.lock says."""
+        """Inputs that no stage makes and that differ from dvc.lock."""
         outs = [out.path for out in self.workspace.outs()]
         seen = set[Path]()
         for dep in self.workspace.deps():
@@ -208,7 +208,7 @@ class _Check:
                     yield self._finding(out, "damaged" if now else "missing", path / name, before, now, fix)
 
     def _lost(self, out: Item, needed: Iterable[str]) -> Iterator[Finding]:
-        """What the cache has no longer of an output that is whole; DVC would run the stage again for it."""
+        """Cache objects missing for an intact output; DVC would run the stage again for them."""
         lost = sorted(name for name in needed if name not in self.bad and not self.workspace.object(name).is_file())
         if lost and out.is_cached:
             path, stage = self.shown(self.workspace.object(lost[0])), out.stage
@@ -253,7 +253,7 @@ class _Check:
         return known and not integrity.altered(self.workspace, {path / name: found for name, found in files.items()})
 
     def _remember(self, out: Item, needed: Iterable[str], files: Mapping[str, str]) -> None:
-        """Which of the damaged objects the output needs, and which of them it has copies of."""
+        """Note the damaged objects that the output needs, and those that it has copies of."""
         path, expected = out.path, out.digest
         self.makers |= dict.fromkeys(self.bad.keys() & {*needed, *files.values()}, out.stage)
         self.copies |= {value: path / name for name, value in files.items() if value in self.bad}
@@ -277,14 +277,14 @@ class _Check:
 
 
 def _fix(out: Item, *, in_cache: bool) -> str:
-    source = out.is_given  # DVC makes no such thing, and `dvc repro` stops where it is missing
+    source = out.is_given  # DVC does not recreate it, and `dvc repro` stops if it is missing
     if in_cache:
         return f"`dvc checkout {out.name}` restores it from the cache" if source else "`dvc repro` restores it from the cache"
     return f"`dvc pull` if a remote has it, or {'restore it from its source' if source else _REPRO_MAKES}"
 
 
 def _name(file: Path) -> str:
-    """Of an object, which is its hash: the first two digits name the folder."""
+    """Name of an object, which is its hash: the first two digits name the folder."""
     return file.parent.name + file.name
 
 

@@ -22,7 +22,7 @@ _DRIVER = Path("/dev/nvidiactl")
 
 
 def disk(root: Path) -> Iterator[Check]:
-    """Room where the cache, the store and temporary files go, a line a disk."""
+    """Free space for the workspace, the cache, the store and temporary files, one line per disk."""
     places = {
         "workspace": root,
         "cache": cache_folder(root),

@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 CONSTRAINTS_FILE = Path("constraints.txt")
 _SHOWN = 4
 _HARMLESS = frozenset({"distutils-precedence.pth"})
-"""Of setuptools: it decides which distutils is imported."""
+"""A file of setuptools, which decides which distutils is imported."""
 _GROUP = "workbench"
 
 
 def python() -> Iterator[Check]:
-    """Whether the interpreter is new enough and belongs to a virtual environment."""
+    """Whether the interpreter is new enough and belongs to a virtual or conda environment rather than the system."""
     from packaging.specifiers import SpecifierSet
 
     needed = metadata.metadata(CORE_DISTRIBUTION)["Requires-Python"] or ""
@@ -59,7 +59,7 @@ def pins(root: Path) -> Iterator[Check]:
 
 
 def requirements(root: Path) -> Iterator[Check]:
-    """Whether what the core and the plugins of this environment require is there."""
+    """Whether the requirements of the core and of this environment's plugins are installed."""
     from workbench.hosting import identity, missing
     from workbench.hosting.host import registry
 
@@ -79,7 +79,7 @@ def requirements(root: Path) -> Iterator[Check]:
 
 
 def path_files(root: Path) -> Iterator[Check]:
-    """Whether ``.pth`` files run code at every start, or bring another workspace's code."""
+    """Whether ``.pth`` files run code at every start, or add another workspace's code to the search path."""
     strange = []
     for file in _path_files():
         lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
@@ -132,7 +132,7 @@ def _version(name: str) -> str:
 
 
 def _holding(lines: Iterable[str]) -> Iterator[Requirement]:
-    """Those for this interpreter, without extras."""
+    """The requirements that apply to this interpreter, without extras."""
     from packaging.requirements import Requirement
 
     for line in map(Requirement, lines):
@@ -147,7 +147,7 @@ def _path_files() -> Iterator[Path]:
 
 
 def _foreign(folder: Path, root: Path) -> str:
-    """The package of this workspace that a folder outside would bring too; empty if there is none."""
+    """The package of this workspace that a folder outside holds too; empty if there is none."""
     if not folder.is_absolute() or folder.is_relative_to(root.resolve()):
         return ""
     own = [root, *(root / "plugins").glob("*/")]

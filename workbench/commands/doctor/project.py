@@ -91,12 +91,12 @@ def locks(root: Path) -> Iterator[Check]:
 
 
 def stage_locks(root: Path) -> Iterator[Check]:
-    """Which stages run, and whether a lock is held by what a stage that is gone has started."""
+    """Which stages run, and whether a process that an ended stage started still holds a lock."""
     running = []
     for file in sorted((root / _STAGE_LOCKS).glob("*.lock")):
         with file.open("a+", encoding="utf-8") as opened:
             if file_locks.take(opened):
-                continue  # its process is gone, and a lock with it
+                continue  # its process has ended, and the lock with it
             text = file_locks.holder(opened)
         if text.isdigit() and is_running(int(text)):
             running.append(f"{file.stem} (process {text})")
@@ -150,7 +150,7 @@ def stores(root: Path) -> Iterator[Check]:
 
 
 def quarantine(root: Path) -> Iterator[Check]:
-    """Whether damaged files wait to be looked at."""
+    """Whether the quarantine holds damaged files."""
     folder = root / quarantines.FOLDER
     if folder.is_dir() and any(folder.iterdir()):
         size = digests.size_of(folder) / 1e6
@@ -162,7 +162,7 @@ def quarantine(root: Path) -> Iterator[Check]:
 
 
 def environments(root: Path) -> Iterator[Check]:
-    """Whether environments of plugins' own lie about that nothing asks for."""
+    """Whether there are environments of plugins that no lock needs any more."""
     unused = environment.unused(root, main_root(root))
     if unused:
         size = sum(digests.size_of(folder) for folder in unused) / 1e6
@@ -173,7 +173,7 @@ def environments(root: Path) -> Iterator[Check]:
 
 
 def _holders(file: Path) -> Iterator[int]:
-    """Numbers of the processes that have a file open."""
+    """Ids of the processes that have a file open."""
     for process in psutil.process_iter():
         try:
             if any(Path(opened.path) == file.resolve() for opened in process.open_files()):

@@ -1,6 +1,6 @@
 """DVC and its internals: the one package that imports DVC, which `make lint` holds.
 
-    workspace    what DVC keeps of a workspace: its cache, what it has recorded and believes, its lock, its revisions
+    workspace    what DVC keeps of a workspace: its cache, what it has recorded and assumes, its lock, its revisions
     template     dvc.yaml with ``foreach``, ``matrix`` and ``${…}`` filled in
     replay       what a ``dvc repro`` would do, without doing it
     stored       results by their hash, from the cache or a remote

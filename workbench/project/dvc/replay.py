@@ -1,8 +1,8 @@
 """Replays a ``dvc repro`` without running or changing anything: what it would do with each stage, in its order.
 
 DVC's own ``repro --dry`` asks each stage on its own, so it does not see that an earlier stage will make other bytes.
-Here every stage knows what those before it will have made: bytes that are there, bytes that the cache gives back, or
-bytes that nobody knows before the stage has run.
+Here every stage knows what those before it will have made: bytes that are there, bytes restored from the cache, or
+bytes unknown until the stage has run.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class Made:
     stage: str
     answer: Answer
     bytes: Bytes | None
-    """For a stage that runs: those of its last run, which may differ from the next."""
+    """For a stage that runs: those of its last run, which may differ from those of the next."""
 
     def touches(self, path: PurePath) -> bool:
         """Whether the path is the output, holds it or lies in it."""
@@ -119,7 +119,7 @@ def _in_order(repo: Repo, targets: Sequence[str]) -> list[PipelineStage]:
 
 
 def _stages(repo: Repo, targets: Sequence[str]) -> list[PipelineStage]:
-    """The stages that the targets name, from DVC's index where all are names of stages in dvc.yaml.
+    """The stages that the targets name, from DVC's index if all are names of stages in dvc.yaml.
 
     DVC's own look-up knows groups, files and outputs as well; it reads dvc.yaml and dvc.lock once more, half the time of a plan.
     """
@@ -127,7 +127,7 @@ def _stages(repo: Repo, targets: Sequence[str]) -> list[PipelineStage]:
     from dvc.stage import PipelineStage
 
     known = {stage.addressing: stage for stage in repo.index.stages if isinstance(stage, PipelineStage)}
-    here = [name for name, stage in known.items() if name == stage.name]  # of another dvc.yaml they begin with its path
+    here = [name for name, stage in known.items() if name == stage.name]  # names from another dvc.yaml begin with its path
     names = list(targets) or here
     if names and set(names) <= set(here):
         return [known[name] for name in dict.fromkeys(names)]
@@ -209,7 +209,7 @@ def _only(names: Sequence[str]) -> str:
 
 
 def _read_params_from(stage: PipelineStage, proposed: Path) -> None:
-    """Let the stage's parameters come from what plugins-lock.json will be; their name in records stays."""
+    """Read the stage's parameters from the proposed plugins-lock.json; records keep the name of the real file."""
     for dep in stage.deps:
         if _is_params(dep) and dep.def_path == str(LOCK_FILE):
             dep.fs_path = str(proposed)
@@ -222,7 +222,7 @@ def _is_params(dep: Output) -> bool:
 
 
 def _param_changes(dep: ParamsDependency) -> Iterator[ChangeSinceRun]:
-    """The keys whose values differ; the dependency then holds the values of now."""
+    """The keys whose values differ; the dependency then holds the current values."""
     from dvc_data.hashfile.hash_info import HashInfo
 
     recorded = dict(dep.hash_info.value or {})

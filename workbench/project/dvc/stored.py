@@ -28,7 +28,7 @@ def fetch(main: Path, wanted: Mapping[str, str], folder: Path) -> dict[str, Path
         _create(folder, source.config, main)
     places = {name: folder / str(number) for number, name in enumerate(wanted)}
     outs = [{"md5": digest, "hash": "md5", "path": places[name].name} for name, digest in wanted.items()]
-    # JSON is YAML with quotes: PyYAML omits them, and DVC, whose YAML is 1.2, reads some hashes as numbers.
+    # JSON is YAML with quotes. PyYAML would omit some, and DVC, whose YAML is 1.2, would read those hashes as numbers.
     (folder / "wanted.dvc").write_text(json.dumps({"outs": outs}), encoding="utf-8")
     repo = Repo(str(folder))
     repo.checkout(allow_missing=True)

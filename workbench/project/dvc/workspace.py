@@ -1,4 +1,4 @@
-"""What DVC keeps of a workspace: its cache, what it has recorded and believes of files, its lock, its revisions."""
+"""What DVC keeps of a workspace: its cache, what it has recorded and assumes about files, its lock, its revisions."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ class Item:
     stage: str
     """The stage that writes or reads it, as DVC names it."""
     digest: str
-    """DVC's hash; empty where none is recorded."""
+    """DVC's hash; empty if none is recorded."""
     is_md5: bool
-    """Whether that is one of local files."""
+    """Whether ``digest`` is the MD5 of local files."""
     is_cached: bool
     """Whether the cache keeps it."""
     is_given: bool
-    """Whether it is data that was added, or of a frozen stage: nothing makes it again."""
+    """Whether it is data that was added, or belongs to a frozen stage: nothing makes it again."""
 
 
 class Workspace:
@@ -43,7 +43,7 @@ class Workspace:
         self._repo = repo
         self.root = Path(repo.root_dir)
         self.temporary = Path(repo.tmp_dir)
-        """DVC's folder for what holds while it runs, such as locks."""
+        """DVC's folder for temporary files, such as locks."""
         self.cache = Path(repo.cache.local_cache_dir)
         self.objects = Path(repo.cache.local.path)
         """The part of the cache that holds objects, by their hashes."""
@@ -64,7 +64,7 @@ class Workspace:
             raise PipelineError("another DVC process is at work here", str(self.root), "wait for it or end it") from error
 
     def outs(self) -> list[Item]:
-        """The outputs of every dvc.yaml and .dvc file, but for the copies that the journals keep."""
+        """The outputs of every dvc.yaml and .dvc file, except the copies that the journals keep."""
         return [_item(out) for stage in self._repo.index.stages if self._counts(stage.path) for out in stage.outs]
 
     def deps(self) -> list[Item]:
@@ -86,30 +86,30 @@ class Workspace:
         self._repo.cache.local.add(str(source), localfs, digest)
 
     def files(self, folder: Path) -> Iterator[Path]:
-        """All files below a folder but those that ``.dvcignore`` names."""
+        """All files below a folder except those that ``.dvcignore`` names."""
         from dvc.fs import localfs
 
         return map(Path, self._repo.dvcignore.find(localfs, str(folder)))
 
     def believed(self, file: Path) -> str:
-        """The MD5 that DVC takes a file of the workspace to have; empty where it would hash it anew."""
+        """The MD5 that DVC assumes for a file of the workspace; empty if it would rehash the file."""
         from dvc.fs import localfs
 
         _, belief = self._repo.state.get(str(self.root / file), localfs)
         return str(belief.value) if belief is not None and belief.name == "md5" else ""
 
     def damaged_results(self) -> Iterator[tuple[Path, str]]:
-        """Entries of the run cache that are not what they are named by, which is all but their sizes, with what they are."""
+        """Run-cache entries that do not match their names, each with the name that fits: a hash of all of it but file sizes."""
         from dvc.schema import COMPILED_LOCK_FILE_STAGE_SCHEMA
         from dvc.stage.cache import _get_cache_hash  # what the entries are named by
         from dvc.utils.serialize import load_yaml
 
         for file in sorted(Path(self._repo.stage_cache.cache_dir).glob("??/*/*")):
             if len(file.name) != len(file.parent.name):
-                continue  # what a killed DVC left of one
+                continue  # a remnant of one, left by a killed DVC
             try:
                 found = str(_get_cache_hash(COMPILED_LOCK_FILE_STAGE_SCHEMA(load_yaml(str(file)))))
-            except Exception as error:  # noqa: BLE001 - whatever a flipped bit makes DVC's reader say
+            except Exception as error:  # noqa: BLE001 - a flipped bit can make DVC's reader raise anything
                 found = f"unreadable ({type(error).__name__})"
             if found != file.name:
                 yield file, found
@@ -120,7 +120,7 @@ def open_workspace(root: Path) -> Iterator[Workspace]:
     """DVC's view of the workspace ``root``, which must be the current directory.
 
     Raises:
-        PipelineError: it is no DVC workspace, or DVC cannot read its pipeline.
+        PipelineError: it is not a DVC workspace, or DVC cannot read its pipeline.
     """
     with open_repo(root) as repo:
         yield Workspace(repo)
@@ -140,7 +140,7 @@ def open_repo(root: Path) -> Iterator[Repo]:
 
 
 def revision(root: Path, word: str) -> str:
-    """The commit that git, or DVC for an experiment, knows under that name; empty for none."""
+    """The commit that git, or DVC for an experiment, knows by that name; empty if there is none."""
     from dvc.exceptions import DvcException
     from dvc.scm import resolve_rev
     from scmrepo.exceptions import SCMError
@@ -148,12 +148,12 @@ def revision(root: Path, word: str) -> str:
     with open_repo(root) as repo:
         try:
             return str(resolve_rev(repo.scm, word))
-        except (DvcException, SCMError):  # SCMError where nothing is committed yet
+        except (DvcException, SCMError):  # SCMError if nothing is committed yet
             return ""
 
 
 def cache_folder(root: Path) -> Path:
-    """Where the settings of a folder say that the cache is, be it a DVC workspace or not.
+    """The cache according to the DVC settings of a folder, whether it is a DVC workspace or not.
 
     Raises:
         PipelineError: DVC cannot read the settings.
