@@ -26,8 +26,6 @@ from workbench.plugin import Plugin
 
 DISTRIBUTIONS = {"yaml": "PyYAML"}
 """Distributions whose name differs from the core's import; importlib.metadata would have to read every installed file list."""
-IRRELEVANT = {f"{CORE}.errors", f"{CORE}.estimate", f"{CORE}.model_cost", f"{CORE}.processes"}
-"""Core modules that decide no output: what errors say, what a run will cost, whether a process runs."""
 IGNORED = {"__pycache__", ".mypy_cache", ".pytest_cache", ".ruff_cache"}
 
 
