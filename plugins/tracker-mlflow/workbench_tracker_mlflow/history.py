@@ -18,7 +18,7 @@ TIMEOUT = 2.0
 """Seconds that a lock on the database may take."""
 _RUNS = """
     SELECT run_uuid, status FROM runs JOIN experiments USING (experiment_id)
-    WHERE name = ? AND runs.lifecycle_stage = 'active'
+    WHERE experiments.name = ? AND runs.lifecycle_stage = 'active'
     AND EXISTS (SELECT 1 FROM tags WHERE tags.run_uuid = runs.run_uuid AND key = ? AND value = ?)
     AND EXISTS (SELECT 1 FROM tags WHERE tags.run_uuid = runs.run_uuid AND key = ? AND value = ?)
     AND EXISTS (SELECT 1 FROM tags WHERE tags.run_uuid = runs.run_uuid AND key = ? AND value = ?)
