@@ -60,7 +60,7 @@ def schema(meta_fields: Sequence[str] | Columns) -> Columns:
     """
     meta = dict(meta_fields) if isinstance(meta_fields, Mapping) else dict.fromkeys(meta_fields, "string")
     if not meta:
-        raise PluginError("a document's `meta` lacks fields", "corpus", "name one, such as `origin`, in `meta_fields`")
+        raise PluginError("a document's `meta` has no fields", "corpus", "name one, such as `origin`, in `meta_fields`")
     return {**COLUMNS, "meta": meta}
 
 
