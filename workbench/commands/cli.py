@@ -183,6 +183,32 @@ def use(
 
 
 @app.command()
+def new_recipe(
+    name: str,
+    stages: Annotated[
+        str, typer.Option(help="SECTION[:KEY][=PLUGIN],… in their order, such as curate=files,dedup,tokenize:a,tokenize:b.")
+    ],
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", help="SECTION.KEY=VALUE of a configuration; relative paths begin in the recipe's folder. Repeatable."
+        ),
+    ] = None,
+    into: Annotated[Path, typer.Option(help="Folder to write NAME into.")] = Path("recipes"),
+) -> None:
+    """Write a pipeline of other stages, each connected to the newest output before it of the format that it reads.
+
+    Values are those of params.yaml where it uses the same plugin, and the defaults elsewhere.
+    """
+    from workbench.catalog.configuration import parse_settings
+    from workbench.commands import recipe
+
+    new = recipe.draft(Path.cwd(), name, [word.strip() for word in stages.split(",")], parse_settings(set_ or []))
+    folder = recipe.write(new, into)
+    typer.echo(f"wrote {folder}; next:\n\n  cd {folder}\n  dvc repro")
+
+
+@app.command()
 def ui(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port on the loopback interface.")] = 5000,
 ) -> None:
