@@ -198,7 +198,8 @@ def new_recipe(
 ) -> None:
     """Write a pipeline of other stages, each connected to the newest output before it of the format that it reads.
 
-    Values are those of params.yaml where it uses the same plugin, and the defaults elsewhere.
+    A stage that names no PLUGIN is configured as the entry of params.yaml with that key, if there is one; else every key has its
+    default. Lists of further plugins are set in the same way: --set 'align.grpo.rewards=[exact-answer]'.
     """
     from workbench.catalog.configuration import parse_settings
     from workbench.commands import recipe

@@ -154,9 +154,8 @@ class _Pipeline:
         Inputs of one format that a stage reads beside one another are different data, so each needs an output of its name.
         """
         makers = [before for before in self.steps if _made(before, format_)]
-        maker = next(
-            (before for before in reversed(makers) if step.key and before.key == step.key), makers[-1] if makers else None
-        )
+        same_key = [before for before in makers if step.key and before.key == step.key]
+        maker = next(iter([*same_key[-1:], *makers[-1:]]), None)
         if maker is None:
             return None
         outputs = [name for name in maker.plugin.outputs if maker.written(name) == format_]
@@ -170,7 +169,9 @@ class _Pipeline:
         what = f"{step.plugin.kind} {step.plugin.name!r} reads {flow} ({wanted}), and no stage before {step.address} makes it"
         made = sorted({before.written(name) for before in self.steps for name in before.plugin.outputs})
         listed = f"those before it make {', '.join(made)}" if made else "it is the first"
-        return PipelineError(what, f"{_HOW}, {step.address}", f"put a stage that makes {wanted} before it; {listed}")
+        alone = list(step.plugin.inputs.values()).count(format_) == 1
+        maker = f"a stage that makes {wanted}" if alone or format_ == FOLDER else f"a stage whose output {flow} is {wanted}"
+        return PipelineError(what, f"{_HOW}, {step.address}", f"put {maker} before it; {listed}")
 
 
 @dataclass(frozen=True)
@@ -238,7 +239,7 @@ def draft(root: Path, name: str, stages: Sequence[str], settings: Settings) -> D
     """A recipe of these stages.
 
     Args:
-        root: the workspace, whose params.yaml gives the values where it uses the same plugins.
+        root: the workspace; a stage that names no plugin is configured as the entry of its params.yaml with that address.
         name: of the recipe.
         stages: ``SECTION``, ``SECTION:KEY``, ``SECTION=PLUGIN`` or ``SECTION:KEY=PLUGIN``, in their order.
         settings: ``ADDRESS.KEY``, dots in KEY leading into sections → value.
@@ -258,7 +259,8 @@ def draft(root: Path, name: str, stages: Sequence[str], settings: Settings) -> D
     for section, key, use in asked:
         base = known.sections[section]
         plugin = _choose(known, base, key, use, written)
-        pipeline.add(_step(section, key or _key(plugin), plugin, written, settings, pipeline.models))
+        former = None if use else written.get(f"{section}.{key}" if key else section)
+        pipeline.add(_step(section, key or _key(plugin), plugin, former, settings, pipeline.models))
     addresses = [step.address for step in pipeline.steps]
     _require_apart(addresses)
     _require_used(settings, addresses)
@@ -345,7 +347,7 @@ def _choose(known: Registry, base: type[Stage[Any]], key: str, use: str, written
 
 
 def _key(plugin: type[Stage[Any]]) -> str:
-    """The key of an entry that was given none: what a source makes, else the plugin's name; empty where the section needs none."""
+    """The key of an entry that was given none: what a source makes, else the plugin's name; empty where none is needed."""
     if not plugin.nested:
         return ""
     produces = getattr(plugin, "produces", "corpus")
@@ -353,30 +355,33 @@ def _key(plugin: type[Stage[Any]]) -> str:
 
 
 def _step(
-    section: str,
-    key: str,
-    plugin: type[Stage[Any]],
-    written: Mapping[str, Entry],
-    settings: Settings,
-    models: Sequence[str],
+    section: str, key: str, plugin: type[Stage[Any]], former: Entry | None, settings: Settings, models: Sequence[str]
 ) -> Step:
-    """A stage with every key of its plugin; its values are those of params.yaml where that uses the same plugin."""
+    """A stage with every key of its plugin; its values are those of the entry of params.yaml, where there is one."""
     address = f"{section}.{key}" if key else section
-    alike = [entry for entry in written.values() if (entry.kind, entry.choice.use) == (plugin.kind, plugin.name)]
-    former = next((entry for entry in alike if entry.address == address), alike[0] if alike else None)
-    own = {name.removeprefix(f"{address}."): value for name, value in settings.items() if name.startswith(f"{address}.")}
+    given = {name.removeprefix(f"{address}."): value for name, value in settings.items() if name.startswith(f"{address}.")}
+    parts = {part: former.others[part] for part in plugin.parts if former and part in former.others}
+    parts |= {part: _part(value, address, part) for part, value in given.items() if part in plugin.parts}
+    own = {name: value for name, value in given.items() if name not in plugin.parts}
     if "models" in plugin.inputs and "models" in plugin.Config.model_fields:
         own.setdefault("models", list(models))
     made = configuration.complete(plugin, f"{PARAMS_FILE}, key {address}", former.choice.config if former else {}, own)
     entry: dict[str, Any] = {"use": plugin.name}
     if made.values:
         entry["with"] = made.values
-    entry |= {part: former.others[part] for part in plugin.parts if former and part in former.others}
+    entry |= parts
     entry["seed"] = former.seed if former else 0
     produces = (
         getattr(plugin(plugin.Config.model_validate(made.values)), "produces", "") if OWN in plugin.outputs.values() else ""
     )
     return Step(section, key, plugin, entry, produces)
+
+
+def _part(value: object, address: str, part: str) -> list[Any]:
+    """A list of further plugins, of which those that are only named have their defaults."""
+    if not isinstance(value, list):
+        raise ParamsError("it is no list", f"--set {address}.{part}", f"write --set '{address}.{part}=[NAME, NAME]'")
+    return [{"use": item} if isinstance(item, str) else item for item in value]
 
 
 def _made(step: Step, format_: str) -> list[str]:
