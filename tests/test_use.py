@@ -9,9 +9,12 @@ import plugin_project
 import pytest
 import workspace
 import yaml
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from workspace import PROJECT, Done, Workspace
 
-from workbench.project.yaml_text import Document
+from workbench.artifacts import yaml_1_2
+from workbench.project.yaml_text import Document, block, flow
 
 SHIPPED = ("params.yaml", "recipes/tulu3/params.yaml")
 NEEDS = ("align-grpo", "align-kto", "reward-exact-answer")
@@ -199,3 +202,17 @@ def test_every_node_of_the_shipped_files_is_found_where_it_stands(name: str) -> 
 )
 def test_anchors_stay_valid_whatever_the_style(before: str, after: str) -> None:
     assert Document(before).replaced(["a"], {"y": 2}, {"y": 2}) == after
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(alphabet="ab:- {?1.é", min_size=1), inner),
+)
+
+
+@settings(deadline=None)
+@given(JSON)
+@example({"prompts": ["What does `x` do?", "1e-5", "12:30", "no", "<|end|>", "'####'", "a\n b", "\x7f", "\U00018d09"]})
+def test_what_is_written_is_read_as_it_was(value: object) -> None:
+    assert yaml_1_2.load(f"k: {flow(value)}") == {"k": value}
+    assert yaml_1_2.load(block({"k": value, "l": 1}, 2)) == {"k": value, "l": 1}

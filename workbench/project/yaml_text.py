@@ -1,17 +1,19 @@
 """Edits of a YAML file that leave every byte as it is but those of the edited place: comments, anchors and layout stay.
 
 ruamel.yaml's round trip would write the whole file again: it moves comments that follow an anchor, and drops those that follow a
-block which is taken out. So its parser only says where things stand, and its emitter writes what is new.
+block which is taken out. So its parser only says where things stand.
 """
 
 from __future__ import annotations
 
+import json
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from io import StringIO
 from typing import Any
 
+import yaml
 from ruamel.yaml import YAML
 from ruamel.yaml.events import (
     AliasEvent,
@@ -24,10 +26,13 @@ from ruamel.yaml.events import (
     SequenceStartEvent,
 )
 
+from workbench.artifacts import yaml_1_2
+
 MERGE = "<<"
 INDENT = 2
 LONGEST_FLOW = 100
 """Characters of a collection of plain values that is still written on one line."""
+_PLAIN = re.compile(r"[\w./<(+$~=…-](?:[^\[\]{},?#]*[^\[\]{},?#\s:])?")
 _DEFINITION = re.compile(r"&[^\s,\[\]{}]+[ \t]*")
 
 
@@ -197,12 +202,12 @@ def block(content: Content, column: int) -> str:
         if isinstance(value, Written):
             lines.append(value.at(column))
         elif isinstance(value, Mapping) and value and (_has_written(value) or not _is_short(key, value)):
-            lines.append(" " * column + f"{scalar(key)}:\n" + block(value, column + INDENT).rstrip("\n"))
+            lines.append(" " * column + f"{flow(key)}:\n" + block(value, column + INDENT).rstrip("\n"))
         elif isinstance(value, list) and value and not _is_short(key, value):
             items = "".join(block_item(item, column + INDENT) for item in value)
-            lines.append(" " * column + f"{scalar(key)}:\n" + items.rstrip("\n"))
+            lines.append(" " * column + f"{flow(key)}:\n" + items.rstrip("\n"))
         else:
-            lines.append(" " * column + f"{scalar(key)}: {flow(value)}")
+            lines.append(" " * column + f"{flow(key)}: {flow(value)}")
     return "\n".join(lines) + "\n"
 
 
@@ -215,20 +220,16 @@ def block_item(item: Any, column: int) -> str:
 
 
 def flow(value: Any) -> str:
-    """The value on one line."""
-    emitter = YAML(typ="safe", pure=True)
-    emitter.default_flow_style = True
-    emitter.width = 10**9
-    emitter.allow_unicode = True
-    emitter.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
-    stream = StringIO()
-    emitter.dump({"key": value}, stream)  # within something, since it ends a document's scalar with a line of its own
-    return stream.getvalue().strip().removeprefix("{key: ").removesuffix("}")
-
-
-def scalar(value: str) -> str:
-    """A key."""
-    return flow(value)
+    """The value on one line, as readers of YAML 1.1 and of 1.2 understand it."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{flow(key)}: {flow(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(flow, value)) + "]"
+    if isinstance(value, str):
+        return value if _is_plain(value) else _quoted(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return {"inf": ".inf", "-inf": "-.inf"}.get(str(value), ".nan")
+    return json.dumps(value)
 
 
 def shifted(text: str, by: int) -> str:
@@ -236,6 +237,28 @@ def shifted(text: str, by: int) -> str:
     first, *others = text.split("\n")
     moved = [" " * by + line if by > 0 else line[min(-by, len(line) - len(line.lstrip())) :] for line in others]
     return "\n".join([first, *(line if line.strip() else "" for line in moved)])
+
+
+def _is_plain(text: str) -> bool:
+    """Whether a text needs no quotes."""
+    if not _PLAIN.fullmatch(text):
+        return False
+    try:
+        return bool(yaml_1_2.load(f"[{text}]") == yaml.safe_load(f"[{text}]") == [text])
+    except yaml.YAMLError:
+        return False
+
+
+def _quoted(text: str) -> str:
+    if text.isprintable():
+        return "'" + text.replace("'", "''") + "'"
+    return '"' + "".join(map(_escaped, text)) + '"'
+
+
+def _escaped(letter: str) -> str:
+    if letter.isascii():
+        return json.dumps(letter)[1:-1].replace("\x7f", "\\x7f")
+    return letter if letter.isprintable() else f"\\U{ord(letter):08x}"
 
 
 def _has_written(value: Any) -> bool:
