@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -125,7 +126,6 @@ def make_smaller(content: dict[str, Any]) -> None:
         source["with"].update(PROBLEMS)
 
 
-OWN_STAGES = "curate=files,dedup,tokenize,pretrain,eval=perplexity,report=card"
 OWN_SMALLER: Mapping[str, Any] = {
     "tokenize.with.vocab_size": 512,
     "pretrain.with.architecture": workspace.ARCHITECTURE,
@@ -214,16 +214,33 @@ def test_a_new_recipe_that_does_not_fit_is_refused(project_of_recipes: Workspace
     assert not list((project_of_recipes.root / "recipes").glob("*bad*"))
 
 
+@pytest.fixture(scope="module")
+def own(project_of_recipes: Workspace) -> Workspace:
+    """What README.md has one write for text of one's own."""
+    text = (PROJECT / "README.md").read_text(encoding="utf-8").replace("\\\n", " ")
+    (line,) = [line for line in text.splitlines() if line.startswith("workbench new-recipe")]
+    words = shlex.split(line.replace("/data/my-texts", "../../texts"))
+    done = project_of_recipes.workbench(*words[1:])
+    assert done.code == 0, done.text
+    assert f"cd recipes/{words[2]}" in text
+    return replace(project_of_recipes, root=project_of_recipes.root / "recipes" / words[2])
+
+
+def test_the_recipe_of_the_readme_fits_its_plugins(own: Workspace) -> None:
+    done = own.workbench("check")
+    assert done.code == 0, done.text
+    assert "docstring_sections: false" in (own.root / "params.yaml").read_text()
+
+
 @pytest.mark.slow
-def test_a_new_recipe_for_text_of_ones_own_runs_whole(project_of_recipes: Workspace) -> None:
-    made = new_recipe(project_of_recipes, "own", OWN_STAGES, "curate.corpus.path=../../texts")
-    made.edit("params.yaml", lambda content: workspace.change(content, OWN_SMALLER))
+def test_the_recipe_of_the_readme_runs_whole(project_of_recipes: Workspace, own: Workspace) -> None:
+    own.edit("params.yaml", lambda content: workspace.change(content, OWN_SMALLER))
     workspace.commit(project_of_recipes)
-    made.repro()
-    metrics = json.loads((made.root / "data/metrics/eval-perplexity-base.json").read_text())
+    own.repro()
+    metrics = json.loads((own.root / "data/metrics/eval-perplexity-base.json").read_text())
     assert metrics["bits_per_byte"] > 0
-    assert "base" in (made.root / "data/report/README.md").read_text()
-    assert workspace.ran(made.repro()) == ["resolve"]
+    assert "base" in (own.root / "data/report/README.md").read_text()
+    assert workspace.ran(own.repro()) == ["resolve"]
 
 
 def test_every_shipped_recipe_has_a_test_that_runs_it() -> None:
