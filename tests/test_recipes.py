@@ -45,7 +45,7 @@ SMALLER: Mapping[str, Any] = {
     "align.grpo.with.logging_steps": 1,
     "align.grpo.with.save_steps": 1,
     "models": ["grpo"],
-    "eval.multiple-choice": None,
+    "eval.multiple-choice.with.questions": 20,
     "eval.preference.with.rows": 20,
     "report.with.prompts": ["What is 8 + 6?"],
     "report.with.max_tokens": 16,
@@ -110,7 +110,7 @@ def test_it_runs_whole_and_then_has_nothing_to_do(recipe: Workspace) -> None:
     assert metrics["curate-instructions"]["rows.arithmetic"] == 3 * sum(PROBLEMS.values())
     assert metrics["curate-instructions"]["rows.pydocs-instructions"] > 100
     assert metrics["grpo"]["heldout_problems"] == PROBLEMS["heldout"]
-    assert "eval-preference-grpo" in metrics
+    assert {"eval-multiple-choice-grpo", "eval-preference-grpo"} <= set(metrics)
     models = recipe.root / "data/models"
     assert (models / "sft/model.safetensors").read_bytes() != (models / "dpo/model.safetensors").read_bytes()
     assert [row["step"] for row in read_training_log(models / "grpo")] == [1, 2]
