@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -44,7 +45,7 @@ SMALLER: Mapping[str, Any] = {
     "align.grpo.with.logging_steps": 1,
     "align.grpo.with.save_steps": 1,
     "models": ["grpo"],
-    "eval.multiple-choice": None,
+    "eval.multiple-choice.with.questions": 20,
     "eval.preference.with.rows": 20,
     "report.with.prompts": ["What is 8 + 6?"],
     "report.with.max_tokens": 16,
@@ -109,7 +110,7 @@ def test_it_runs_whole_and_then_has_nothing_to_do(recipe: Workspace) -> None:
     assert metrics["curate-instructions"]["rows.arithmetic"] == 3 * sum(PROBLEMS.values())
     assert metrics["curate-instructions"]["rows.pydocs-instructions"] > 100
     assert metrics["grpo"]["heldout_problems"] == PROBLEMS["heldout"]
-    assert "eval-preference-grpo" in metrics
+    assert {"eval-multiple-choice-grpo", "eval-preference-grpo"} <= set(metrics)
     models = recipe.root / "data/models"
     assert (models / "sft/model.safetensors").read_bytes() != (models / "dpo/model.safetensors").read_bytes()
     assert [row["step"] for row in read_training_log(models / "grpo")] == [1, 2]
@@ -123,3 +124,124 @@ def make_smaller(content: dict[str, Any]) -> None:
     docs["with"].update(DOCS)
     for source in arithmetic:
         source["with"].update(PROBLEMS)
+
+
+OWN_SMALLER: Mapping[str, Any] = {
+    "tokenize.with.vocab_size": 512,
+    "pretrain.with.architecture": workspace.ARCHITECTURE,
+    "pretrain.with.context_length": 64,
+    "pretrain.with.tokens": 8 * 64 * 6,
+    "pretrain.with.logging_steps": 2,
+    "eval.perplexity.with.documents": 20,
+    "eval.perplexity.with.stride": 32,
+    "eval.perplexity.with.baseline_documents": 50,
+    "eval.perplexity.with.samples": 4,
+    "eval.perplexity.with.sample_tokens": 16,
+}
+CHAIN = (
+    "curate:corpus,curate:preferences,curate:problems,dedup,tokenize:a,tokenize:b,pretrain:a,pretrain:b,"
+    "align:dpo,align:grpo,eval:preference,report"
+)
+
+
+@pytest.fixture(scope="module")
+def project_of_recipes(tmp_path_factory: pytest.TempPathFactory, site: Path) -> Workspace:
+    made = workspace.create(tmp_path_factory.mktemp("recipes") / "project")
+    texts = made.root / "texts"
+    texts.mkdir()
+    for file in sorted((PROJECT / "docs").rglob("*.md")):
+        shutil.copyfile(file, texts / file.name)
+    return replace(made, variables={**made.variables, "PYTHONPATH": str(site)})
+
+
+def new_recipe(made: Workspace, name: str, stages: str, *settings: str) -> Workspace:
+    done = made.workbench("new-recipe", name, "--stages", stages, *(word for value in settings for word in ("--set", value)))
+    assert done.code == 0, done.text
+    written = replace(made, root=made.root / "recipes" / name)
+    checked = written.workbench("check")
+    assert checked.code == 0, checked.text
+    return written
+
+
+def commands(made: Workspace) -> dict[str, dict[str, str]]:
+    """Stage → the options of its command."""
+    stages = yaml.safe_load((made.root / "dvc.yaml").read_text())["stages"]
+    words = {name: stage.get("do", stage)["cmd"].split()[5:] for name, stage in stages.items()}
+    return {name: dict(zip(found[::2], found[1::2], strict=True)) for name, found in words.items()}
+
+
+def test_a_new_recipe_connects_each_input_to_the_newest_output_of_its_format(project_of_recipes: Workspace) -> None:
+    made = new_recipe(project_of_recipes, "chain", CHAIN, "align.grpo.rewards=[exact-answer]", "align.grpo.steps=3")
+    found = commands(made)
+    assert found["dedup"]["--corpus"] == "data/curated/corpus"
+    assert "--benchmark" not in found["dedup"]
+    assert found["tokenize-b"] == {
+        "--corpus": "data/split/train",
+        "--out": "data/tokenizer/b",
+        "--metrics": "data/metrics/tokenize-b.json",
+    }
+    assert [found[f"pretrain-{key}"]["--tokenizer"] for key in "ab"] == ["data/tokenizer/a", "data/tokenizer/b"]
+    assert (found["align-dpo"]["--model"], found["align-grpo"]["--model"]) == ("data/models/b", "data/models/dpo")
+    assert found["align-grpo"]["--data"] == "${align.grpo.data}"
+    assert found["eval-preference"]["--preferences"] == "data/curated/preferences"
+    params = yaml.safe_load((made.root / "params.yaml").read_text())
+    assert params["models"] == params["report"]["with"]["models"] == ["a", "b", "dpo", "grpo"]
+    assert (params["align"]["grpo"]["data"], params["align"]["grpo"]["with"]["steps"]) == ("data/curated/problems", 3)
+    assert params["curate"]["corpus"]["filters"][0]["use"] == "length"
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (["dedup"], "reads corpus (corpus), and no stage before dedup makes it"),
+        (["curate=pydocs,dedup,tokenize,pretrain,align:dpo"], "reads data (preferences), and no stage before align.dpo makes it"),
+        (["curate=pydocs,tokenize,pretrain,eval:perplexity"], "put a stage whose output heldout is corpus before it"),
+        (["curate=pydocs,dedup,tokenize,pretrain,report"], "reads evals (evaluation), and no stage before report makes it"),
+        (["curate=pydocs,dedup,dedup"], "give each a key of its own"),
+        (["curates"], "did you mean 'curate'?"),
+        (["curate"], "which source is not clear"),
+        (["curate=files"], "needs a value for path"),
+        (["curate=pydocs", "--set", "curate.other.private=true"], "no stage takes the value 'curate.other.private'"),
+        (["curate=pydocs", "--set", "curate.corpus.privat=true"], "did you mean 'private'?"),
+        (["curate=files", "--set", "curate.corpus.path=nowhere"], "nowhere"),
+    ],
+)
+def test_a_new_recipe_that_does_not_fit_is_refused(project_of_recipes: Workspace, words: list[str], part: str) -> None:
+    done = project_of_recipes.workbench("new-recipe", "bad", "--stages", *words)
+    assert done.code == 1, done.text
+    assert part in done.err
+    assert "Traceback" not in done.err
+    assert not list((project_of_recipes.root / "recipes").glob("*bad*"))
+
+
+@pytest.fixture(scope="module")
+def own(project_of_recipes: Workspace) -> Workspace:
+    """What README.md has one write for text of one's own."""
+    text = (PROJECT / "README.md").read_text(encoding="utf-8").replace("\\\n", " ")
+    (line,) = [line for line in text.splitlines() if line.startswith("workbench new-recipe")]
+    words = shlex.split(line.replace("/data/my-texts", "../../texts"))
+    done = project_of_recipes.workbench(*words[1:])
+    assert done.code == 0, done.text
+    assert f"cd recipes/{words[2]}" in text
+    return replace(project_of_recipes, root=project_of_recipes.root / "recipes" / words[2])
+
+
+def test_the_recipe_of_the_readme_fits_its_plugins(own: Workspace) -> None:
+    done = own.workbench("check")
+    assert done.code == 0, done.text
+    assert "docstring_sections: false" in (own.root / "params.yaml").read_text()
+
+
+@pytest.mark.slow
+def test_the_recipe_of_the_readme_runs_whole(project_of_recipes: Workspace, own: Workspace) -> None:
+    own.edit("params.yaml", lambda content: workspace.change(content, OWN_SMALLER))
+    workspace.commit(project_of_recipes)
+    own.repro()
+    metrics = json.loads((own.root / "data/metrics/eval-perplexity-base.json").read_text())
+    assert metrics["bits_per_byte"] > 0
+    assert "base" in (own.root / "data/report/README.md").read_text()
+    assert workspace.ran(own.repro()) == ["resolve"]
+
+
+def test_every_shipped_recipe_has_a_test_that_runs_it() -> None:
+    assert [folder.name for folder in sorted((PROJECT / "recipes").iterdir()) if folder.is_dir()] == [TULU3.name]

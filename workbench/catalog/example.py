@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Mapping
 from typing import Any
 
 import yaml
@@ -18,7 +20,9 @@ from workbench.project import params, plugin_lock
 from workbench.project.params import PARAMS_FILE
 
 _LISTS = {"filter": ("filters", "under a source such as curate.corpus"), "reward": ("rewards", "under align")}
-_DATA_FLOW = "data"
+CURATED = "data/curated"
+"""The folder of the data sets that sources make."""
+DATA_FLOW = "data"
 """The input whose path a section of params.yaml names, see ``${align.data}`` in dvc.yaml."""
 
 
@@ -30,8 +34,8 @@ def of_plugin(registry: Registry, plugin: type[Plugin[Any]]) -> dict[str, str]:
     if plugin.kind in _LISTS:
         key, place = _LISTS[plugin.kind]
         return {"file": str(PARAMS_FILE), "place": place, "example": _yaml({key: [chosen]})}
-    if issubclass(plugin, Stage) and _DATA_FLOW in plugin.inputs:
-        chosen = {"use": plugin.name, _DATA_FLOW: _data_path(registry, plugin.inputs[_DATA_FLOW]), "with": chosen["with"]}
+    if issubclass(plugin, Stage) and DATA_FLOW in plugin.inputs:
+        chosen = {"use": plugin.name, DATA_FLOW: _data_path(registry, plugin.inputs[DATA_FLOW]), "with": chosen["with"]}
     chosen["seed"] = 0
     assert issubclass(plugin, Stage)
     entry = {plugin.name: chosen} if plugin.nested else chosen
@@ -98,13 +102,23 @@ def _number(shown: Schema, *, whole: bool) -> float:
 
 def _data_path(registry: Registry, format_: str) -> str:
     """The path at which the workspace's params.yaml makes data of that format."""
-    try:
-        for entry in params.entries(params.load(registry.root), registry.sections):
+    made = None
+    with contextlib.suppress(WorkbenchError):  # the example is useful even if params.yaml is invalid
+        made = data_path(registry, params.load(registry.root), format_)
+    return made or f"{CURATED}/{format_}"
+
+
+def data_path(registry: Registry, content: Mapping[str, Any], format_: str) -> str | None:
+    """The path at which the sections of a params.yaml make data of a format; None if nothing there does.
+
+    Raises:
+        ParamsError: an entry is not one.
+    """
+    for entry in params.entries(content, registry.sections):
+        with contextlib.suppress(WorkbenchError):  # an entry that is wrong makes nothing
             if entry.kind == "source" and getattr(plugin_lock.resolve_entry(entry, registry).stage, "produces", "") == format_:
-                return f"data/curated/{entry.address.partition('.')[2]}"
-    except WorkbenchError:
-        pass  # the example is useful even if params.yaml is invalid
-    return f"data/curated/{format_}"
+                return f"{CURATED}/{entry.address.partition('.')[2]}"
+    return None
 
 
 def _yaml(value: object) -> str:

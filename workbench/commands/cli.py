@@ -155,6 +155,61 @@ def new_plugin(
 
 
 @app.command()
+def use(
+    kind: str,
+    name: str,
+    at: Annotated[
+        str, typer.Option(help="The entry, such as align.grpo, where the section has several or is to get one more.")
+    ] = "",
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="KEY=VALUE of its configuration; dots lead into sections. Repeatable.")
+    ] = None,
+    part: Annotated[
+        list[str] | None, typer.Option(help="A plugin for a list of the entry, such as a reward of grpo. Repeatable.")
+    ] = None,
+) -> None:
+    """Make an entry of params.yaml use a plugin; add a filter or reward to an entry, or a tracker to compute.yaml.
+
+    Nothing is written unless the result passes `workbench check`. The rest of the file stays as it is, comments included.
+    """
+    from workbench.catalog.configuration import parse_settings
+    from workbench.commands import use as uses
+
+    change = uses.plan(Path.cwd(), uses.Request(kind, name, at, parse_settings(set_ or []), part or []))
+    steps = uses.apply(Path.cwd(), change)
+    typer.echo(
+        "\n".join([*(change.diff() or ["nothing differs"]), "", f"wrote {change.file}; next:", *(f"  {step}" for step in steps)])
+    )
+
+
+@app.command()
+def new_recipe(
+    name: str,
+    stages: Annotated[
+        str, typer.Option(help="SECTION[:KEY][=PLUGIN],… in their order, such as curate=files,dedup,tokenize:a,tokenize:b.")
+    ],
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", help="SECTION.KEY=VALUE of a configuration; relative paths begin in the recipe's folder. Repeatable."
+        ),
+    ] = None,
+    into: Annotated[Path, typer.Option(help="Folder to write NAME into.")] = Path("recipes"),
+) -> None:
+    """Write a pipeline of other stages, each connected to the newest output before it of the format that it reads.
+
+    A stage that names no PLUGIN is configured as the entry of params.yaml with that key, if there is one; else every key has its
+    default. Lists of further plugins are set in the same way: --set 'align.grpo.rewards=[exact-answer]'.
+    """
+    from workbench.catalog.configuration import parse_settings
+    from workbench.commands import recipe
+
+    new = recipe.draft(Path.cwd(), name, [word.strip() for word in stages.split(",")], parse_settings(set_ or []))
+    folder = recipe.write(new, into)
+    typer.echo(f"wrote {folder}; next:\n\n  cd {folder}\n  dvc repro")
+
+
+@app.command()
 def ui(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port on the loopback interface.")] = 5000,
 ) -> None:

@@ -56,13 +56,17 @@ def that_answer(root: Path, hook: str) -> list[str]:
     return sorted(entry.plugin.name for entry in registry(root).installed if _is_tracker(entry) and hasattr(entry.plugin, hook))
 
 
-def require_one_of_each(root: Path) -> None:
+def require_one_of_each(root: Path, files: Path | None = None) -> None:
     """Refuse a tracker that no distribution offers, or more than one, regardless of the distributions' names.
+
+    Args:
+        root: the workspace.
+        files: the folder of compute.yaml, if not the workspace.
 
     Raises:
         PluginError: there is such a tracker in compute.yaml, or it names none and none is on by default.
     """
-    _selected(root, registry(root))
+    _selected(files or root, registry(root))
 
 
 def _selected(root: Path, known: Registry) -> list[Tracker[Any]]:

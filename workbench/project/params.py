@@ -60,8 +60,17 @@ def load(root: Path) -> dict[str, Any]:
         raise ParamsError(
             f"{PARAMS_FILE} is missing", str(root.resolve()), "run in the folder that holds dvc.yaml and params.yaml"
         )
+    return parse(file.read_bytes())
+
+
+def parse(text: str | bytes) -> dict[str, Any]:
+    """The sections of a text that is the content of params.yaml.
+
+    Raises:
+        ParamsError: it is not YAML, or holds no sections.
+    """
     try:
-        content = yaml.load(file.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)  # noqa: S506 - it is a SafeLoader
+        content = yaml.load(text if isinstance(text, str) else text.decode(), Loader=_UniqueKeyLoader)  # noqa: S506 - it is a SafeLoader
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ParamsError(f"not YAML: {error}", str(PARAMS_FILE), "mend the file") from error
     if not isinstance(content, dict):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +17,22 @@ from workbench.project.pipeline import StageCall
 from workbench.project.plugin_lock import Resolved
 
 
-def check(root: Path) -> tuple[list[Resolved], list[StageCall]]:
+def check(root: Path, files: Path | None = None) -> tuple[list[Resolved], list[StageCall]]:
     """Validate params.yaml, compute.yaml, dvc.yaml and every plugin they name, without writing anything.
+
+    Args:
+        root: the workspace.
+        files: a folder with drafts of the three files, and all else that dvc.yaml may read; by default the workspace.
 
     Raises:
         WorkbenchError: the first problem found.
     """
     _require_readable_path(root)
-    config = compute.load_config(root)
+    files = files or root
+    config = compute.load_config(files)
     compute.choose(config)
-    trackers.require_one_of_each(root)
-    content = params.load(root)
+    trackers.require_one_of_each(root, files)
+    content = params.load(files)
     resolved = [plugin_lock.resolve_entry(entry, registry(root)) for entry in params.entries(content, registry(root).sections)]
     addresses = [item.entry.address for item in resolved]
     for key in config.time_limit_minutes:
@@ -36,9 +43,29 @@ def check(root: Path) -> tuple[list[Resolved], list[StageCall]]:
         if environment.of(item.used) is None:
             for entry in item.used:
                 identity.require_installed(entry, root)
-    calls = pipeline.load(root)
+    calls = pipeline.load(files)
     pipeline.check(root, calls, resolved)
     return resolved, calls
+
+
+def check_drafts(root: Path, drafts: Mapping[Path, str]) -> tuple[list[Resolved], list[StageCall]]:
+    """As :func:`check`, of a workspace in which some files have another content.
+
+    Args:
+        root: the workspace.
+        drafts: file, relative to the workspace → its content.
+
+    Raises:
+        WorkbenchError: the first problem found.
+    """
+    with tempfile.TemporaryDirectory(prefix="workbench-draft-") as name:
+        files = Path(name)
+        for entry in root.resolve().iterdir():
+            if Path(entry.name) not in drafts:
+                (files / entry.name).symlink_to(entry)
+        for file, text in drafts.items():
+            (files / file).write_text(text, encoding="utf-8")
+        return check(root, files)
 
 
 def _require_readable_path(root: Path) -> None:
