@@ -126,7 +126,7 @@ def test_every_installed_plugin_is_described_and_its_example_is_valid(entry: Ins
     assert all("typing" not in row["type"] and "Annotated" not in row["type"] and row["type"] != "any" for row in facts["config"])
     block = yaml.safe_load(facts["example"])
     if issubclass(entry.plugin, Stage):
-        (found,) = params.entries(block)
+        (found,) = params.entries(block, KNOWN.sections)
         plugin_lock.resolve_entry(found, KNOWN)
     elif entry.plugin.kind == "tracker":
         assert block == {"trackers": [entry.plugin.name]}

@@ -20,6 +20,7 @@ from workbench.hosting import contract, missing
 from workbench.hosting.host import Broken, Registry, registry
 from workbench.hosting.identity import CORE_DISTRIBUTION
 
+KINDS = {base.kind: base for base in workbench_kinds()}
 IMPORTS = "from typing_extensions import TypedDict\n\nfrom workbench import hookimpl, plugin\nfrom workbench.kinds import stage\n"
 SHORT = stranger("short", ("from workbench import hookimpl\n", IMPORTS))
 TRACKER = '''
@@ -423,7 +424,7 @@ def test_the_pip_line_has_the_libraries_that_are_not_installed(tmp_path: Path, m
 
 
 def test_the_plugins_of_the_repository_are_known_from_any_folder(checkout: Path, tmp_path: Path) -> None:
-    empty = Registry((), (), root=tmp_path)
+    empty = Registry((), (), KINDS, root=tmp_path)
     for kind, name, folder in (("tokenizer", "unigram", "tokenizer-unigram"), ("source", "pydocs-benchmark", "source-pydocs")):
         with pytest.raises(PluginError) as caught:
             empty.select(kind, name)
@@ -436,7 +437,7 @@ def test_a_plugin_that_was_uninstalled_is_known_from_the_last_lock(tmp_path: Pat
         '{"installed": {"dedup stranger": {"distribution": "a-strangers-dedup", "version": "1.2"}}}'
     )
     with pytest.raises(PluginError) as caught:
-        Registry((), (), root=tmp_path).select("dedup", "stranger")
+        Registry((), (), KINDS, root=tmp_path).select("dedup", "stranger")
     assert caught.value.fix == "pip install a-strangers-dedup==1.2"
 
 

@@ -40,7 +40,10 @@ def measure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Measure
 
 def forget() -> None:
     registry.cache_clear()
-    for cached in (identity.code_digest, identity._module_file, identity.installed_version, meaning.read):
+    for cached in (
+        *(identity.code_digest, identity._module_file, identity.installed_version, meaning.read, identity.requirements),
+        *(identity.core_dependencies, identity.core_digest, identity._core_modules, identity._shared_packages),
+    ):
         cached.cache_clear()
     sys.modules.pop("demo_one", None)
 

@@ -76,20 +76,20 @@ def test_its_stage_runs_and_its_output_is_tracked_with_rows_and_preview(made: Wo
 
 def test_its_run_can_be_reproduced(made: Workspace) -> None:
     _, (run,) = runs(made)
-    done = made.workbench("reproduce", run.info.run_id)
+    done = made.run("reproduce", run.info.run_id)
     assert done.code == 0, done.text
     assert "BIT-EXACT" in done.out
 
 
 def test_a_second_repro_runs_nothing_and_plan_says_so(made: Workspace) -> None:
     assert workspace.ran(made.repro()) == ["resolve"]
-    plans = {record["stage"]: record for record in json.loads(made.workbench("plan", "--json").out)}
+    plans = {record["stage"]: record for record in json.loads(made.run("plan", "--json").out)}
     assert plans["translate@spanish"]["answer"] == "up to date"
 
 
 def test_a_changed_word_is_planned_compared_and_run(made: Workspace) -> None:
     made.params(translate__spanish__with__words={"line": "renglón"})
-    plan = made.workbench("why", "translate@spanish").out
+    plan = made.run("why", "translate@spanish").out
     assert "words.line línea → renglón" in plan
     assert workspace.ran(made.repro()) == ["resolve", "translate@spanish"]
     made.params(translate__spanish__with__words=WORDS)
@@ -99,18 +99,18 @@ def test_a_changed_word_is_planned_compared_and_run(made: Workspace) -> None:
 def test_a_wrong_key_and_a_wrong_format_are_refused(made: Workspace) -> None:
     text = (made.root / "params.yaml").read_text()
     made.params(translate={"spanish": {"use": "swapp"}})
-    done = made.workbench("check")
+    done = made.run("check")
     assert done.code == 1
     assert "no translate 'swapp' is installed; there is swap" in done.err
     (made.root / "params.yaml").write_text(text)
 
 
 def test_the_schema_and_the_list_know_it(made: Workspace) -> None:
-    schema = json.loads(made.workbench("schema").out)
+    schema = json.loads(made.run("schema").out)
     assert schema["properties"]["translate"]["description"] == "One translate per key."
     assert "swap" in schema["$defs"]["translate"]["properties"]["use"]["enum"]
-    assert "translate\n  swap" in made.workbench("plugins").out
-    described = made.workbench("info", "translate", "swap").out
+    assert "translate\n  swap" in made.run("plugins").out
+    described = made.run("info", "translate", "swap").out
     assert "translations" in described
 
 

@@ -56,7 +56,7 @@ def test_the_default_pipeline_is_sound(checkout: Path, resolved: list[Resolved])
         ("run tokenize", "run tokenise", "'tokenise', which params.yaml lacks"),
         ("--data ${sft.data}", "--data ${sft.dat}", "${sft.dat} is not in params.yaml"),
         ("foreach: ${curate}", "foreach: ${curated}", "${curated} is not in params.yaml"),
-        ("model: ${models}", "model: ${model}", "${model} is not in params.yaml"),
+        ("foreach: ${models}", "foreach: ${model}", "${model} is not in params.yaml"),
         ("foreach: ${curate}", "foreach: 3", "expected list/dictionary, got int"),
         ('"${sft.data}"', '"${sft}"', "DVC cannot fill it in"),
     ],

@@ -155,10 +155,10 @@ def project_of_recipes(tmp_path_factory: pytest.TempPathFactory, site: Path) -> 
 
 
 def new_recipe(made: Workspace, name: str, stages: str, *settings: str) -> Workspace:
-    done = made.workbench("new-recipe", name, "--stages", stages, *(word for value in settings for word in ("--set", value)))
+    done = made.run("new-recipe", name, "--stages", stages, *(word for value in settings for word in ("--set", value)))
     assert done.code == 0, done.text
     written = replace(made, root=made.root / "recipes" / name)
-    checked = written.workbench("check")
+    checked = written.run("check")
     assert checked.code == 0, checked.text
     return written
 
@@ -207,7 +207,7 @@ def test_a_new_recipe_connects_each_input_to_the_newest_output_of_its_format(pro
     ],
 )
 def test_a_new_recipe_that_does_not_fit_is_refused(project_of_recipes: Workspace, words: list[str], part: str) -> None:
-    done = project_of_recipes.workbench("new-recipe", "bad", "--stages", *words)
+    done = project_of_recipes.run("new-recipe", "bad", "--stages", *words)
     assert done.code == 1, done.text
     assert part in done.err
     assert "Traceback" not in done.err
@@ -220,14 +220,14 @@ def own(project_of_recipes: Workspace) -> Workspace:
     text = (PROJECT / "README.md").read_text(encoding="utf-8").replace("\\\n", " ")
     (line,) = [line for line in text.splitlines() if line.startswith("workbench new-recipe")]
     words = shlex.split(line.replace("/data/my-texts", "../../texts"))
-    done = project_of_recipes.workbench(*words[1:])
+    done = project_of_recipes.run(*words[1:])
     assert done.code == 0, done.text
     assert f"cd recipes/{words[2]}" in text
     return replace(project_of_recipes, root=project_of_recipes.root / "recipes" / words[2])
 
 
 def test_the_recipe_of_the_readme_fits_its_plugins(own: Workspace) -> None:
-    done = own.workbench("check")
+    done = own.run("check")
     assert done.code == 0, done.text
     assert "docstring_sections: false" in (own.root / "params.yaml").read_text()
 

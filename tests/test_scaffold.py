@@ -197,7 +197,8 @@ def test_a_bad_name_is_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "fix"), [("filtre", "did you mean 'filter'?"), ("rewards", "did you mean 'reward'?"), ("x", "source, filter")]
+    ("kind", "fix"),
+    [("filtre", "did you mean 'filter'?"), ("rewards", "did you mean 'reward'?"), ("x", "the kinds with one are")],
 )
 def test_an_unknown_kind_is_refused_with_the_choices(kind: str, fix: str) -> None:
     with pytest.raises(PluginError, match="there is no kind") as caught:

@@ -111,7 +111,7 @@ def test_typical_mistakes_are_found_where_they_are(validator: jsonschema.Draft20
 def test_what_the_workbench_accepts_is_accepted(validator: jsonschema.Draft202012Validator, changes: dict[str, Any]) -> None:
     content = default()
     change(content, changes)
-    for entry in params.entries(content):
+    for entry in params.entries(content, registry(PROJECT).sections):
         plugin_lock.resolve_entry(entry, registry(PROJECT))
     assert places(validator, content) == {}
 
@@ -143,7 +143,7 @@ def test_schema_and_workbench_agree_on_any_value_of_any_key(path: tuple[Any, ...
     errors = list(CHECKER.iter_errors(content))
     refusal = ""
     try:
-        for entry in params.entries(content):
+        for entry in params.entries(content, registry(PROJECT).sections):
             plugin_lock.resolve_entry(entry, registry(PROJECT))
     except WorkbenchError as error:
         refusal = str(error)

@@ -38,7 +38,7 @@ def test_a_pipeline_whose_compute_yaml_lacks_the_key_is_recorded(tmp_path: Path)
     made = light_pipeline.create(tmp_path)
     (made.root / "compute.yaml").write_text("threads: 1\n")
     made.repro("curate@corpus")
-    assert made.workbench("sync").code == 0
+    assert made.run("sync").code == 0
     with closing(sqlite3.connect(made.root / ".workbench" / "mlflow.db")) as store:
         stages = store.execute("SELECT value FROM tags WHERE key = 'workbench.stage'").fetchall()
     assert ("curate@corpus",) in stages
@@ -54,7 +54,7 @@ def test_without_the_key_and_a_default_nothing_is_left_unrecorded_in_silence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken = Broken("pionero-workbench-tracker-mlflow", "0.1.0", "ImportError: torn", "")
-    monkeypatch.setattr(trackers, "registry", lambda *_: Registry((), (broken,), tmp_path))
+    monkeypatch.setattr(trackers, "registry", lambda *_: Registry((), (broken,), root=tmp_path))
     for ask in (trackers.configured, trackers.require_one_of_each):
         with pytest.raises(
             PluginError, match=r"no tracker .* is on by default; pionero-workbench-tracker-mlflow is broken"

@@ -41,9 +41,9 @@ def made(untouched: Workspace) -> Workspace:
 
 
 def use(made: Workspace, *words: str) -> Done:
-    done = made.workbench("use", *words)
+    done = made.run("use", *words)
     assert done.code == 0, done.text
-    assert made.workbench("check").code == 0
+    assert made.run("check").code == 0
     return done
 
 
@@ -53,7 +53,7 @@ def content(made: Workspace, name: str = "params.yaml") -> Any:
 
 def refused(made: Workspace, *words: str) -> str:
     before = {name: (made.root / name).read_bytes() for name in ("params.yaml", "compute.yaml")}
-    done = made.workbench("use", *words)
+    done = made.run("use", *words)
     assert done.code == 1, done.text
     assert "Traceback" not in done.err
     for name, text in before.items():

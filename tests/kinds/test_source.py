@@ -31,7 +31,7 @@ class Bare(Source[Config]):
 
 def test_a_corpus_without_meta_is_refused_before_anything_is_read(tmp_path: Path) -> None:
     """Parquet has no empty struct: without the check, pyarrow fails when the first shard is written."""
-    run, _ = make_run(tmp_path)
+    run = make_run(tmp_path)
     with pytest.raises(PluginError, match="has no fields") as caught:
         Bare(Config()).execute({}, {"out": tmp_path / "out", "decisions": tmp_path / "decisions"}, run)
     assert "meta_fields" in caught.value.fix

@@ -117,7 +117,7 @@ def test_a_parent_for_each_session_that_did_something(workspace: Workspace, stor
     assert len(list((workspace.root / ".workbench/journal").glob("[!.]*"))) == 3  # nothing is left of the last one
     last = parents[-1]
     assert store.run("eval-perplexity@aligned").data.tags["mlflow.parentRunId"] == last.info.run_id
-    assert last.data.metrics["eval/perplexity-aligned/bits_per_byte"] == 1.5
+    assert last.data.metrics["eval-perplexity/aligned/bits_per_byte"] == 1.5
 
 
 def test_cached_stages_link_to_the_runs_that_made_them(store: Reader) -> None:
@@ -133,7 +133,7 @@ def test_cached_stages_link_to_the_runs_that_made_them(store: Reader) -> None:
 def test_a_session_tells_its_evaluations_in_the_order_of_the_pipeline(store: Reader) -> None:
     """The first one ran in it, the second came from the cache."""
     told = store.runs(role="session")[-1].data.tags["results"]
-    assert told == "perplexity-aligned bits_per_byte 1.5; choice-aligned accuracy 0.5"
+    assert told == "perplexity@aligned bits_per_byte 1.5; choice@aligned accuracy 0.5"
 
 
 def test_results_that_are_longer_than_a_tag_are_whole(store: Reader) -> None:

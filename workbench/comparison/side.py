@@ -101,7 +101,7 @@ def _of_run(main: Path, word: str, into: Path) -> Side:
         name = f"{found.name} ({word[:8]})"
         return Side(name, stages, found.is_one_run, _parts(lock), provenance.read_pins(pins).releases)
     asked = ", ".join(trackers.names(main)) or "any tracker"
-    what = f"{word!r} is no revision of git, no experiment of DVC, and no run of {asked}"
+    what = f"{word!r} is not a git revision, a DVC experiment, or a run of {asked}"
     fix = "`git log`, `dvc exp show` and `workbench ui` list them; the files as they are now are `workspace`"
     raise WorkbenchError(what, "workbench compare", fix)
 

@@ -72,7 +72,9 @@ def require_class(plugin: object, kinds: Kinds | None = None) -> None:
         PluginError: says what is wrong, in which file and line, and how to fix it.
     """
     if not (isinstance(plugin, type) and issubclass(plugin, Plugin)):
-        raise PluginError(f"{plugin!r} is no plugin class", place(plugin), f"return classes that subclass a kind{_list(kinds)}")
+        raise PluginError(
+            f"{plugin!r} is not a plugin class", place(plugin), f"return classes that subclass a kind{_list(kinds)}"
+        )
     _require_kind(plugin, kinds)
     _require_name(plugin)
     if not vars(plugin).get("__doc__"):
