@@ -67,6 +67,17 @@ def test_what_has_changed_is_there_again(repository: Path) -> None:
     assert git(repository, "status", "--porcelain", "--", "new ñ.txt").startswith("??"), "the repository's own index stays"
 
 
+def test_a_change_within_one_tick_of_the_clock_is_seen(repository: Path) -> None:
+    """The same size and time: git then knows by the time of its index that it has to read the file again."""
+    git(repository, "config", "core.trustctime", "false")
+    file = repository / "code.py"
+    then = file.stat().st_mtime_ns
+    file.write_text("print(2)\n")
+    for path in (file, repository / ".git" / "index"):
+        os.utime(path, ns=(then, then))
+    assert "+print(2)" in revision.diff(repository)
+
+
 def test_it_applies_without_the_secrets(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOME_TOKEN", f"{CANARY}-environment")
     (repository / "params.yaml").write_text(f"sft:\n  use: trl\n  with:\n    api_key: {CANARY}\n    steps: 5\n")

@@ -133,7 +133,7 @@ def test_a_whole_checkpoint_without_all_of_the_state(name: str, interrupted: Int
         seal(folder / "checkpoint-8")
 
     said, _ = interrupted.resume(tmp_path, damage)
-    assert "checkpoint-8 is not used: it has no " in said
+    assert "checkpoint-8 is not used: it lacks " in said
     assert "training goes on from checkpoint-4" in said
 
 

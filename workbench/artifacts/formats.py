@@ -13,8 +13,6 @@ from workbench.run import Cell
 
 FOLDER = "folder"
 """The format that accepts any folder: no chain of stages is refused for it."""
-OWN = "*"
-"""Stands in ``outputs`` for the format that the plugin names in ``produces``."""
 
 
 def _nothing(path: Path) -> None:

@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from workbench.artifacts.formats import FOLDER, OWN
+from workbench.artifacts.formats import FOLDER
 from workbench.catalog import configuration, example
 from workbench.catalog.configuration import Settings
 from workbench.catalog.schema import first_line
 from workbench.errors import ParamsError, PipelineError, PluginError
 from workbench.hosting.host import Registry, registry
-from workbench.kinds.stage import Stage
+from workbench.kinds.stage import OWN, Stage
 from workbench.lib.commit import move_into_place, remove, write_text
 from workbench.lib.compute import COMPUTE_FILE
 from workbench.lib.layout import LOCK_FILE

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Container
 from typing import Any
 
-from workbench.artifacts.formats import OWN, Format
+from workbench.artifacts.formats import Format
 from workbench.errors import PluginError
 from workbench.hosting.contract import NAME, Kinds, base_of, place
-from workbench.kinds.stage import Stage
+from workbench.kinds.stage import OWN, Stage
 from workbench.plugin import Plugin
 
 RESERVED = frozenset({"models"})

@@ -7,10 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from workbench.artifacts.formats import OWN
 from workbench.estimate import Estimate, size_of
 from workbench.plugin import C, Plugin
 from workbench.run import Run
+
+OWN = "*"
+"""Stands in ``outputs`` for the format that the plugin names in ``produces``."""
 
 
 class Stage(Plugin[C], ABC):

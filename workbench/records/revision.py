@@ -103,7 +103,7 @@ class _Staged:
             "GIT_ALTERNATE_OBJECT_DIRECTORIES": os.pathsep.join(filter(None, (str(objects), others))),
         }
         if index.is_file():
-            shutil.copyfile(index, folder / "index")
+            shutil.copy2(index, folder / "index")  # git reads a file again whose time is not before its index's
         self._git("add", "--update", "--", ":/")
         self._left_out = ""
         try:
