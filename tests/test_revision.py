@@ -70,11 +70,12 @@ def test_what_has_changed_is_there_again(repository: Path) -> None:
 def test_a_change_within_one_tick_of_the_clock_is_seen(repository: Path) -> None:
     """The same size and time: git then knows by the time of its index that it has to read the file again."""
     git(repository, "config", "core.trustctime", "false")
-    file = repository / "code.py"
-    then = file.stat().st_mtime_ns
+    file, then = repository / "code.py", 1_700_000_000
+    os.utime(file, (then, then))
+    git(repository, "add", "code.py")
     file.write_text("print(2)\n")
     for path in (file, repository / ".git" / "index"):
-        os.utime(path, ns=(then, then))
+        os.utime(path, (then, then))
     assert "+print(2)" in revision.diff(repository)
 
 

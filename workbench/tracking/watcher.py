@@ -125,7 +125,7 @@ def warnings(root: Path, session: str, run: str = "") -> list[str]:
     from workbench.tracking.feed import seconds_behind, troubles_of
 
     folder = folder_of(root, session)
-    said = {name: f"does not take the record: {_first_line(why)}" for name, why in troubles_of(folder).items()}
+    said = {name: f"does not accept the record: {_first_line(why)}" for name, why in troubles_of(folder).items()}
     for name in trackers.names(root) if run else ():
         if name not in said and (seconds := seconds_behind(folder, run, name)) > BEHIND_SECONDS:
             said[name] = f"is {seconds:,.0f} s behind with the record"
