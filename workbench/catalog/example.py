@@ -14,12 +14,12 @@ from workbench.catalog.schema import Schema, of_configs
 from workbench.errors import WorkbenchError
 from workbench.hosting.host import Registry
 from workbench.kinds.stage import Stage
+from workbench.kinds.tracker import Tracker
 from workbench.lib.compute import COMPUTE_FILE
 from workbench.plugin import Config, Plugin
 from workbench.project import params, plugin_lock
 from workbench.project.params import PARAMS_FILE
 
-_LISTS = {"filter": ("filters", "under a source such as curate.corpus"), "reward": ("rewards", "under align")}
 CURATED = "data/curated"
 """The folder of the data sets that sources make."""
 DATA_FLOW = "data"
@@ -29,17 +29,26 @@ DATA_FLOW = "data"
 def of_plugin(registry: Registry, plugin: type[Plugin[Any]]) -> dict[str, str]:
     """The example as YAML, with the ``file`` and the ``place`` in it where it belongs."""
     chosen: dict[str, Any] = {"use": plugin.name, "with": of_config(plugin.Config)}
-    if plugin.kind == "tracker":
+    if issubclass(plugin, Tracker):
         return {"file": str(COMPUTE_FILE), "place": "", "example": _yaml({"trackers": [plugin.name]})}
-    if plugin.kind in _LISTS:
-        key, place = _LISTS[plugin.kind]
+    if not issubclass(plugin, Stage):
+        key, place = _list_of(registry, plugin.kind)
         return {"file": str(PARAMS_FILE), "place": place, "example": _yaml({key: [chosen]})}
-    if issubclass(plugin, Stage) and DATA_FLOW in plugin.inputs:
+    if DATA_FLOW in plugin.inputs:
         chosen = {"use": plugin.name, DATA_FLOW: _data_path(registry, plugin.inputs[DATA_FLOW]), "with": chosen["with"]}
     chosen["seed"] = 0
-    assert issubclass(plugin, Stage)
     entry = {plugin.name: chosen} if plugin.nested else chosen
     return {"file": str(PARAMS_FILE), "place": "", "example": _yaml({plugin.section: entry})}
+
+
+def _list_of(registry: Registry, kind: str) -> tuple[str, str]:
+    """The key of an entry that lists plugins of a kind which is not a stage, and the section of such entries."""
+    stages = [*registry.kinds.values(), *(entry.plugin for entry in registry.installed)]
+    for stage in (stage for stage in stages if issubclass(stage, Stage)):
+        for key, part in stage.parts.items():
+            if part == kind:
+                return key, f"in an entry of {stage.section}"
+    return f"{kind}s", "in an entry of a stage that lists them; none is installed"
 
 
 def of_config(config: type[Config]) -> dict[str, Any]:
@@ -116,7 +125,7 @@ def data_path(registry: Registry, content: Mapping[str, Any], format_: str) -> s
     """
     for entry in params.entries(content, registry.sections):
         with contextlib.suppress(WorkbenchError):  # an entry that is wrong makes nothing
-            if entry.kind == "source" and getattr(plugin_lock.resolve_entry(entry, registry).stage, "produces", "") == format_:
+            if getattr(plugin_lock.resolve_entry(entry, registry).stage, "produces", "") == format_:
                 return f"{CURATED}/{entry.address.partition('.')[2]}"
     return None
 

@@ -16,6 +16,7 @@ from workbench.errors import ParamsError, PluginError, WorkbenchError
 from workbench.hosting import trackers
 from workbench.hosting.host import Registry, registry
 from workbench.kinds.stage import Stage
+from workbench.kinds.tracker import Tracker
 from workbench.lib.commit import write_text
 from workbench.lib.compute import COMPUTE_FILE
 from workbench.plugin import Plugin
@@ -64,7 +65,7 @@ def plan(root: Path, request: Request) -> Change:
     """
     known = registry(root)
     installed = known.select(request.kind, request.name, _HOW)
-    if request.kind == "tracker":
+    if issubclass(installed.plugin, Tracker):
         return _with_tracker(root, request)
     content = params.load(root)
     document = _document((root / PARAMS_FILE).read_text(encoding="utf-8"))

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from workbench import __version__, hookspecs
 from workbench.errors import PluginError
+from workbench.kinds.tracker import Tracker
 from workbench.plugin import Config, Plugin
 
 CORE_DISTRIBUTION = "pionero-workbench"
@@ -170,7 +171,7 @@ def _require_config(plugin: type[Plugin[Any]]) -> None:
     for model in models_of(config):
         _require_model(model)
     required = [name for name, field in config.model_fields.items() if field.is_required()]
-    if plugin.kind == "tracker" and required:
+    if issubclass(plugin, Tracker) and required:
         what = f"config field {required[0]!r} of {config.__qualname__} has no default, and trackers run with their defaults"
         raise PluginError(what, place(config, required[0]), "give it one, taken from the environment where sites differ")
 

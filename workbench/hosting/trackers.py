@@ -14,12 +14,12 @@ from workbench.errors import PluginError, WorkbenchError
 from workbench.hookspecs import TrackerHooks
 from workbench.hosting import host
 from workbench.hosting.host import registry
+from workbench.kinds.tracker import Tracker
 from workbench.lib import compute
 
 if TYPE_CHECKING:
     from workbench.answers import Record
     from workbench.hosting.host import Installed, Registry
-    from workbench.kinds.tracker import Tracker
 
 T = TypeVar("T")
 _WHERE = "compute.yaml, key trackers"
@@ -35,7 +35,7 @@ def configured(root: Path) -> list[Tracker[Any]]:
     try:  # loading every plugin to find one would cost each command and each watcher a third of a second
         if (names := compute.load_config(root).trackers) is None:
             return _selected(root, registry(root))
-        named = [host.named_after("tracker", name) for name in names]
+        named = [host.named_after(Tracker.kind, name) for name in names]
         return _selected(root, registry(root, frozenset().union(*named)))
     except PluginError:
         return _selected(root, registry(root))  # another distribution may have it, or the error lists all there are
@@ -72,12 +72,12 @@ def require_one_of_each(root: Path, files: Path | None = None) -> None:
 def _selected(root: Path, known: Registry) -> list[Tracker[Any]]:
     named = compute.load_config(root).trackers
     wanted = _require_default(known) if named is None else named
-    selected = [known.select("tracker", name, _WHERE).plugin for name in wanted]
+    selected = [known.select(Tracker.kind, name, _WHERE).plugin for name in wanted]
     return [cast("Tracker[Any]", plugin(plugin.Config())) for plugin in selected]
 
 
 def _is_tracker(entry: Installed) -> bool:
-    return entry.plugin.kind == "tracker"
+    return issubclass(entry.plugin, Tracker)
 
 
 def _on_by_default(known: Registry) -> tuple[str, ...]:

@@ -26,6 +26,7 @@ from workbench.hosting import identity, meaning
 from workbench.hosting.contract import CORE_DISTRIBUTION
 from workbench.hosting.host import registry
 from workbench.hosting.naming import canonical
+from workbench.kinds.tracker import Tracker
 from workbench.lib import compute
 from workbench.records import revision
 
@@ -151,7 +152,7 @@ def _distributions(directory: Path, lock: Mapping[str, Any]) -> dict[str, str]:
     plugins = registry(directory).installed
     by_name = {canonical(entry.distribution): entry for entry in plugins}
     pending = [plugin["distribution"] for plugin in lock.get("installed", {}).values()]
-    pending += [entry.distribution for entry in plugins if entry.plugin.kind == "tracker"]
+    pending += [entry.distribution for entry in plugins if issubclass(entry.plugin, Tracker)]
     needed = {CORE_DISTRIBUTION: meaning.CORE}
     while pending:
         entry = by_name.get(canonical(pending.pop()))
