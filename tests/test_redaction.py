@@ -6,7 +6,7 @@ import json
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from workbench import redaction
@@ -181,4 +181,6 @@ def test_structured_files_keep_their_structure(record: object) -> None:
     wanted = redactor.tree(record)
     assert redactor.tree(wanted) == wanted
     assert json.loads(redactor.file("a.json", json.dumps(record))) == wanted
-    assert yaml.safe_load(redactor.file("a.yaml", yaml.safe_dump(record, allow_unicode=True))) == wanted
+    text = yaml.safe_dump(record, allow_unicode=True)
+    assume(yaml.safe_load(text) == record)  # PyYAML writes U+0085 so that it reads it as a blank
+    assert yaml.safe_load(redactor.file("a.yaml", text)) == wanted
