@@ -21,7 +21,7 @@ from typing import Any
 import light_pipeline
 from workspace import PROJECT, Workspace
 
-from workbench.project import params, pipeline
+from workbench.project import pipeline
 
 RUNS = 5
 SIZES = (14, 200)
@@ -71,7 +71,7 @@ def create(folder: Path, stages: int) -> Workspace:
     made.edit("params.yaml", lambda content: _grow(content, stages))
     _must(made, sys.executable, "-m", "workbench", "resolve")
     made.wait()
-    for call in pipeline.load(made.root, params.load(made.root)):
+    for call in pipeline.load(made.root):
         for out in call.outs:
             _write_output(made.root / out)
     _must(made, "dvc", "commit", "--force")
