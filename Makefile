@@ -52,7 +52,7 @@ repro: setup
 	workbench claim
 
 test: setup
-	HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 pytest -n auto --dist loadfile
+	HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 pytest -n auto --dist loadfile --durations 15
 
 faults: setup
 	HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 pytest tests/faults -m fault -n auto --dist worksteal
