@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import hypothesis
+import plugin_project
 import pytest
+
+from workbench.hosting.host import registry
 
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
@@ -48,3 +52,15 @@ PROJECT = Path(__file__).resolve().parent.parent
 def checkout() -> Path:
     """The repository's root."""
     return PROJECT
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty folder on sys.path, where a test installs distributions whose names begin with ``demo``."""
+    folder = tmp_path / "site"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(folder)
+    registry.cache_clear()
+    yield folder
+    registry.cache_clear()
+    plugin_project.forget_modules()

@@ -44,3 +44,9 @@ def install_folder(site: Path, folder: Path) -> None:
     """Install a plugin's folder into the folder ``site`` with pip, without its dependencies; ``PYTHONPATH`` offers it."""
     options = ("--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--target", str(site))
     subprocess.run((sys.executable, "-m", "pip", "install", *options, str(folder)), check=True)
+
+
+def forget_modules() -> None:
+    """Let the packages of distributions whose names begin with ``demo`` be imported anew."""
+    for name in [name for name in sys.modules if name.startswith("demo")]:
+        del sys.modules[name]

@@ -11,9 +11,9 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from plugin_project import install, stranger
+from plugin_project import forget_modules, install, stranger
 from pydantic import Field, create_model
-from test_host import SHORT, forget_modules
+from test_host import SHORT
 
 from workbench.catalog import config_keys, example, listing
 from workbench.hosting.host import Installed, Registry, registry

@@ -20,12 +20,21 @@ from workbench.comparison import scores
 from workbench.comparison.compare import compare
 from workbench.comparison.scores import ScoreChange
 
+BY_WORD = (
+    '[{"id": row["id"], "group": "all", "score": self.config.scale * len(row["text"]) + bias} for row in rows]',
+    """[
+            {"id": str(i), "group": str(i), "score": self.config.scale * len(word) + bias}
+            for row in rows
+            for i, word in enumerate(row["text"].split())
+        ]""",
+)
+
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """A commit whose results are known, and a workspace with a greater scale and another seed."""
     made = in_git(tmp_path_factory.mktemp("compare"))
-    plugin_project.install(made.root.parent / "site", "stranger-count", plugin_project.stranger("words"))
+    plugin_project.install(made.root.parent / "site", "stranger-count", plugin_project.stranger("count", BY_WORD))
     with (made.root / "raw" / "corpus.txt").open("a") as file:
         file.write("of several words the last line\n")
     made.repro()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -38,18 +36,6 @@ def workbench_kinds():
 def workbench_formats():
     return [Format("grades", lambda path: None)]
 '''
-
-
-@pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    folder = tmp_path / "site"
-    folder.mkdir()
-    monkeypatch.syspath_prepend(folder)
-    registry.cache_clear()
-    yield folder
-    registry.cache_clear()
-    for name in [name for name in sys.modules if name.startswith("demo_")]:
-        del sys.modules[name]
 
 
 def found(site: Path, source: str = KIND) -> Registry:

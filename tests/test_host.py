@@ -5,13 +5,12 @@ from __future__ import annotations
 import importlib
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from plugin_project import CORE, install, stranger
+from plugin_project import CORE, forget_modules, install, stranger
 
 from workbench import __version__, kinds
 from workbench.builtin import workbench_kinds
@@ -60,24 +59,6 @@ ShortConfig.model_rebuild()
 def nested(base: str = "Config", docstring: str = '"""Words."""') -> str:
     field = '    limit: int = 10\n    """Greatest length, characters."""\n'
     return SHORT.replace(field, NESTED.format(base=base, docstring=docstring))
-
-
-@pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty folder on sys.path, where a test installs its distributions."""
-    folder = tmp_path / "site"
-    folder.mkdir()
-    monkeypatch.syspath_prepend(folder)
-    registry.cache_clear()
-    yield folder
-    registry.cache_clear()
-    forget_modules()
-
-
-def forget_modules() -> None:
-    for name in list(sys.modules):
-        if name.startswith("demo"):
-            del sys.modules[name]
 
 
 def broken_of(known: Registry, distribution: str) -> Broken:
