@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 from plugin_project import install
 
+from workbench.errors import PluginError
 from workbench.hosting.host import Registry, registry
+from workbench.project.params import Choice, Entry
+from workbench.project.plugin_lock import make, resolve_entry
 
 KIND = '''
 from workbench import hookimpl
@@ -58,6 +61,7 @@ def test_a_kind_and_its_format_stand_beside_the_workbenchs_own(site: Path) -> No
         ('kind = "grade"', 'kind = "eval"', "the kind 'eval' is there already", "another name"),
         ('section = "grade"', 'section = "eval"', "belongs to the kind 'eval'", "another section"),
         ('section = "grade"', 'section = "models"', "section is 'models'", "models"),
+        ('section = "grade"', 'section = "a.b"', "section is 'a.b'", "letters, digits and hyphens"),
         ('    section = "grade"\n', "", "sets no `section`", "set `section`"),
         ('"out": "grades"', '"out": "marks"', "reads or writes marks", "workbench_formats"),
         ('    """Grades a corpus."""\n', "", "has no docstring", "under the class line"),
@@ -98,3 +102,49 @@ def workbench_plugins():
     (broken,) = [broken for broken in found(site, source).broken if broken.distribution == "demo-grade"]
     assert "which no distribution offers" in broken.error
     assert "workbench_kinds" in broken.fix
+
+
+SOURCE = '''
+from workbench import hookimpl
+from workbench.artifacts.corpus import Document
+from workbench.kinds.source import Source
+from workbench.plugin import Config
+
+
+class MarksConfig(Config):
+    """Configuration."""
+
+
+class Marks(Source[MarksConfig]):
+    """Gives marks."""
+
+    name = "marks"
+    Config = MarksConfig
+    produces = "grades"
+
+    def records(self, run):
+        """One document."""
+        yield Document("text", "here", {"origin": "a"})
+
+
+@hookimpl
+def workbench_plugins():
+    return [Marks]
+'''
+ENTRY = Entry("curate.marks", "source", Choice("marks", {}, "curate.marks"), 0, {})
+
+
+def test_the_distribution_of_a_format_that_a_plugin_produces_is_loaded_with_it(site: Path) -> None:
+    install(site, "demo-marks", SOURCE)
+    known = found(site)
+    resolved = resolve_entry(ENTRY, known)
+    assert resolved.beside == {"demo-grade": "demo_grade"}
+    assert make(site, [resolved], [])["beside"] == {"curate.marks": ["demo-grade"]}
+
+
+def test_a_format_that_nobody_offers_is_refused_before_anything_runs(site: Path) -> None:
+    install(site, "demo-marks", SOURCE.replace('"grades"', '"garde"'))
+    with pytest.raises(PluginError, match="reads or writes garde, which is not a known format") as caught:
+        resolve_entry(ENTRY, found(site))
+    assert "curate.marks" in caught.value.where
+    assert "produces" in caught.value.fix

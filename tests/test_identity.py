@@ -9,8 +9,9 @@ import pytest
 from plugin_project import install, stranger
 
 from workbench.errors import PluginError
-from workbench.hosting import identity, meaning
+from workbench.hosting import identity
 from workbench.hosting.host import Installed, registry
+from workbench.lib import meaning
 
 SOURCE = stranger("short")
 Measure = Callable[..., str]
@@ -42,7 +43,14 @@ def forget() -> None:
     registry.cache_clear()
     for cached in (
         *(identity.code_digest, identity._module_file, identity.installed_version, meaning.read, identity.requirements),
-        *(identity.core_dependencies, identity.core_digest, identity._core_modules, identity._shared_packages),
+        *(
+            identity.requirements_of,
+            identity.libraries,
+            identity.core_dependencies,
+            identity.core_digest,
+            identity._core_modules,
+            identity._shared_packages,
+        ),
     ):
         cached.cache_clear()
     sys.modules.pop("demo_one", None)

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.hosting import identity, meaning
+from workbench.hosting import identity
 from workbench.hosting.host import registry
+from workbench.lib import meaning
 
 MODULE = """
 from __future__ import annotations
@@ -75,6 +76,12 @@ def test_what_runs_counts(tmp_path: Path, before: str, after: str) -> None:
     assert digest(tmp_path, MODULE.replace(before, after)) != digest(tmp_path, MODULE)
 
 
+def test_an_annotation_counts_wherever_it_stands_in_a_class_body(tmp_path: Path) -> None:
+    source = "class Settings:\n    if True:\n        steps: int = 3\n    def total(self) -> int:\n        rest: int = 1\n"
+    assert digest(tmp_path, source) != digest(tmp_path, source.replace("steps: int", "steps: float"))
+    assert digest(tmp_path, source) == digest(tmp_path, source.replace("rest: int", "rest: float"))
+
+
 def test_a_decorator_that_may_read_annotations_makes_them_count(tmp_path: Path) -> None:
     source = "from functools import singledispatch\n@singledispatch\ndef show(value: int) -> str: return str(value)\n"
     assert digest(tmp_path, source) != digest(tmp_path, source.replace("value: int", "value: float"))
@@ -92,5 +99,6 @@ def test_a_file_of_ours_means_the_same_without_its_layout(tmp_path_factory: pyte
 def test_no_private_module_counts_for_any_plugin(checkout: Path) -> None:
     for entry in registry(checkout).installed:
         counted = identity._core_modules(entry)
+        assert "workbench.plugin" in counted
         assert not [module for module in counted if meaning.is_private(module)]
         assert not {"workbench.errors", "workbench.estimate", "workbench.models.cost"} & set(counted)

@@ -96,13 +96,13 @@ def test_a_changed_word_is_planned_compared_and_run(made: Workspace) -> None:
     assert workspace.restored(made.repro()) == ["translate@spanish"]
 
 
-def test_a_wrong_key_and_a_wrong_format_are_refused(made: Workspace) -> None:
+def test_a_wrong_name_is_refused_with_those_of_the_kind(made: Workspace) -> None:
     text = (made.root / "params.yaml").read_text()
     made.params(translate={"spanish": {"use": "swapp"}})
     done = made.run("check")
+    (made.root / "params.yaml").write_text(text)
     assert done.code == 1
     assert "no translate 'swapp' is installed; there is swap" in done.err
-    (made.root / "params.yaml").write_text(text)
 
 
 def test_the_schema_and_the_list_know_it(made: Workspace) -> None:

@@ -204,6 +204,11 @@ def test_a_new_recipe_connects_each_input_to_the_newest_output_of_its_format(pro
         (["curate=pydocs", "--set", "curate.other.private=true"], "no stage takes the value 'curate.other.private'"),
         (["curate=pydocs", "--set", "curate.corpus.privat=true"], "did you mean 'private'?"),
         (["curate=files", "--set", "curate.corpus.path=nowhere"], "nowhere"),
+        (["curate=files", "--set", "curate.corpus.path=3"], "should be a valid string"),
+        (
+            ["curate=files", "--set", "curate.corpus.path=texts", "--set", "curate.corpus.max_bad_share=7"],
+            "less than or equal to 1",
+        ),
     ],
 )
 def test_a_new_recipe_that_does_not_fit_is_refused(project_of_recipes: Workspace, words: list[str], part: str) -> None:

@@ -15,7 +15,6 @@ from workspace import Workspace
 
 from workbench.artifacts import table
 
-INSTALLED = ("text-forms", "dedup-normalized", "filter-outdated")
 GOOD, BROKEN = "workbench-dedup-normalized", "workbench-filter-outdated"
 
 

@@ -26,6 +26,7 @@ def untouched(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     site = tmp_path_factory.mktemp("site")
     for name in NEEDS:
         plugin_project.install_folder(site, PROJECT / "plugins" / name)
+    plugin_project.install(site, "stranger-lines", plugin_project.stranger("tracker_lines"))
     made = workspace.create(tmp_path_factory.mktemp("use") / "project")
     (made.root / "params.yaml").write_bytes((PROJECT / "params.yaml").read_bytes())
     (made.root / "texts").mkdir()
@@ -142,6 +143,24 @@ def test_a_tracker_goes_to_compute_yaml(made: Workspace) -> None:
     use(made, "tracker", "mlflow")
     assert (made.root / "compute.yaml").read_text() == "threads: 1   # of two\ntrackers: [mlflow]\n"
     assert "among the trackers already" in refused(made, "tracker", "mlflow")
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("# only a comment\n", "# only a comment\ntrackers: [mlflow, lines]\n"),
+        ("trackers:\ndevice: cpu\n", "trackers: [mlflow, lines]\ndevice: cpu\n"),
+        ("device: cpu\ntrackers:\n", "device: cpu\ntrackers: [mlflow, lines]\n"),
+        ("trackers: [\n  mlflow, # the main one\n]\nthreads: 1\n", "trackers: [mlflow, lines]\nthreads: 1\n"),
+        ("trackers:\n  - mlflow\nthreads: 1\n", "trackers: [mlflow, lines]\nthreads: 1\n"),
+        ("threads: 1\r\ntrackers: [mlflow]\r\n", "threads: 1\r\ntrackers: [mlflow, lines]\r\n"),
+    ],
+)
+def test_a_tracker_is_added_to_whatever_stands_there(made: Workspace, before: str, after: str) -> None:
+    file = made.root / "compute.yaml"
+    file.write_bytes(before.encode())
+    use(made, "tracker", "lines")
+    assert file.read_bytes().decode() == after
 
 
 def test_a_missing_section_is_added_with_a_seed(made: Workspace) -> None:

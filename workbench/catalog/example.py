@@ -13,6 +13,7 @@ from workbench.catalog import config_keys
 from workbench.catalog.schema import Schema, of_configs
 from workbench.errors import WorkbenchError
 from workbench.hosting.host import Registry
+from workbench.kinds.source import Source
 from workbench.kinds.stage import Stage
 from workbench.kinds.tracker import Tracker
 from workbench.lib.compute import COMPUTE_FILE
@@ -20,8 +21,6 @@ from workbench.plugin import Config, Plugin
 from workbench.project import params, plugin_lock
 from workbench.project.params import PARAMS_FILE
 
-CURATED = "data/curated"
-"""The folder of the data sets that sources make."""
 DATA_FLOW = "data"
 """The input whose path a section of params.yaml names, see ``${align.data}`` in dvc.yaml."""
 
@@ -114,7 +113,7 @@ def _data_path(registry: Registry, format_: str) -> str:
     made = None
     with contextlib.suppress(WorkbenchError):  # the example is useful even if params.yaml is invalid
         made = data_path(registry, params.load(registry.root), format_)
-    return made or f"{CURATED}/{format_}"
+    return made or f"data/{Source.makes}/{format_}"
 
 
 def data_path(registry: Registry, content: Mapping[str, Any], format_: str) -> str | None:
@@ -126,7 +125,7 @@ def data_path(registry: Registry, content: Mapping[str, Any], format_: str) -> s
     for entry in params.entries(content, registry.sections):
         with contextlib.suppress(WorkbenchError):  # an entry that is wrong makes nothing
             if getattr(plugin_lock.resolve_entry(entry, registry).stage, "produces", "") == format_:
-                return f"{CURATED}/{entry.address.partition('.')[2]}"
+                return f"data/{registry.sections[entry.address.partition('.')[0]].makes}/{entry.address.partition('.')[2]}"
     return None
 
 

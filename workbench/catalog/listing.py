@@ -17,6 +17,7 @@ import yaml
 
 from workbench.hosting.contract import declared
 from workbench.hosting.host import Broken, Installed, Registry
+from workbench.kinds.stage import OWN
 from workbench.plugin import Plugin
 
 Origin = Literal["editable", "wheel", "workspace"]
@@ -94,7 +95,7 @@ def page(facts: Mapping[str, Any]) -> Iterator[str]:
 def _written(plugin: type[Plugin[Any]], format_: str) -> str:
     """The format of an output; a source's is fixed by the class or depends on its configuration."""
     produces = getattr(plugin, "produces", None)
-    return format_ if format_ != "*" else produces if isinstance(produces, str) else "as configured"
+    return format_ if format_ != OWN else produces if isinstance(produces, str) else "as configured"
 
 
 def _row(registry: Registry, entry: Installed) -> dict[str, Any]:

@@ -21,8 +21,8 @@ from workbench.kinds.stage import OWN, Stage
 from workbench.lib.commit import move_into_place, remove, write_text
 from workbench.lib.compute import COMPUTE_FILE
 from workbench.lib.layout import LOCK_FILE
-from workbench.project import params, resolve
-from workbench.project.params import PARAMS_FILE, Entry
+from workbench.project import params, plugin_lock, resolve
+from workbench.project.params import PARAMS_FILE, Choice, Entry
 from workbench.project.pipeline import PIPELINE_FILE
 from workbench.project.yaml_text import block
 
@@ -30,10 +30,6 @@ RECIPES = Path("recipes")
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _HOW = "workbench new-recipe --stages"
 _STAGE = re.compile(r"(?P<section>[\w-]+)(:(?P<key>[\w-]+))?(=(?P<use>[\w-]+))?")
-_FOLDERS = {"curate": "curated", "dedup": "split", "tokenize": "tokenizer"}
-"""Section → the folder below data/ of what its stages make, where that is not the section's name."""
-_MODELS = {"pretrain": "base", "align": "aligned"}
-"""Section → the name of a model that has no key of its own."""
 _COLLECTED = {"models": "model", "evals": "evaluation", "decisions": "decisions", "stage_metrics": ""}
 """Flow of a report → the format of what is gathered in the folder that it reads; metrics are of no format."""
 _PLACES = {"models": "data/models", "evals": "data/evals", "decisions": "data/decisions", "stage_metrics": "data/metrics"}
@@ -93,12 +89,12 @@ class Step:
         """Where an output lies."""
         format_ = self.written(flow)
         if format_ == "model":
-            return f"data/models/{self.key or _MODELS.get(self.section, self.section)}"
+            return f"data/models/{self.key or self.plugin.makes or self.section}"
         if format_ == "decisions":
             return f"data/decisions/{self.key if self.reads_nothing else self.name}"
         if self.each_model:
             return f"data/evals/{self.key or self.section}-${{item}}"
-        folder = "/".join(["data", _FOLDERS.get(self.section, self.section), *filter(None, [self.key])])
+        folder = "/".join(["data", self.plugin.makes or self.section, *filter(None, [self.key])])
         same = [name for name in self.plugin.outputs if self.written(name) not in ("model", "decisions")]
         return folder if len(same) == 1 else f"{folder}/{flow}"
 
@@ -371,9 +367,8 @@ def _step(
         entry["with"] = made.values
     entry |= parts
     entry["seed"] = former.seed if former else 0
-    produces = (
-        getattr(plugin(plugin.Config.model_validate(made.values)), "produces", "") if OWN in plugin.outputs.values() else ""
-    )
+    config = plugin_lock.configure(plugin, Choice(plugin.name, made.values, address))
+    produces = getattr(plugin(config), "produces", "") if OWN in plugin.outputs.values() else ""
     return Step(section, key, plugin, entry, produces)
 
 

@@ -84,7 +84,9 @@ def apply(root: Path, change: Change) -> list[str]:
     """
     _, calls = resolve.check_drafts(root, {change.file: change.after})
     if change.before != change.after:
-        write_text(root / change.file, change.after)
+        file = root / change.file
+        crlf = file.is_file() and b"\r\n" in file.read_bytes()
+        write_text(file, change.after.replace("\n", "\r\n") if crlf else change.after)
     if not change.address:
         return ["the next runs go there, too: `dvc repro`; `workbench sync --again` brings it the earlier ones"]
     if not any(call.entry == change.address for call in calls):
@@ -344,16 +346,14 @@ def _with_tracker(root: Path, request: Request) -> Change:
     named = trackers.names(root)
     if request.name in named:
         raise ParamsError(f"{request.name!r} is among the trackers already", f"{COMPUTE_FILE}, key trackers", "nothing is to do")
-    document = _document(before) if before.strip() else None
-    pair = document.find(["trackers"]) if document else None
-    if document is None or not document.root.pairs:
-        text = before + f"trackers: [{', '.join([*named, request.name])}]\n"
-    elif pair is None:
-        text = document.inserted([], "trackers", [*named, request.name])
-    elif pair[1].items:
-        text = document.appended(["trackers"], request.name)
+    line = f"trackers: [{', '.join([*named, request.name])}]"
+    pair = _document(before, COMPUTE_FILE).root.get("trackers")
+    if pair is None:
+        text = f"{before.rstrip()}\n{line}\n".lstrip()
     else:
-        text = document.text[: pair[0].end] + f": [{', '.join([*named, request.name])}]" + document.text[pair[1].end :]
+        key, value = pair
+        end = value.end if value.end > value.start else before.index(":", key.end) + 1  # `trackers:` with nothing behind it
+        text = before[: key.start] + line + before[end:]
     return Change(COMPUTE_FILE, before, text)
 
 
@@ -362,11 +362,11 @@ def _item(plugin: type[Plugin[Any]], where: str, settings: Settings) -> dict[str
     return {"use": plugin.name, **({"with": made.values} if made.values else {})}
 
 
-def _document(text: str) -> Document:
+def _document(text: str, file: Path = PARAMS_FILE) -> Document:
     try:
         return Document(text)
     except YAMLError as error:
-        raise ParamsError(f"not YAML: {error}", str(PARAMS_FILE), "mend the file") from error
+        raise ParamsError(f"not YAML: {error}", str(file), "mend the file") from error
 
 
 def _put(tree: Mapping[str, Any], keys: Sequence[str], value: Any) -> dict[str, Any]:

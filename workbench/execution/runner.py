@@ -113,7 +113,7 @@ def _prepare(
     chosen = compute.choose(config, own_environment=environment.is_inside(main / environment.FOLDER))
     compute.prepare_process(chosen)
     resolved, locked, formats = _restore(root, address)
-    environment.enter(root, resolved.used, stage)
+    environment.enter(root, resolved.used, resolved.beside, stage)
     pandas_later.put_off()
     return _plan(root, stage, resolved, locked, formats, flows, chosen)
 

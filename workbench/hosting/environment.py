@@ -15,18 +15,19 @@ import os
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from workbench.errors import PluginError
-from workbench.hosting import identity, installer, meaning, virtual
+from workbench.hosting import identity, installer, virtual
 from workbench.hosting.contract import CORE_DISTRIBUTION
 from workbench.hosting.host import Installed
 from workbench.hosting.installer import read_pins
 from workbench.hosting.naming import canonical
+from workbench.lib import meaning
 from workbench.lib.commit import remove, write_text
 from workbench.lib.console import Console
 from workbench.lib.layout import main_root
@@ -46,6 +47,7 @@ UNLOCKED = "unlocked"
 """Placeholder for a version that ``resolve`` has yet to pin."""
 _HEADER = "# Pins of an environment that stages run in, by `workbench resolve`; made anew when what it is for changes. Commit it."
 _FOR = "# for: "
+_NONE: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,8 @@ class Environment:
     requirements: tuple[str, ...]
     """Sorted."""
     used: tuple[Installed, ...]
+    beside: Mapping[str, str]
+    """Distribution → package of those that bring the stage's kind and formats."""
 
     @property
     def lock_file(self) -> Path:
@@ -70,20 +74,27 @@ class Environment:
         return read_pins(text) if made_for == list(self.requirements) else None
 
 
-def of(used: Sequence[Installed]) -> Environment | None:
-    """The environment that a stage with these plugins runs in; None if none of them asks for its own."""
+def of(used: Sequence[Installed], beside: Mapping[str, str] = _NONE) -> Environment | None:
+    """The environment that a stage with these plugins runs in; None if none of them asks for its own.
+
+    Args:
+        used: the plugins of the stage.
+        beside: distribution → package of those that bring its kind and formats.
+    """
     if all(entry.plugin.environment == "shared" for entry in used):
         return None
     runner = set(_core_requirements(RUNNER))
-    more = {entry: {*_own_requirements(entry), *_core_requirements(identity.core_dependencies(entry))} - runner for entry in used}
+    more = {entry: {*_own_requirements(entry, beside), *_core_requirements(identity.core_dependencies(entry))} for entry in used}
+    more = {entry: lines - runner for entry, lines in more.items()}
+    brought = {line for name, module in beside.items() for line in _unlinked(identity.requirements_of(name, module), beside)}
     named = [entry.key for entry, lines in more.items() if lines or entry.plugin.environment == "own"]
     name = "+".join(f"{kind}-{plugin}" for kind, plugin in named)
-    return Environment(name, tuple(sorted(runner.union(*more.values()))), tuple(used))
+    return Environment(name, tuple(sorted(runner.union(brought, *more.values()))), tuple(used), beside)
 
 
-def versions(used: Sequence[Installed]) -> Callable[[str], str]:
+def versions(used: Sequence[Installed], beside: Mapping[str, str] = _NONE) -> Callable[[str], str]:
     """A function that looks up the version of a distribution seen by these plugins when they run together."""
-    environment = of(used)
+    environment = of(used, beside)
     if environment is None:
         return identity.installed_version
     pins = environment.pins()
@@ -92,7 +103,7 @@ def versions(used: Sequence[Installed]) -> Callable[[str], str]:
     return lambda name: pins.get(canonical(name), "absent")
 
 
-def lock(used: Sequence[Installed]) -> None:
+def lock(used: Sequence[Installed], beside: Mapping[str, str]) -> None:
     """Pin the environment of these plugins unless it is pinned.
 
     What still fits in an older lock stays. A new one takes the core's dependencies as they are in the main environment where
@@ -102,7 +113,7 @@ def lock(used: Sequence[Installed]) -> None:
         PluginError: the requirements conflict.
         ComputeError: pip is missing or finds no such release.
     """
-    environment = of(used)
+    environment = of(used, beside)
     if environment is None or environment.pins() is not None:
         return
     file = environment.lock_file
@@ -118,7 +129,7 @@ def lock(used: Sequence[Installed]) -> None:
         console.say(f"{len(pins)} pins written to {file}; commit it")
 
 
-def enter(root: Path, used: Sequence[Installed], stage: str) -> None:
+def enter(root: Path, used: Sequence[Installed], beside: Mapping[str, str], stage: str) -> None:
     """Continue in the environment of these plugins: returns at once if none is needed or this process is already in it.
 
     Otherwise it makes the environment if need be and replaces this process's program, so that it does not return.
@@ -127,7 +138,7 @@ def enter(root: Path, used: Sequence[Installed], stage: str) -> None:
         PluginError: the environment is not pinned, or its pins cannot be installed.
         ComputeError: pip is missing.
     """
-    environment = of(used)
+    environment = of(used, beside)
     if environment is None:
         return
     pins = environment.pins()
@@ -162,9 +173,14 @@ def is_inside(folder: Path) -> bool:
     return Path(sys.prefix).is_relative_to(folder)
 
 
-def _own_requirements(entry: Installed) -> list[str]:
-    linked = {canonical(name) for name in (CORE_DISTRIBUTION, *identity.libraries(entry))}
-    return [str(line) for line in _holding(identity.requirements(entry)) if canonical(line.name) not in linked]
+def _own_requirements(entry: Installed, beside: Mapping[str, str]) -> list[str]:
+    return _unlinked(identity.requirements(entry), {*beside, *identity.libraries(entry)})
+
+
+def _unlinked(lines: Sequence[str], linked: Iterable[str]) -> list[str]:
+    """The requirements that pip has to install, since they are neither the core nor linked in."""
+    there = {canonical(name) for name in (CORE_DISTRIBUTION, *linked)}
+    return [str(line) for line in _holding(lines) if canonical(line.name) not in there]
 
 
 def _core_requirements(names: Sequence[str]) -> list[str]:
@@ -198,7 +214,7 @@ def _key(pins: Mapping[str, str]) -> str:
 
 def _offer(folder: Path, environment: Environment) -> Path:
     """A folder for the search path, with links to the plugins, their libraries and the core: the very code that was hashed."""
-    modules = {CORE_DISTRIBUTION: meaning.CORE}
+    modules = {CORE_DISTRIBUTION: meaning.CORE, **environment.beside}
     for entry in environment.used:
         modules |= {entry.distribution: entry.module, **identity.libraries(entry)}
     links: dict[str, str] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Container
 from typing import Any
 
@@ -13,6 +14,9 @@ from workbench.plugin import Plugin
 
 RESERVED = frozenset({"models"})
 """Top-level keys of params.yaml that are not sections: only dvc.yaml reads them."""
+
+_SECTION = re.compile(r"[A-Za-z0-9]+([_-][A-Za-z0-9]+)*")
+"""Addresses of entries are split at dots."""
 
 
 def require_kind(base: object, kinds: Kinds, formats: Container[str]) -> None:
@@ -80,7 +84,7 @@ def _require_stage_kind(base: type[Stage[Any]], kinds: Kinds, formats: Container
             raise PluginError(
                 what, place(base), f"set `{name}` on class {base.__qualname__}, as workbench.kinds.stage.Stage says"
             )
-    if not NAME.fullmatch(base.section) or base.section in RESERVED:
+    if not _SECTION.fullmatch(base.section) or base.section in RESERVED:
         what, fix = (
             f"section is {base.section!r}",
             f"name it by letters, digits and hyphens, and not {', '.join(sorted(RESERVED))}",

@@ -80,6 +80,8 @@ class Registry:
     formats: Mapping[str, Format] = field(default_factory=dict)
     owners: Mapping[str, str] = field(default_factory=dict)
     """``kind NAME`` or ``format NAME`` → the distribution that provides it."""
+    packages: Mapping[str, str] = field(default_factory=dict)
+    """Distribution → import name of its package, of all that were loaded."""
     root: Path = Path()
     """The workspace."""
 
@@ -88,12 +90,10 @@ class Registry:
         """Section of params.yaml → the kind of its stages."""
         return {base.section: base for base in self.kinds.values() if issubclass(base, Stage)}
 
-    def brought_for(self, plugin: type[Plugin[Any]]) -> tuple[str, ...]:
-        """The distributions that provide a plugin's kind and the formats that it reads and writes."""
-        names = [f"kind {plugin.kind}"]
-        if issubclass(plugin, Stage):
-            names += [f"format {name}" for name in sorted(extension.format_names(plugin))]
-        return tuple(sorted({self.owners[name] for name in names if name in self.owners}))
+    def brought_for(self, kind: str, formats: Iterable[str]) -> dict[str, str]:
+        """Distribution → package of those that bring a kind and formats."""
+        names = [f"kind {kind}", *(f"format {name}" for name in formats)]
+        return {owner: self.packages[owner] for owner in sorted({self.owners[name] for name in names if name in self.owners})}
 
     def names(self, kind: str) -> list[str]:
         """The names of the plugins of a kind."""
@@ -164,7 +164,8 @@ def registry(root: Path, distributions: frozenset[str] | None = None) -> Registr
     whole = distributions is None
     installed = [entry for item in loaded for entry in item.plugins(kinds if whole else None, formats, broken)]
     broken.sort(key=lambda item: (item.distribution, item.name))
-    return Registry(tuple(installed), tuple(broken), kinds, formats, owners, root)
+    packages = {item.name: item.package for item in loaded}
+    return Registry(tuple(installed), tuple(broken), kinds, formats, owners, packages, root)
 
 
 @dataclass(frozen=True)
@@ -174,6 +175,11 @@ class _Loaded:
     name: str
     version: str
     offer: loader.Offer
+
+    @property
+    def package(self) -> str:
+        """Import name of its package."""
+        return self.offer.module.__name__.partition(".")[0]
 
     def sound(self, offered: Sequence[Any], require: Callable[[Any], None], broken: list[Broken]) -> Iterator[Any]:
         """The offered items that keep the rules; the others go to ``broken``."""
@@ -187,13 +193,12 @@ class _Loaded:
 
     def plugins(self, kinds: contract.Kinds | None, formats: Container[str], broken: list[Broken]) -> Iterator[Installed]:
         """Its plugins; those that break the contract go to ``broken``. ``kinds`` is None if not all are known."""
-        package = self.offer.module.__name__.partition(".")[0]
         defects = _defects(self.offer.plugins, kinds, formats)
         for position, plugin in enumerate(self.offer.plugins):
             if position in defects:
                 broken.append(_broken(self.name, self.version, defects[position], plugin))
             else:
-                yield Installed(plugin, self.name, self.version, package, self.offer.seconds)
+                yield Installed(plugin, self.name, self.version, self.package, self.offer.seconds)
 
 
 def named_after(kind: str, name: str) -> frozenset[str]:

@@ -2,7 +2,7 @@
 
 Meaning, because a comment, a docstring, another layout or another type for checkers must rerun nothing. The core's part is hashed
 the same way: the modules that the plugin and its kind import, except those that decide no output.
-:mod:`workbench.hosting.meaning` says what of a file counts.
+:mod:`workbench.lib.meaning` says what of a file counts.
 """
 
 from __future__ import annotations
@@ -10,23 +10,23 @@ from __future__ import annotations
 import hashlib
 import sys
 import tomllib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
 from workbench.errors import PluginError
-from workbench.hosting import meaning, missing
+from workbench.hosting import missing
 from workbench.hosting.contract import CORE_DISTRIBUTION
 from workbench.hosting.host import Installed
-from workbench.hosting.meaning import CORE, FAMILY
 from workbench.hosting.naming import canonical, name_in
+from workbench.lib import meaning
+from workbench.lib.meaning import CORE, FAMILY
 from workbench.plugin import Plugin
 
 DISTRIBUTIONS = {"yaml": "PyYAML"}
 """Distributions whose name differs from the core's import; importlib.metadata would have to read every installed file list."""
-IGNORED = {"__pycache__", ".mypy_cache", ".pytest_cache", ".ruff_cache"}
 
 
 def identity(entry: Installed, version: Callable[[str], str] | None = None) -> str:
@@ -64,10 +64,11 @@ def requirements(entry: Installed) -> tuple[str, ...]:
         PluginError: a project's pyproject.toml cannot be read.
     """
     owners = {entry.distribution: entry.module, **libraries(entry)}
-    return tuple(dict.fromkeys(line for name, module in owners.items() for line in _requirements(name, module)))
+    return tuple(dict.fromkeys(line for name, module in owners.items() for line in requirements_of(name, module)))
 
 
-def libraries(entry: Installed) -> dict[str, str]:
+@cache
+def libraries(entry: Installed) -> Mapping[str, str]:
     """Distribution → package of those that a plugin requires and shares code with, directly or through one another.
 
     A package belongs to the distribution whose name ends with its own: ``workbench_trl`` to ``pionero-workbench-trl``.
@@ -76,7 +77,7 @@ def libraries(entry: Installed) -> dict[str, str]:
     shared = _shared_packages(entry)
     pending = [(entry.distribution, entry.module)] if shared else []
     while pending:
-        names = [name_in(line) for line in _requirements(*pending.pop())]
+        names = [name_in(line) for line in requirements_of(*pending.pop())]
         new = {name: module for name in names for module in shared if canonical(name).endswith(canonical(module))}
         pending += [(name, module) for name, module in new.items() if name not in found]
         found |= new
@@ -104,8 +105,17 @@ def require_installed(entry: Installed, root: Path) -> None:
 def core_dependencies(entry: Installed) -> tuple[str, ...]:
     """The distributions imported by the core modules of a plugin and by the packages that it shares code with."""
     files = [_module_file(module) for module in _core_modules(entry)]
-    files += [file for package in _shared_packages(entry) for file in _code(package)]
-    return tuple(DISTRIBUTIONS.get(module, module) for module in _third_party(files))
+    shared = _shared_packages(entry)
+    files += [file for package in shared for file in _code(package)]
+    return tuple(_distribution_of(module) for module in _third_party(files) if module not in (entry.module, *shared))
+
+
+def _distribution_of(module: str) -> str:
+    """The distribution of a third-party module: nearly always that of its name."""
+    name = DISTRIBUTIONS.get(module, module)
+    if installed_version(name) != "absent":
+        return name
+    return next(iter(metadata.packages_distributions().get(module, ())), name)  # reads every installed file list
 
 
 def package(module: str) -> Path:
@@ -125,11 +135,8 @@ def installed_version(distribution: str) -> str:
 
 @cache
 def code_digest(module: str) -> str:
-    """Hash of a package's own files: Python by its syntax tree, everything else by its bytes."""
-    digest = hashlib.sha256()
-    for name, file in _package_files(module):
-        digest.update(name.encode() + b"\0" + meaning.read(file).digest.encode() + b"\n")
-    return digest.hexdigest()
+    """Hash of a package's own files; see :func:`workbench.lib.meaning.digest_of`."""
+    return meaning.digest_of(package(module))
 
 
 @cache
@@ -141,8 +148,15 @@ def core_digest(entry: Installed) -> str:
     return digest.hexdigest()
 
 
-def _requirements(distribution: str, module: str) -> list[str]:
-    """Its requirements, from the project that contains the code if there is one: what an editable install noted may be older."""
+@cache
+def requirements_of(distribution: str, module: str) -> tuple[str, ...]:
+    """What one distribution requires, without extras, as lines of PEP 508.
+
+    The project that contains the code says it, if there is one: what an editable install noted may be older.
+
+    Raises:
+        PluginError: the project's pyproject.toml cannot be read.
+    """
     folder = package(module).parent
     for file in (folder / "pyproject.toml", folder.parent / "pyproject.toml"):
         if not file.is_file():
@@ -152,8 +166,8 @@ def _requirements(distribution: str, module: str) -> list[str]:
         except ValueError as error:
             raise PluginError(f"no TOML: {error}", str(file), "mend the file") from error
         if canonical(project.get("name", "")) == canonical(distribution) and "dependencies" in project:
-            return list(project["dependencies"])
-    return [line for line in _noted(distribution) if "extra ==" not in line]
+            return tuple(project["dependencies"])
+    return tuple(line for line in _noted(distribution) if "extra ==" not in line)
 
 
 def _noted(distribution: str) -> list[str]:
@@ -196,7 +210,7 @@ def _shared_packages(entry: Installed) -> tuple[str, ...]:
 
 
 def _code(module: str) -> list[Path]:
-    return [file for _, file in _package_files(module) if file.suffix == ".py"]
+    return [file for _, file in meaning.files_of(package(module)) if file.suffix == ".py"]
 
 
 def _third_party(files: Iterable[Path]) -> list[str]:
@@ -226,12 +240,3 @@ def _module_file(module: str) -> Path:
     if origin is None:
         raise PluginError(f"module {module} lacks a source file", module, "reinstall it")
     return Path(origin)
-
-
-def _package_files(module: str) -> list[tuple[str, Path]]:
-    file = _module_file(module)
-    if file.name != "__init__.py":
-        return [(file.name, file)]
-    root = file.parent
-    files = (path for path in root.rglob("*") if path.is_file() and not IGNORED & set(path.parts) and path.suffix != ".pyc")
-    return sorted((path.relative_to(root).as_posix(), path) for path in files)

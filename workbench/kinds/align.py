@@ -18,6 +18,7 @@ class AlignStage(Stage[C]):
 
     kind: ClassVar[str] = "align"
     section: ClassVar[str] = "align"
+    makes: ClassVar[str] = "aligned"
     inputs: ClassVar[Mapping[str, str]] = {"model": "model", "data": "preferences"}
     outputs: ClassVar[Mapping[str, str]] = {"out": "model"}
     machine_dependent: ClassVar[bool] = True

@@ -89,6 +89,7 @@ class DedupStage(Stage[D]):
 
     kind: ClassVar[str] = "dedup"
     section: ClassVar[str] = "dedup"
+    makes: ClassVar[str] = "split"
     inputs: ClassVar[Mapping[str, str]] = {"corpus": "corpus", "benchmark": "benchmark"}
     outputs: ClassVar[Mapping[str, str]] = {"train": "corpus", "heldout": "corpus", "decisions": "decisions"}
     optional: ClassVar[frozenset[str]] = frozenset({"benchmark"})

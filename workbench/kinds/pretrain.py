@@ -19,6 +19,7 @@ class PretrainStage(Stage[C]):
 
     kind: ClassVar[str] = "pretrain"
     section: ClassVar[str] = "pretrain"
+    makes: ClassVar[str] = "base"
     inputs: ClassVar[Mapping[str, str]] = {"corpus": "corpus", "tokenizer": "tokenizer"}
     outputs: ClassVar[Mapping[str, str]] = {"out": "model"}
     machine_dependent: ClassVar[bool] = True

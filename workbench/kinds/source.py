@@ -16,7 +16,7 @@ from workbench.artifacts.examples import Example
 from workbench.artifacts.table import Columns
 from workbench.errors import ArtifactError, ParamsError
 from workbench.kinds.filter import Filter
-from workbench.kinds.stage import Stage
+from workbench.kinds.stage import OWN, Stage
 from workbench.plugin import C
 from workbench.run import Chart, Run
 
@@ -39,9 +39,10 @@ class Source(Stage[C]):
 
     kind: ClassVar[str] = "source"
     section: ClassVar[str] = "curate"
+    makes: ClassVar[str] = "curated"
     nested: ClassVar[bool] = True
     inputs: ClassVar[Mapping[str, str]] = {}
-    outputs: ClassVar[Mapping[str, str]] = {"out": "*", "decisions": "decisions"}
+    outputs: ClassVar[Mapping[str, str]] = {"out": OWN, "decisions": "decisions"}
     parts: ClassVar[Mapping[str, str]] = {"filters": "filter"}
     produces: str
     """The artifact format: corpus, conversations, preferences, problems or benchmark."""

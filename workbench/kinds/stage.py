@@ -22,6 +22,9 @@ class Stage(Plugin[C], ABC):
     """The section of params.yaml whose entries are stages of the kind."""
     nested: ClassVar[bool] = False
     """Whether the section always holds one entry per key (``curate``, ``eval``); any other is an entry, or holds several."""
+    makes: ClassVar[str] = ""
+    """What its output is called in a pipeline that `workbench new-recipe` writes: a folder below ``data``, or a model; by default
+    the section."""
     inputs: ClassVar[Mapping[str, str]]
     """Flow name (the option on the command line) → artifact format that it reads."""
     outputs: ClassVar[Mapping[str, str]]

@@ -26,6 +26,7 @@ class TokenizerStage(Stage[C]):
 
     kind: ClassVar[str] = "tokenizer"
     section: ClassVar[str] = "tokenize"
+    makes: ClassVar[str] = "tokenizer"
     inputs: ClassVar[Mapping[str, str]] = {"corpus": "corpus"}
     outputs: ClassVar[Mapping[str, str]] = {"out": "tokenizer"}
     lossless: ClassVar[bool] = True

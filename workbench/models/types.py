@@ -9,14 +9,13 @@ Auto classes of transformers::
 
 from __future__ import annotations
 
-import ast
 import difflib
-import hashlib
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
 from workbench.errors import PluginError
+from workbench.lib import meaning
 
 GROUP = "workbench.model_types"
 
@@ -64,17 +63,15 @@ def known() -> set[str]:
 def code_of(model_type: str) -> dict[str, str]:
     """What a stage that builds a model of the type reads besides its flows, for ``external_inputs``.
 
-    For a type of a distribution, the hash of its package's code without layout and comments; nothing for a type of
+    For a type of a distribution, the hash of its package by its meaning; nothing for a type of
     transformers itself, whose version counts anyway.
     """
     found = {}
     for point in _offered(model_type):
         spec = find_spec(point.module.partition(".")[0])
         if spec and spec.origin:
-            digest = hashlib.sha256()
-            for file in sorted(Path(spec.origin).parent.rglob("*.py")):
-                digest.update(ast.dump(ast.parse(file.read_text(encoding="utf-8"))).encode())
-            found[f"model type {model_type}"] = digest.hexdigest()[:32]
+            file = Path(spec.origin)
+            found[f"model type {model_type}"] = meaning.digest_of(file.parent if file.name == "__init__.py" else file)[:32]
     return found
 
 

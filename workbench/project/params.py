@@ -12,6 +12,7 @@ import yaml
 
 from workbench.artifacts import yaml_1_2
 from workbench.errors import ParamsError
+from workbench.hosting.extension import RESERVED
 from workbench.kinds.stage import Stage
 
 PARAMS_FILE = Path("params.yaml")
@@ -19,8 +20,6 @@ PARAMS_FILE = Path("params.yaml")
 
 Rerun = Literal["rerun", "warn", "pin"]
 """When its plugins' code changes, a stage reruns, keeps its result with a warning, or keeps it and refuses other code."""
-VARIABLES = ("models",)
-"""Top-level keys that only dvc.yaml reads."""
 Sections = Mapping[str, type[Stage[Any]]]
 """Section → the kind of its stages, as in :attr:`workbench.hosting.host.Registry.sections`."""
 
@@ -86,9 +85,9 @@ def entries(params: Mapping[str, Any], sections: Sections) -> list[Entry]:
     """
     found = []
     for name in params:
-        require_known(name, [*sections, *VARIABLES], str(PARAMS_FILE))
+        require_known(name, [*sections, *RESERVED], str(PARAMS_FILE))
     for name, content in params.items():
-        if name in VARIABLES:
+        if name in RESERVED:
             continue
         section = sections[name]
         for address, value in _addresses(name, content) if section.nested or _is_chain(content) else [(name, content)]:

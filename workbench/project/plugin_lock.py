@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -40,8 +40,8 @@ class Resolved:
     stage: Stage[Any]
     used: tuple[Installed, ...]
     """The stage's plugin and the plugins it is composed with."""
-    beside: tuple[str, ...] = ()
-    """The distributions that provide its kind and the formats that it reads and writes."""
+    beside: Mapping[str, str] = field(default_factory=dict)
+    """Distribution → package of the others that provide its kind and the formats that it reads and writes."""
 
     def locked(self) -> dict[str, Any]:
         """The compared record."""
@@ -78,7 +78,6 @@ class Resolved:
             f"{entry.plugin.kind} {entry.plugin.name}": {
                 "distribution": entry.distribution,
                 "version": entry.version,
-                "beside": [name for name in self.beside if name not in (entry.distribution, CORE_DISTRIBUTION)],
                 "code": code_digest(entry.module)[:32],
                 "core": core_digest(entry)[:32],
                 "dependencies": dependencies(entry, self._version),
@@ -88,7 +87,7 @@ class Resolved:
 
     @cached_property
     def _version(self) -> Callable[[str], str]:
-        return environment.versions(self.used)
+        return environment.versions(self.used, self.beside)
 
     @cached_property
     def external(self) -> dict[str, str]:
@@ -125,7 +124,14 @@ def resolve_entry(entry: Entry, registry: Registry) -> Resolved:
         members[key] = [part.plugin(configure(part.plugin, chosen)) for part, chosen in zip(parts, choices, strict=True)]
         used += [part for part in parts if part not in used]
     stage = cls(configure(cls, entry.choice), {key: value for key, value in members.items() if value})
-    return Resolved(entry, stage, tuple(used), registry.brought_for(cls))
+    formats = {*stage.inputs.values(), *map(stage.produced, stage.outputs)}
+    if unknown := sorted(formats - registry.formats.keys()):
+        what = f"{entry.kind} {cls.name!r} reads or writes {', '.join(unknown)}, which is not a known format"
+        fix = "correct `inputs`, `outputs` or `produces`, or install the distribution that offers the format"
+        raise PluginError(what, f"{PARAMS_FILE}, key {entry.address}; {selected.distribution}", fix)
+    own = {CORE_DISTRIBUTION, *(part.distribution for part in used)}
+    beside = {name: module for name, module in registry.brought_for(entry.kind, formats).items() if name not in own}
+    return Resolved(entry, stage, tuple(used), beside)
 
 
 def configure(plugin: type[Plugin[Any]], chosen: Choice) -> Any:
@@ -163,6 +169,8 @@ def make(root: Path, resolved: Sequence[Resolved], outs: Iterable[str]) -> dict[
             record["plugins"] |= {name: result["plugins"][name] for name in moved}
         _put(content["stages"], item.entry.address, record)
         content["installed"].update(item.installed())
+        if item.beside:
+            content.setdefault("beside", {})[item.entry.address] = sorted(item.beside)
     content["installed"] = dict(sorted(content["installed"].items()))
     return content
 
@@ -205,7 +213,8 @@ def read_entry(root: Path, address: str) -> Locked:
         record = record[part]
     moved = content.get("moved", {}).get(address, {"rerun": "rerun", "plugins": {}})
     installed = [entry for name, entry in content["installed"].items() if name in record["plugins"]]
-    distributions = {CORE_DISTRIBUTION, *(name for entry in installed for name in (entry["distribution"], *entry["beside"]))}
+    distributions = {CORE_DISTRIBUTION, *(entry["distribution"] for entry in installed)}
+    distributions.update(content.get("beside", {}).get(address, ()))
     return Locked(dict(record), moved["rerun"], moved["plugins"], frozenset(distributions))
 
 

@@ -40,7 +40,7 @@ def check(root: Path, files: Path | None = None) -> tuple[list[Resolved], list[S
         params.require_known(key, known, f"{compute.COMPUTE_FILE}, key time_limit_minutes")
     for item in resolved:
         _ = item.external  # raises an error if data that a plugin reads from outside the pipeline does not exist
-        if environment.of(item.used) is None:
+        if environment.of(item.used, item.beside) is None:
             for entry in item.used:
                 identity.require_installed(entry, root)
     calls = pipeline.load(files)
@@ -85,7 +85,7 @@ def resolve(root: Path) -> dict[str, Any]:
     """
     resolved, calls = check(root)
     for item in resolved:
-        environment.lock(item.used)
+        environment.lock(item.used, item.beside)
     content = plugin_lock.make(root, resolved, (out for call in calls for out in call.outs))
     plugin_lock.write(root, content)
     return content

@@ -88,7 +88,8 @@ class Document:
     def __init__(self, text: str) -> None:
         self.text = text
         events = [event for event in YAML(typ="safe", pure=True).parse(text) if isinstance(event, Event)]
-        self.root = _node(_Events(text, [event for event in events if _is_of_node(event)]))
+        nodes = [event for event in events if _is_of_node(event)]
+        self.root = _node(_Events(text, nodes)) if nodes else Node(len(text), len(text))
 
     def find(self, keys: Sequence[str]) -> tuple[Node, Node] | None:
         """The last of the keys with its value, if they are all written out."""

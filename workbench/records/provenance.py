@@ -22,12 +22,12 @@ from typing import Any
 
 import psutil
 
-from workbench.hosting import identity, meaning
+from workbench.hosting import identity
 from workbench.hosting.contract import CORE_DISTRIBUTION
 from workbench.hosting.host import registry
 from workbench.hosting.naming import canonical
 from workbench.kinds.tracker import Tracker
-from workbench.lib import compute
+from workbench.lib import compute, meaning
 from workbench.records import revision
 
 ENVIRONMENT_FILE = "environment.txt"
@@ -149,9 +149,11 @@ def loaded_libraries() -> dict[str, Any]:
 
 def _distributions(directory: Path, lock: Mapping[str, Any]) -> dict[str, str]:
     """Distribution → import name of the core, of the plugins in use, and of the plugins and libraries that they require."""
-    plugins = registry(directory).installed
+    known = registry(directory)
+    plugins = known.installed
     by_name = {canonical(entry.distribution): entry for entry in plugins}
-    pending = [plugin["distribution"] for plugin in lock.get("installed", {}).values()]
+    beside = {name for names in lock.get("beside", {}).values() for name in names}
+    pending = [*beside, *(plugin["distribution"] for plugin in lock.get("installed", {}).values())]
     pending += [entry.distribution for entry in plugins if issubclass(entry.plugin, Tracker)]
     needed = {CORE_DISTRIBUTION: meaning.CORE}
     while pending:
@@ -159,6 +161,7 @@ def _distributions(directory: Path, lock: Mapping[str, Any]) -> dict[str, str]:
         if entry is not None and entry.distribution not in needed:
             needed[entry.distribution] = entry.module
             pending += identity.required(entry)
+    needed |= {name: module for name, module in known.packages.items() if name in beside}
     for entry in plugins:
         if entry.distribution in needed:
             needed |= identity.libraries(entry)
@@ -183,7 +186,7 @@ def _write_patch(file: Path, modules: Mapping[str, str], *, with_code: bool) -> 
 
 def _copy_package(package: Path, folder: Path) -> None:
     if package.is_dir():
-        shutil.copytree(package, folder / package.name, ignore=shutil.ignore_patterns(*identity.IGNORED, "*.pyc"))
+        shutil.copytree(package, folder / package.name, ignore=shutil.ignore_patterns(*meaning.IGNORED, "*.pyc"))
     else:
         shutil.copy2(package, folder)
 

@@ -20,8 +20,6 @@ from workbench.lib.layout import LOCK_FILE
 from workbench.records import provenance
 from workbench.reproduction.verdict import CannotRun, InputsChanged
 
-_STATE = Path(".workbench")
-
 
 @dataclass(frozen=True)
 class Rebuilt:

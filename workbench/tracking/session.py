@@ -54,6 +54,8 @@ class Session:
     """DVC's experiment name, if any."""
     absent: Sequence[str] = ()
     """Outputs that dvc.lock knew and that were not there when `resolve` looked; DVC removes those of a stage before it runs."""
+    trackers: Sequence[str] = ()
+    """The names of those that record it."""
 
 
 def current_session(directory: Path) -> Session:

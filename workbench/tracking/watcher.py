@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -57,8 +58,11 @@ def ensure_watcher(root: Path, session: Session) -> None:
         root: the main workspace, see :func:`workbench.lib.layout.main_root`.
         session: see :func:`workbench.tracking.session.current_session`.
     """
+    from workbench.hosting import trackers
+
     folder = folder_of(root, session.id)
-    sessions.save(root, session)
+    if sessions.find(root, session.id) is None:
+        sessions.save(root, replace(session, trackers=trackers.names(root)))
     marker = root / JOURNAL_FOLDER / _PENDING / session.id
     marker.parent.mkdir(exist_ok=True)
     marker.touch()
@@ -96,11 +100,9 @@ def wait_for_link(root: Path, session: Session, run: str, seconds: float) -> str
         run: the journal's name for it.
         seconds: what the stage took. A short one does not wait until the watcher has loaded a tracker.
     """
-    from workbench.hosting import trackers
-    from workbench.lib import compute
     from workbench.tracking.feed import links_of, troubles_of
 
-    names = trackers.names(root)
+    names = sessions.load(root, session.id).trackers
     folder = folder_of(root, session.id)
     deadline = time.monotonic() + min(LINK_SECONDS, LINK_SHARE * seconds)
     while True:
@@ -110,7 +112,7 @@ def wait_for_link(root: Path, session: Session, run: str, seconds: float) -> str
         if time.monotonic() > deadline or not _is_watched(folder):
             break
         time.sleep(0.05)
-    if compute.load_config(root).trackers == ():
+    if not names:
         return "no tracker is configured"
     said = ", ".join(filter(None, links.values())) or f"run {run}"
     missing = ", ".join(name for name in names if name not in links)
@@ -121,12 +123,11 @@ def wait_for_link(root: Path, session: Session, run: str, seconds: float) -> str
 def warnings(root: Path, session: str, run: str = "") -> list[str]:
     """What keeps the trackers from recording a session, and ``run`` if given, each with where to look and how to fix it."""
     from workbench.errors import WorkbenchError
-    from workbench.hosting import trackers
     from workbench.tracking.feed import seconds_behind, troubles_of
 
     folder = folder_of(root, session)
     said = {name: f"does not accept the record: {_first_line(why)}" for name, why in troubles_of(folder).items()}
-    for name in trackers.names(root) if run else ():
+    for name in sessions.load(root, session).trackers if run else ():
         if name not in said and (seconds := seconds_behind(folder, run, name)) > BEHIND_SECONDS:
             said[name] = f"is {seconds:,.0f} s behind with the record"
     where = f"compute.yaml, key trackers; {folder / _LOG_FILE}"

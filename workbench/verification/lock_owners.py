@@ -15,7 +15,7 @@ from workbench.lib.processes import is_running
 
 FOLDER = Path(".dvc/tmp")
 RWLOCK_FILE = "rwlock"
-LOCK_FILE = "lock"
+DVC_LOCK = "lock"
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def _entries(content: dict[str, Any]) -> Iterator[Owner]:
 
 def stale_hardlink(folder: Path) -> bool:
     """Whether DVC's own lock is a hard link (``core.hardlink_lock``) that a killed process left: it would stay for a year."""
-    file = folder / LOCK_FILE
+    file = folder / DVC_LOCK
     text = file.read_text(encoding="utf-8", errors="replace").strip() if file.is_file() else ""
     return "/" in text and not any(_runs_dvc(process, folder.parent.parent) for process in psutil.process_iter())
 

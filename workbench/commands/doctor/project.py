@@ -10,6 +10,7 @@ import psutil
 
 from workbench.artifacts import digests, dvc_lock
 from workbench.commands.doctor.check import Check
+from workbench.execution import output_locks
 from workbench.hosting import environment
 from workbench.hosting.contract import CORE_DISTRIBUTION
 from workbench.lib import locks as file_locks
@@ -20,7 +21,6 @@ from workbench.lib.processes import is_alive, is_running, is_zombie
 from workbench.verification import lock_owners
 from workbench.verification import quarantine as quarantines
 
-_STAGE_LOCKS = Path(".workbench/locks")
 _UNFINISHED = {"MERGE_HEAD": "merge", "CHERRY_PICK_HEAD": "cherry-pick", "rebase-merge": "rebase", "rebase-apply": "rebase"}
 
 
@@ -84,7 +84,7 @@ def locks(root: Path) -> Iterator[Check]:
             what = f"process {owner.pid} (`{owner.command}`) is gone and has left its lock on {owner.path}"
             yield Check("dvc locks", "warn", what, f"the next `dvc repro` takes the lock away; `rm {file}` does too")
     if lock_owners.stale_hardlink(folder):
-        fix = f"see that no DVC runs here, then `rm {folder / lock_owners.LOCK_FILE}`"
+        fix = f"see that no DVC runs here, then `rm {folder / lock_owners.DVC_LOCK}`"
         yield Check("dvc locks", "fail", "a DVC that is gone has left its lock, so that no DVC command works", fix)
     elif not owners:
         yield Check("dvc locks", "ok", "nobody holds one")
@@ -93,7 +93,7 @@ def locks(root: Path) -> Iterator[Check]:
 def stage_locks(root: Path) -> Iterator[Check]:
     """Which stages run, and whether a process that an ended stage started still holds a lock."""
     running = []
-    for file in sorted((root / _STAGE_LOCKS).glob("*.lock")):
+    for file in sorted((root / output_locks.FOLDER).glob("*.lock")):
         with file.open("a+", encoding="utf-8") as opened:
             if file_locks.take(opened):
                 continue  # its process has ended, and the lock with it

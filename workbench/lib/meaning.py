@@ -19,6 +19,8 @@ PRIVATE = f"{CORE}.lib"
 """Package that never decides an output; neither its code nor the lines that import it count."""
 FAMILY = f"{CORE}_"
 """Prefix of packages whose code counts wherever a plugin imports them."""
+IGNORED = {"__pycache__", ".mypy_cache", ".pytest_cache", ".ruff_cache"}
+"""Folders of a package that are not part of it."""
 MARK = "DECIDES_NO_OUTPUT"
 """A module of the core that sets it to True does not count: what errors say, what a run will cost."""
 _READ_NO_ANNOTATIONS = frozenset(
@@ -61,6 +63,22 @@ def read(file: Path) -> Meaning:
     return Meaning(hashlib.sha256(ast.dump(tree).encode()).hexdigest(), tuple(sorted(imports)), counts)
 
 
+def files_of(package: Path) -> list[tuple[str, Path]]:
+    """The files of a package's folder by their names in it, sorted; of a single module's file, that file alone."""
+    if package.is_file():
+        return [(package.name, package)]
+    files = (path for path in package.rglob("*") if path.is_file() and not IGNORED & set(path.parts) and path.suffix != ".pyc")
+    return sorted((path.relative_to(package).as_posix(), path) for path in files)
+
+
+def digest_of(package: Path) -> str:
+    """Hash of a package's own files, 64 hexadecimal digits: Python by its meaning, everything else by its bytes."""
+    digest = hashlib.sha256()
+    for name, file in files_of(package):
+        digest.update(name.encode() + b"\0" + read(file).digest.encode() + b"\n")
+    return digest.hexdigest()
+
+
 def is_private(module: str) -> bool:
     """Whether a module never decides an output."""
     return f"{module}.".startswith(f"{PRIVATE}.")
@@ -78,7 +96,8 @@ def _strip(node: ast.AST, *, in_class: bool) -> Iterator[str]:
                 argument.annotation = None
     elif isinstance(node, ast.AnnAssign) and not in_class:  # a class may be pydantic's or a dataclass, which read them
         node.annotation = ast.Constant(None)
-    in_class = isinstance(node, ast.ClassDef)
+    function = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    in_class = isinstance(node, ast.ClassDef) or (in_class and not function)
     for name in ("body", "orelse", "finalbody", "handlers", "cases"):
         if isinstance(statements := getattr(node, name, None), list):
             kept = [statement for statement in statements if not (_is_text(statement) or _is_for_checkers(statement))]
