@@ -17,6 +17,7 @@ from workbench_sft_trl import Trl
 import workbench.testing
 from workbench.commands import scaffold
 from workbench.errors import PluginError
+from workbench.lib import meaning
 from workbench.models import types as model_types
 from workbench.models.pretrained import attention_for
 from workbench.run import Run
@@ -85,10 +86,13 @@ def test_an_edit_of_the_model_class_makes_its_pretraining_stale(installed: Path)
     modeling = installed / "workbench_pretrain_echo" / "modeling.py"
     source = modeling.read_text()
     modeling.write_text(f"{source}\n# a remark\n")
+    meaning.read.cache_clear()  # another process
     assert stage.external_inputs() == before
     modeling.write_text(source.replace("nn.LayerNorm(config.hidden_size)", "nn.LayerNorm(config.hidden_size, eps=1e-3)"))
+    meaning.read.cache_clear()
     assert stage.external_inputs() != before
     modeling.write_text(source)
+    meaning.read.cache_clear()
     assert Causal(Causal.Config()).external_inputs() == {}
 
 
@@ -140,3 +144,17 @@ def test_a_class_without_sdpa_takes_eager(model_type: str, taken: str) -> None:
     assert attention_for(config, "sdpa") == taken
     assert attention_for(config, "eager") == "eager"
     assert attention_for(config, None) is None
+
+
+def test_a_module_alone_is_hashed_without_what_lies_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plugin_project.install(tmp_path, "demo-single", "")
+    info = tmp_path / "demo_single-1.0.dist-info"
+    (info / "entry_points.txt").write_text("[workbench.model_types]\nsingle = demo_alone:register\n")
+    (tmp_path / "demo_alone.py").write_text("def register(): pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    before = model_types.code_of("single")
+    (tmp_path / "unrelated.py").write_text("not python 3 at all: print 1\n")
+    assert model_types.code_of("single") == before
+    (tmp_path / "demo_alone.py").write_text("def register(): return 1\n")
+    meaning.read.cache_clear()
+    assert model_types.code_of("single") != before

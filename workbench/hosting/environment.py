@@ -103,7 +103,7 @@ def versions(used: Sequence[Installed], beside: Mapping[str, str] = _NONE) -> Ca
     return lambda name: pins.get(canonical(name), "absent")
 
 
-def lock(used: Sequence[Installed], beside: Mapping[str, str]) -> None:
+def lock(used: Sequence[Installed], beside: Mapping[str, str] = _NONE) -> None:
     """Pin the environment of these plugins unless it is pinned.
 
     What still fits in an older lock stays. A new one takes the core's dependencies as they are in the main environment where
