@@ -148,7 +148,6 @@ def core_digest(entry: Installed) -> str:
     return digest.hexdigest()
 
 
-@cache
 def requirements_of(distribution: str, module: str) -> tuple[str, ...]:
     """What one distribution requires, without extras, as lines of PEP 508.
 
