@@ -18,6 +18,10 @@ def content(checkout: Path) -> dict[str, object]:
 
 @pytest.fixture(scope="module")
 def resolved(checkout: Path, content: dict[str, object]) -> list[Resolved]:
+    return resolve_all(checkout, content)
+
+
+def resolve_all(checkout: Path, content: Mapping[str, object]) -> list[Resolved]:
     return [resolve_entry(entry, registry(checkout)) for entry in params.entries(content, registry(checkout).sections)]
 
 
@@ -59,6 +63,17 @@ def test_the_default_pipeline_is_sound(checkout: Path, resolved: list[Resolved])
         ("foreach: ${models}", "foreach: ${model}", "${model} is not in params.yaml"),
         ("foreach: ${curate}", "foreach: 3", "expected list/dictionary, got int"),
         ('"${sft.data}"', '"${sft}"', "DVC cannot fill it in"),
+        ("python -m workbench run tokenize", "workbench run tokenize", "another command than `python -m workbench run ENTRY`"),
+        ("python -m workbench run tokenize", "python3 -m workbench run tokenize", "another command"),
+        ("python -m workbench run tokenize", "env A=1 python -m workbench run tokenize", "another command"),
+        ("cmd: python -m workbench run tokenize", "cmd:\n      - python -m workbench run tokenize", "another command"),
+        ("run tokenize --corpus", "run tokenize '--corpus", "cannot be read"),
+        ("run tokenize --corpus data/split/train", "run tokenize --corpus data/x --corpus data/split/train", "an option twice"),
+        (
+            "--heldout data/split/heldout --train data/split/train\n        --out",
+            "--heldout data/split/train --train data/split/./train\n        --out",
+            "data/split/./train is not under deps",
+        ),
     ],
 )
 def test_a_disagreement_is_refused(
@@ -71,13 +86,63 @@ def test_a_disagreement_is_refused(
     assert caught.value.fix
 
 
-def test_a_chain_whose_formats_do_not_fit_is_refused(
-    tmp_path: Path, checkout: Path, content: dict[str, object], resolved: list[Resolved]
-) -> None:
-    align = {**content["align"], "data": "data/curated/instructions"}  # type: ignore[dict-item]
-    root = with_params(checkout, tmp_path, {**content, "align": align})
+def test_a_chain_whose_formats_do_not_fit_is_refused(tmp_path: Path, checkout: Path, content: dict[str, object]) -> None:
+    changed = {**content, "align": {**content["align"], "data": "data/curated/instructions"}}  # type: ignore[dict-item]
+    root = with_params(checkout, tmp_path, changed)
+    resolved = resolve_all(checkout, changed)
     with pytest.raises(PipelineError, match="reads preferences, and data/curated/instructions is conversations"):
         pipeline.check(checkout, pipeline.load(root), resolved)
+
+
+@pytest.mark.parametrize(
+    ("paths", "problem", "fix"),
+    [
+        (("data/split/train", "data/split/./train"), "--heldout and --train both read data/split/./train", "its own data"),
+        (
+            ("data/split", "data/split/train"),
+            "data/split is no output: dedup makes data/split/train",
+            "the path of --heldout in dvc.yaml",
+        ),
+        (("data/split/heldout/x", "data/split/train"), "data/split/heldout/x is no output", "data/split/heldout"),
+        (
+            ("data/curated/./benchmark", "data/split/train"),
+            "data/curated/benchmark is benchmark",
+            "the path of --heldout in dvc.yaml",
+        ),
+    ],
+)
+def test_an_input_that_is_not_one_artifact_of_its_own_is_refused(
+    tmp_path: Path, checkout: Path, resolved: list[Resolved], paths: tuple[str, str], problem: str, fix: str
+) -> None:
+    heldout, train = paths
+    text = (checkout / "dvc.yaml").read_text()
+    text = text.replace(
+        "--heldout data/split/heldout --train data/split/train\n        --out",
+        f"--heldout {heldout} --train {train}\n        --out",
+    )
+    text = text.replace(
+        '"data/models/${item}", data/split/heldout, data/split/train', f'"data/models/${{item}}", {heldout}, {train}'
+    )
+    (tmp_path / "dvc.yaml").write_text(text)
+    shutil.copyfile(checkout / "params.yaml", tmp_path / "params.yaml")
+    with pytest.raises(PipelineError) as caught:
+        pipeline.check(checkout, pipeline.load(tmp_path), resolved)
+    assert problem in caught.value.what
+    assert fix in caught.value.fix
+    assert caught.value.where == "dvc.yaml, stage eval-perplexity@base"
+
+
+def test_a_path_of_params_yaml_that_the_pipeline_does_not_read_is_refused(
+    tmp_path: Path, checkout: Path, content: dict[str, object]
+) -> None:
+    changed = {**content, "pretrain": {**content["pretrain"], "corpus": "data/curated/corpus"}}  # type: ignore[dict-item]
+    root = with_params(checkout, tmp_path, changed)
+    resolved = resolve_all(checkout, changed)
+    with pytest.raises(
+        PipelineError, match=r"says pretrain\.corpus: data/curated/corpus, and dvc.yaml reads data/split/train"
+    ) as caught:
+        pipeline.check(checkout, pipeline.load(root), resolved)
+    assert "${pretrain.corpus}" in caught.value.fix
 
 
 def test_an_input_that_nothing_makes_is_refused(

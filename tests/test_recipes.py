@@ -196,6 +196,14 @@ def test_a_new_recipe_connects_each_input_to_the_newest_output_of_its_format(pro
         (["dedup"], "reads corpus (corpus), and no stage before dedup makes it"),
         (["curate=pydocs,dedup,tokenize,pretrain,align:dpo"], "reads data (preferences), and no stage before align.dpo makes it"),
         (["curate=pydocs,tokenize,pretrain,eval:perplexity"], "put a stage whose output heldout is corpus before it"),
+        (
+            ["curate=pydocs,dedup:a,dedup:b,tokenize,pretrain:a,pretrain:b,eval:perplexity"],
+            "reads what dedup.b holds out, and pretrain.a may be trained on that text",
+        ),
+        (
+            ["curate=pydocs,tokenize,pretrain,dedup,eval:perplexity"],
+            "reads what dedup holds out, and pretrain may be trained on that text",
+        ),
         (["curate=pydocs,dedup,tokenize,pretrain,report"], "reads evals (evaluation), and no stage before report makes it"),
         (["curate=pydocs,dedup,dedup"], "give each a key of its own"),
         (["curates"], "did you mean 'curate'?"),

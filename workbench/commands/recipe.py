@@ -80,6 +80,12 @@ class Step:
         """Whether one stage of dvc.yaml can stand for all entries of the section."""
         return self.plugin.nested and not self.plugin.inputs
 
+    @property
+    def splits(self) -> bool:
+        """Whether it divides its input: it writes several outputs of one format."""
+        formats = list(self.plugin.outputs.values())
+        return len(set(formats)) < len(formats)
+
     def written(self, flow: str) -> str:
         """The format of an output."""
         declared = self.plugin.outputs[flow]
@@ -107,10 +113,16 @@ class _Pipeline:
     stages: dict[str, dict[str, Any]] = field(default_factory=dict)
     paths: dict[str, dict[str, str]] = field(default_factory=dict)
     """Address → the flows that params.yaml names → their paths."""
+    origins: dict[str, set[str]] = field(default_factory=dict)
+    """Address → the addresses of all stages that its text comes from, directly or through one another; no tokenizer adds any."""
 
     def add(self, step: Step) -> None:
         """Connect a step to those before it."""
         flows = {flow: path for flow in step.plugin.inputs if (path := self._source(step, flow)) is not None}
+        makers = self._makers(step, flows)
+        texts = [maker for maker in makers if not _made(maker, "tokenizer")]
+        self.origins[step.address] = {origin for maker in texts for origin in (maker.address, *self.origins[maker.address])}
+        self._require_held_out(step, makers)
         named = {flow: path for flow, path in flows.items() if flow == example.DATA_FLOW}
         self.paths[step.address] = named
         read = {flow: f"${{{step.address}.{flow}}}" if flow in named else path for flow, path in flows.items()}
@@ -126,6 +138,22 @@ class _Pipeline:
     def models(self) -> list[str]:
         """The names of the models, in the order in which they are trained."""
         return [path.rpartition("/")[2] for step in self.steps for path in _made(step, "model")]
+
+    def _makers(self, step: Step, flows: Mapping[str, str]) -> list[Step]:
+        """The steps that make what a step reads; every trained model for an evaluation."""
+        read = set(flows.values())
+        models = [before for before in self.steps if step.each_model and _made(before, "model")]
+        return models + [before for before in self.steps if any(before.path(flow) in read for flow in before.plugin.outputs)]
+
+    def _require_held_out(self, step: Step, makers: Sequence[Step]) -> None:
+        """Refuse to measure on one part of a split a model whose text is not of that split: it may have been trained on it."""
+        for split in (maker for maker in makers if step.each_model and maker.splits):
+            for model in (maker for maker in makers if _made(maker, "model")):
+                if split.address not in self.origins[model.address]:
+                    what = f"{step.address} reads what {split.address} holds out, and {model.address} may be trained on that text"
+                    what += f": it comes from {', '.join(sorted(self.origins[model.address]))}"
+                    fix = f"put {split.address} before {model.address} and what that reads, or write a recipe for each split"
+                    raise PipelineError(what, f"{_HOW}, {step.address}", fix)
 
     def _source(self, step: Step, flow: str) -> str | None:
         """The path that a flow reads; None where it may be left out.

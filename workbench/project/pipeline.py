@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,10 +18,13 @@ from workbench.errors import PipelineError
 from workbench.kinds.stage import Stage
 from workbench.lib.layout import LOCK_FILE
 from workbench.project.dvc import template
+from workbench.project.params import Entry
 from workbench.project.plugin_lock import Resolved
 
 PIPELINE_FILE = Path("dvc.yaml")
-_PREFIX = ("python", "-m", "workbench")
+_RUN = ("python", "-m", "workbench", "run")
+_RUNS = re.compile(r"\bworkbench['\"]?\s+['\"]?run\b")
+"""A command that runs a stage in whatever way: through a shell, by another interpreter, by the script ``workbench``."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,7 @@ def load(root: Path) -> list[StageCall]:
     """Read dvc.yaml with the values of params.yaml filled in; stages that run other commands are left out.
 
     Raises:
-        PipelineError: the file is missing, is not YAML, or names an unknown parameter.
+        PipelineError: the file is missing, is not YAML, names an unknown parameter, or runs an entry by another command.
     """
     file = root / PIPELINE_FILE
     if not file.is_file():
@@ -63,6 +67,7 @@ def check(root: Path, calls: Sequence[StageCall], resolved: Sequence[Resolved]) 
         PipelineError: names the stage, the option or the path, and the fix.
     """
     stages = {item.entry.address: item.stage for item in resolved}
+    entries = {item.entry.address: item.entry for item in resolved}
     for call in calls:
         if call.entry not in stages:
             fix = f"add the section to params.yaml or remove the stage; there is {', '.join(stages)}"
@@ -70,8 +75,9 @@ def check(root: Path, calls: Sequence[StageCall], resolved: Sequence[Resolved]) 
         require_inside(root, call.outs, _where(call))
         _check_flows(call, stages[call.entry])
         _check_lists(call, stages[call.entry])
+        _check_inputs(call, stages[call.entry], entries[call.entry])
     _check_origins(root, calls)
-    _check_formats(calls, stages)
+    _check_formats(calls, stages, entries)
 
 
 def require_inside(root: Path, outs: Iterable[str | Path], where: str) -> None:
@@ -127,26 +133,47 @@ def _check_lists(call: StageCall, stage: Stage[Any]) -> None:
         raise PipelineError(f"its params are {list(call.params)}", _where(call), fix)
 
 
-def _check_formats(calls: Sequence[StageCall], stages: Mapping[str, Stage[Any]]) -> None:
+def _check_inputs(call: StageCall, stage: Stage[Any], entry: Entry) -> None:
+    """Refuse a path of params.yaml that dvc.yaml does not read, and two inputs that are the same data."""
+    read: dict[str, str] = {}
+    for flow in stage.inputs:
+        path, wanted = call.flows.get(flow), entry.others.get(flow)
+        if wanted is not None and path != wanted:
+            what = f"params.yaml says {call.entry}.{flow}: {wanted}, and dvc.yaml reads {path or 'nothing'} there"
+            fix = f"write ${{{call.entry}.{flow}}} for the path in dvc.yaml, in the command and under deps, or remove the key"
+            raise PipelineError(what, _where(call), fix)
+        if path is None:
+            continue
+        if (same := read.setdefault(os.path.normpath(path), flow)) != flow:
+            what = f"--{same} and --{flow} both read {path}"
+            raise PipelineError(
+                what, _where(call), "give each its own data: what is measured on one would be known from the other"
+            )
+
+
+def _check_formats(calls: Sequence[StageCall], stages: Mapping[str, Stage[Any]], entries: Mapping[str, Entry]) -> None:
+    """Refuse an input that an earlier stage makes in another format, and one that is a part of what is made, or around it."""
     made = {
-        call.flows[flow]: (stages[call.entry].produced(flow), call)
+        os.path.normpath(call.flows[flow]): (stages[call.entry].produced(flow), call)
         for call in calls
         for flow in stages[call.entry].outputs
         if flow in call.flows
     }
     for call in calls:
         for flow, wanted in stages[call.entry].inputs.items():
-            path = call.flows.get(flow)
-            if wanted == FOLDER or path not in made:
+            if wanted == FOLDER or flow not in call.flows:
                 continue
-            format_, maker = made[path]
-            if format_ != wanted:
-                stage = stages[call.entry]
-                raise PipelineError(
-                    f"{stage.kind} {stage.name!r} reads {wanted}, and {path} is {format_}, made by {maker.address}",
-                    _where(call),
-                    f"in params.yaml set {call.entry}.{flow} to a path of format {wanted}",
-                )
+            path = os.path.normpath(call.flows[flow])
+            read = f"{stages[call.entry].kind} {stages[call.entry].name!r} reads {wanted}"
+            set_here = flow in entries[call.entry].others
+            key = f"{call.entry}.{flow} in params.yaml" if set_here else f"the path of --{flow.replace('_', '-')} in dvc.yaml"
+            for out, (format_, maker) in made.items():
+                if out == path and format_ != wanted:
+                    what = f"{read}, and {path} is {format_}, made by {maker.address}"
+                    raise PipelineError(what, _where(call), f"set {key} to what a stage makes as {wanted}")
+                if Path(path) in Path(out).parents or Path(out) in Path(path).parents:
+                    what = f"{read}, and {path} is no output: {maker.address} makes {out}"
+                    raise PipelineError(what, _where(call), f"set {key} to {out}, or to what another stage makes as {wanted}")
 
 
 def _where(call: StageCall) -> str:
@@ -154,15 +181,24 @@ def _where(call: StageCall) -> str:
 
 
 def _call(address: str, body: Mapping[str, Any]) -> StageCall | None:
-    words = shlex.split(str(body.get("cmd", "")))
-    if tuple(words[:4]) != (*_PREFIX, "run"):
+    command, where = body.get("cmd", ""), f"{PIPELINE_FILE}, stage {address}"
+    if not _RUNS.search(str(command)):
         return None
-    entry, options = words[4], words[5:]
-    if len(options) % 2 or not all(option.startswith("--") for option in options[::2]):
+    try:
+        words = shlex.split(command) if isinstance(command, str) else []
+    except ValueError as error:
+        raise PipelineError(f"its command cannot be read: {error}", where, "close the quotes") from error
+    if tuple(words[: len(_RUN)]) != _RUN or len(words) == len(_RUN):
+        what = f"it runs an entry by another command than `{' '.join(_RUN)} ENTRY`: nothing could hold it to params.yaml"
         raise PipelineError(
-            "the command is not `run ENTRY --FLOW PATH …`", f"{PIPELINE_FILE}, stage {address}", "give every option one path"
+            what, where, f"write `cmd: {' '.join(_RUN)} ENTRY --FLOW PATH …`, and other commands as stages of their own"
         )
+    entry, options = words[len(_RUN)], words[len(_RUN) + 1 :]
+    if len(options) % 2 or not all(option.startswith("--") for option in options[::2]):
+        raise PipelineError("the command is not `run ENTRY --FLOW PATH …`", where, "give every option one path")
     flows = {option[2:].replace("-", "_"): path for option, path in zip(options[::2], options[1::2], strict=True)}
+    if len(flows) < len(options) // 2:
+        raise PipelineError("the command names an option twice", where, "give each option once")
     outs = tuple(_path(item) for key in ("outs", "metrics") for item in body.get(key, ()))
     keys = tuple(
         key for item in body.get("params", ()) for key in (item.get(str(LOCK_FILE), ()) if isinstance(item, dict) else [item])
