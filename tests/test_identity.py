@@ -44,7 +44,6 @@ def forget() -> None:
     for cached in (
         *(identity.code_digest, identity._module_file, identity.installed_version, meaning.read, identity.requirements),
         *(
-            identity.requirements_of,
             identity.libraries,
             identity.core_dependencies,
             identity.core_digest,

@@ -83,10 +83,31 @@ def test_an_annotation_counts_wherever_it_stands_in_a_class_body(tmp_path: Path)
 
 
 def test_a_decorator_that_may_read_annotations_makes_them_count(tmp_path: Path) -> None:
-    source = "from functools import singledispatch\n@singledispatch\ndef show(value: int) -> str: return str(value)\n"
+    source = "from functools import wraps\n@wraps(print)\ndef show(value: int) -> str: return str(value)\n"
     assert digest(tmp_path, source) != digest(tmp_path, source.replace("value: int", "value: float"))
-    plain = source.replace("@singledispatch\n", "")
+    plain = source.replace("@wraps(print)\n", "")
     assert digest(tmp_path, plain) == digest(tmp_path, plain.replace("value: int", "value: float"))
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from typing import get_type_hints\ndef size(value: int): pass\nprint(get_type_hints(size))\n",
+        "import inspect\nclass A:\n    def size(self, value: int): pass\nprint(inspect.signature(A.size))\n",
+        "from functools import singledispatch\nshow = singledispatch(print)\ndef one(value: int): pass\nshow.register(one)\n",
+        "def size(value: int): pass\nprint(size.__annotations__)\n",
+        "from tool import exported\n@exported\nclass A:\n    def size(self, value: int): pass\n",
+    ],
+)
+def test_annotations_count_where_something_may_read_them(tmp_path: Path, source: str) -> None:
+    assert digest(tmp_path, source) != digest(tmp_path, source.replace("value: int", "value: float"))
+
+
+def test_docstrings_count_in_a_module_that_reads_them(tmp_path: Path) -> None:
+    source = 'def prompt():\n    """Say yes."""\nprint(prompt.__doc__)\n'
+    assert digest(tmp_path, source) != digest(tmp_path, source.replace("yes", "no"))
+    unread = source.replace(".__doc__", "")
+    assert digest(tmp_path, unread) == digest(tmp_path, unread.replace("yes", "no"))
 
 
 @given(st.sampled_from(sorted(Path(meaning.__file__).parents[1].rglob("*.py"))))

@@ -158,3 +158,16 @@ def test_a_module_alone_is_hashed_without_what_lies_beside_it(tmp_path: Path, mo
     (tmp_path / "demo_alone.py").write_text("def register(): return 1\n")
     meaning.read.cache_clear()
     assert model_types.code_of("single") != before
+
+
+def test_the_code_of_a_library_that_a_type_shares_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plugin_project.install(tmp_path, "demo-cells", "import workbench_cells\n")
+    info = tmp_path / "demo_cells-1.0.dist-info"
+    (info / "entry_points.txt").write_text("[workbench.model_types]\ncells = demo_cells:register\n")
+    (tmp_path / "workbench_cells.py").write_text("SIZE = 1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    before = model_types.code_of("cells")
+    (tmp_path / "workbench_cells.py").write_text("SIZE = 2\n")
+    meaning.read.cache_clear()
+    after = model_types.code_of("cells")
+    assert {key for key in after if after[key] != before[key]} == {"model type cells: workbench_cells"}

@@ -199,13 +199,7 @@ def _shared_packages(entry: Installed) -> tuple[str, ...]:
     """
     own = entry.module.split(".")[0]
     bases = {base.__module__.split(".")[0] for base in entry.plugin.__mro__ if issubclass(base, Plugin)} - {CORE, own}
-    pending, found = [entry.module, *sorted(bases)], bases
-    while pending:
-        imported = {name.split(".")[0] for file in _code(pending.pop()) for name in meaning.read(file).imports}
-        new = {name for name in imported if name.startswith(FAMILY) and find_spec(name)} - found - {own}
-        found |= new
-        pending += sorted(new)
-    return tuple(sorted(found))
+    return tuple(sorted(bases | meaning.family_of([own, *bases])))
 
 
 def _code(module: str) -> list[Path]:

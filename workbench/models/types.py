@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import difflib
 from importlib import metadata
-from importlib.util import find_spec
-from pathlib import Path
 
 from workbench.errors import PluginError
 from workbench.lib import meaning
@@ -63,15 +61,16 @@ def known() -> set[str]:
 def code_of(model_type: str) -> dict[str, str]:
     """What a stage that builds a model of the type reads besides its flows, for ``external_inputs``.
 
-    For a type of a distribution, the hash of its package by its meaning; nothing for a type of
-    transformers itself, whose version counts anyway.
+    For a type of a distribution, the hash of its package by its meaning, and of the packages ``workbench_…`` that this
+    imports; nothing for a type of transformers itself, whose version counts anyway.
     """
     found = {}
     for point in _offered(model_type):
-        spec = find_spec(point.module.partition(".")[0])
-        if spec and spec.origin:
-            file = Path(spec.origin)
-            found[f"model type {model_type}"] = meaning.digest_of(file.parent if file.name == "__init__.py" else file)[:32]
+        module = point.module.partition(".")[0]
+        for name in (module, *sorted(meaning.family_of([module]))):
+            if package := meaning.package_of(name):
+                key = f"model type {model_type}" if name == module else f"model type {model_type}: {name}"
+                found[key] = meaning.digest_of(package)[:32]
     return found
 
 
