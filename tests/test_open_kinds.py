@@ -14,6 +14,7 @@ import workspace
 import yaml
 from mlflow.entities import FileInfo, Run
 from mlflow.tracking import MlflowClient
+from plugin_project import stranger
 from test_reproduce import in_git
 from workbench_kind_translate import Swap
 from workspace import Workspace
@@ -94,6 +95,25 @@ def test_a_changed_word_is_planned_compared_and_run(made: Workspace) -> None:
     assert workspace.ran(made.repro()) == ["resolve", "translate@spanish"]
     made.params(translate__spanish__with__words=WORDS)
     assert workspace.restored(made.repro()) == ["translate@spanish"]
+
+
+@pytest.mark.slow
+def test_a_plugin_of_the_kind_runs_in_an_environment_of_its_own_with_the_distribution_of_its_kind(made: Workspace) -> None:
+    site = Path(made.variables["PYTHONPATH"].split(os.pathsep)[0])
+    plugin_project.install(site, "demo-plain", stranger("plain"), requires=("workbench-kind-translate", "text-unidecode>=1.3"))
+    before = (made.root / "params.yaml").read_text()
+    made.params(translate={"ascii": {"use": "plain"}})
+    done = made.repro("translate@ascii")
+    assert workspace.ran(done) == ["resolve", "translate@ascii"]
+    (lock,) = (made.root / "environments").glob("*.lock")
+    pins = lock.read_text()
+    assert "text-unidecode==1.3" in pins
+    assert "workbench-kind-translate==" not in pins  # the code that was hashed is linked in
+    (translated,) = (made.root / "data/translated/ascii").iterdir()
+    assert translated.read_text().isascii()
+    recorded = json.loads((made.root / "plugins-lock.json").read_text())["beside"]["translate.ascii"]
+    assert "workbench-kind-translate" in recorded
+    (made.root / "params.yaml").write_text(before)
 
 
 def test_a_wrong_name_is_refused_with_those_of_the_kind(made: Workspace) -> None:
