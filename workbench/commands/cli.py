@@ -210,6 +210,26 @@ def new_recipe(
 
 
 @app.command()
+def chat(
+    model: Annotated[str, typer.Argument(help="A name below data/models, or a directory; by default the last of `models`.")] = "",
+    compare: Annotated[str, typer.Option(metavar="MODEL", help="Another model, which answers beside it.")] = "",
+    system: Annotated[str, typer.Option(help="A system turn before the conversation.")] = "",
+    max_tokens: Annotated[int, typer.Option(min=1, help="Most tokens of an answer.")] = 100,
+    temperature: Annotated[float, typer.Option(min=0.0, help="0 takes the likeliest token.")] = 0.7,
+    top_p: Annotated[float, typer.Option(min=0.01, max=1.0, help="Draw from the likeliest tokens with this probability.")] = 1.0,
+    seed: Annotated[int, typer.Option(min=0, help="The same conversation with the same seed gets the same answers.")] = 0,
+) -> None:
+    """Talk to a model in the terminal; lines from a pipe are turns as well."""
+    from workbench.commands import chat as chats
+
+    root = Path.cwd()
+    directories = [chats.find(root, name) for name in ([model, compare] if compare else [model])]
+    partners = chats.meet(root, directories, system)
+    sampling = chats.Sampling(max_tokens, temperature, top_p, seed)
+    chats.converse(partners, sys.stdin, sampling, prompt="> " if sys.stdin.isatty() else "")
+
+
+@app.command()
 def ui(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port on the loopback interface.")] = 5000,
 ) -> None:
