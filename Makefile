@@ -29,7 +29,7 @@ help:
 	@echo "make bench-store  how a large and a busy MLflow store behaves, in a quarter of an hour"
 	@echo "make bench-grpo   show that GRPO teaches arithmetic, in some minutes"
 	@echo "make review       look at the default run in MLflow's UI with a real browser, as a test (after make repro)"
-	@echo "make docs         write docs/reference.md from the code"
+	@echo "make docs         write docs/reference.md from the code, and the roadmap's pages from docs/roadmap.yaml"
 	@echo "make screenshots  take the pictures of the docs with a real browser"
 	@echo "make claim        write claim.json: this machine made dvc.lock"
 
@@ -97,6 +97,7 @@ screenshots: setup
 
 docs: setup
 	python docs/reference.py
+	python docs/roadmap.py
 
 claim: setup
 	workbench claim --write

@@ -235,3 +235,14 @@ JSON = st.recursive(
 def test_what_is_written_is_read_as_it_was(value: object) -> None:
     assert yaml_1_2.load(f"k: {flow(value)}") == {"k": value}
     assert yaml_1_2.load(block({"k": value, "l": 1}, 2)) == {"k": value, "l": 1}
+
+
+def test_a_key_within_a_section_changes_and_its_neighbours_stay(made: Workspace) -> None:
+    before = content(made)["pretrain"]["with"]
+    use(made, "pretrain", "causal", "--set", "optimizer.learning_rate=0.001", "--set", "architecture.hidden_size=96")
+    after = content(made)["pretrain"]["with"]
+    assert after["optimizer"] == {**before["optimizer"], "learning_rate": 0.001}
+    assert after["architecture"] == {**before["architecture"], "hidden_size": 96}
+    assert {key: after[key] for key in after if key not in ("optimizer", "architecture")} == {
+        key: before[key] for key in before if key not in ("optimizer", "architecture")
+    }

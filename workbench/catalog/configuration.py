@@ -77,7 +77,8 @@ def complete(plugin: type[Plugin[Any]], where: str, former: Mapping[str, Any], s
     defaults = {key: value for key, value in example.of_config(plugin.Config).items() if key not in required}
     kept = _valid(plugin, defaults, usable, settings)
     values = {key: kept[key] if key in kept else defaults.get(key) for key in fields}
-    return Configuration(_with(values, settings), frozenset(kept))
+    made = _with(values, settings)
+    return Configuration(made, frozenset(key for key in kept if made[key] == kept[key]))
 
 
 def _valid(
