@@ -13,7 +13,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export HF_HUB_DISABLE_TELEMETRY := 1
 export DO_NOT_TRACK := 1
 
-.PHONY: help setup repro test slow faults container-check lint ui claim bench bench-training bench-tracking bench-store bench-grpo review screenshots docs clean
+.PHONY: help setup repro test slow dist faults container-check lint ui claim bench bench-training bench-tracking bench-store bench-grpo review screenshots docs clean
 
 help:
 	@echo "make repro        set up and run the pipeline (dvc repro)"
@@ -31,6 +31,7 @@ help:
 	@echo "make review       look at the default run in MLflow's UI with a real browser, as a test (after make repro)"
 	@echo "make docs         write docs/reference.md from the code, and the roadmap's pages from docs/roadmap.yaml"
 	@echo "make screenshots  take the pictures of the docs with a real browser"
+	@echo "make dist         build the wheels of the core and of every plugin, for use without a clone"
 	@echo "make claim        write claim.json: this machine made dvc.lock"
 
 setup: $(VENV)/installed
@@ -98,6 +99,11 @@ screenshots: setup
 docs: setup
 	python docs/reference.py
 	python docs/roadmap.py
+
+# For use without a clone: `pip install --find-links dist 'pionero-workbench[default]'`.
+dist: setup
+	rm -rf dist
+	pip wheel -q --no-deps --no-build-isolation --wheel-dir dist . $(dir $(wildcard plugins/*/pyproject.toml))
 
 claim: setup
 	workbench claim --write

@@ -231,7 +231,7 @@ def test_a_new_recipe_that_does_not_fit_is_refused(project_of_recipes: Workspace
 def own(project_of_recipes: Workspace) -> Workspace:
     """What README.md has one write for text of one's own."""
     text = (PROJECT / "README.md").read_text(encoding="utf-8").replace("\\\n", " ")
-    (line,) = [line for line in text.splitlines() if line.startswith("workbench new-recipe")]
+    line, *_ = [line for line in text.splitlines() if line.startswith("workbench new-recipe")]
     words = shlex.split(line.replace("/data/my-texts", "../../texts"))
     done = project_of_recipes.run(*words[1:])
     assert done.code == 0, done.text
