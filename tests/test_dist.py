@@ -59,7 +59,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
     bare = Workspace(folder, {**bare.variables, "PATH": path})
     words = [
         "--stages",
-        "curate=files,dedup,tokenize,pretrain,eval=perplexity",
+        "curate=files,dedup=minhash,tokenize,pretrain=causal,eval=perplexity",
         "--set",
         f"curate.corpus.path={texts}",
         "--into",
