@@ -20,7 +20,7 @@ from workbench.kinds.rows import BadRow, Row, RowsConfig, RowSource
 from workbench.run import Run
 from workbench.testing import make_run
 
-USER = {"role": "user", "content": "How deep is the well?"}
+USER: dict[str, Any] = {"role": "user", "content": "How deep is the well?"}
 ANSWER = {"role": "assistant", "content": "Nine metres."}
 CALL = {"id": "c1", "type": "function", "function": {"name": "depth", "arguments": '{"well": 3}'}}
 
@@ -207,6 +207,8 @@ def test_calls_in_each_form_become_one(tmp_path: Path, call: dict[str, Any]) -> 
         ({"role": "assistant", "content": None}, "missing-value"),
         ({"role": "assistant", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}, "not-text-part: .*image_url"),
         ({"role": "assistant", "content": "x", "weight": "half"}, "bad-weight"),
+        ({"role": "assistant", "content": "x", "weight": 0.5}, "bad-weight"),
+        ({"role": "user", "content": "x", "weight": 1}, "bad-weight"),
         ({"role": "assistant", "content": "x", "weight": 0}, "no-answer"),
         ({"role": "assistant", "content": 3}, "not-text"),
         ({"role": "critic", "content": "x"}, "not-messages"),
@@ -253,6 +255,7 @@ WORSE = {"role": "assistant", "content": "No idea."}
         ({"prompt": [SYSTEM, USER], "chosen": [USER, ANSWER], "rejected": [USER, WORSE]}, [SYSTEM, USER]),
         ({"prompt": [SYSTEM, USER], "chosen": [SYSTEM, USER, ANSWER], "rejected": [SYSTEM, USER, WORSE]}, [SYSTEM, USER]),
         ({"chosen": [USER, ANSWER], "rejected": [USER, WORSE]}, [USER]),
+        ({"chosen": [{**USER, "weight": 0}, {**ANSWER, "weight": 1}], "rejected": [{**USER, "weight": 0}, WORSE]}, [USER]),
         (
             {"system": "You dig wells.", "question": USER["content"], "chosen": "Nine metres.", "rejected": "No idea."},
             [SYSTEM, USER],
@@ -298,7 +301,8 @@ def test_the_common_beginning_of_longer_talks_is_the_prompt(tmp_path: Path) -> N
         ({"chosen": [USER, ANSWER, USER, ANSWER], "rejected": [USER, WORSE]}, "not-an-answer"),
         ({"prompt": "x", "chosen": [USER, ANSWER], "rejected": "No idea."}, "not-an-answer"),
         ({"chosen": [USER, ANSWER], "rejected": [USER, ANSWER]}, "no-preference"),
-        ({"prompt": [USER], "chosen": [{**ANSWER, "weight": 0.5}], "rejected": [WORSE]}, "unread-field"),
+        ({"prompt": [USER], "chosen": [{**ANSWER, "weight": 0}], "rejected": [WORSE]}, "unread-field"),
+        ({"prompt": [USER], "chosen": [{**ANSWER, "weight": 0.5}], "rejected": [WORSE]}, "bad-weight"),
         ({"prompt": "x", "input": "y", "chosen": "Nine metres.", "rejected": "No idea."}, "unread-field"),
         (
             {
@@ -408,7 +412,9 @@ def test_nothing_is_recognised_in_numbers() -> None:
     assert recognise([]) is None
 
 
-SCALARS = st.one_of(st.none(), st.booleans(), st.integers(-9, 9), st.floats(), st.text(max_size=6), st.just("Human: x"))
+TEXTS = st.one_of(st.text(max_size=6), st.sampled_from(["Human: x", "\ud800", "a\0b", " ", "well"]))
+SCALARS = st.one_of(st.none(), st.booleans(), st.integers(-9, 9), st.floats(), TEXTS)
+CALLS = st.fixed_dictionaries({}, optional={"id": SCALARS, "function": SCALARS, "name": SCALARS, "arguments": SCALARS})
 TURNS = st.lists(
     st.one_of(
         SCALARS,
@@ -420,15 +426,24 @@ TURNS = st.lists(
                 "content": st.one_of(SCALARS, st.just([{"type": "text", "text": "a"}]), st.just([{"type": "image"}])),
                 "value": SCALARS,
                 "weight": SCALARS,
-                "tool_calls": st.one_of(st.none(), st.just([CALL]), SCALARS),
+                "tool_calls": st.one_of(st.none(), st.just([CALL]), st.lists(CALLS, max_size=2), SCALARS),
                 "reasoning_content": SCALARS,
+                "name": SCALARS,
+                "tool_call_id": SCALARS,
                 "images": SCALARS,
             },
         ),
     ),
     max_size=4,
 )
-VALUES = st.one_of(SCALARS, TURNS, TURNS.map(json.dumps), st.just("\n\nHuman: a\n\nAssistant: b"), st.just("c\n#### 1,000"))
+VALUES = st.one_of(
+    SCALARS,
+    TURNS,
+    TURNS.map(json.dumps),
+    st.lists(st.lists(SCALARS, min_size=2, max_size=2), max_size=2),
+    st.just("\n\nHuman: a\n\nAssistant: b"),
+    st.just("c\n#### 1,000"),
+)
 COLUMNS = ("messages", "conversations", "instruction", "input", "output", "prompt", "completion", "system", "history", "tools")
 ROWS = st.lists(
     st.fixed_dictionaries(
@@ -438,16 +453,19 @@ ROWS = st.lists(
 )
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(rows=ROWS, produces=st.sampled_from(["conversations", "preferences", "problems"]))
 def test_whatever_rows_go_in_each_comes_out_or_is_counted_as_left_out(
     tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, Any]], produces: str
 ) -> None:
-    made, run = curate(tmp_path_factory.mktemp("rows"), rows, produces, verifier="exact-answer")
+    tmp = tmp_path_factory.mktemp("rows")
+    made, run = curate(tmp, rows, produces, verifier="exact-answer")
     left_out = sum(value for name, value in run.summary.items() if name.startswith("rejected."))
     assert run.summary["read"] == len(rows)
     assert len(made) == run.summary["kept"]
     assert len(made) + left_out == len(rows)
+    if made:
+        examples.validate(tmp / "out", produces)
     shown = run.listener.tables.get("quarantine", [])
     assert len(shown) == left_out - run.summary.get("rejected.source.repeated", 0)
     for row in made:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 from workbench.plugin import Config
@@ -75,16 +76,12 @@ class Reading:
     """Columns that may stay unread although they change a row's meaning in other data sets."""
     max_bytes: int = 10_000_000
 
-    @property
-    def formats(self) -> tuple[Format, ...]:
-        """Those that are tried."""
-        return FORMATS[self.produces] if self.format == "auto" else (self.format,)
-
-    def required(self, format: Format) -> tuple[str, ...]:
-        """The columns that a row of the format has."""
+    @cached_property
+    def required(self) -> Mapping[Format, tuple[str, ...]]:
+        """The formats that are tried, each with the columns that its rows have."""
         columns = self.columns
-        of = {
-            "messages": (columns.messages,) if columns.messages else (),
+        names: dict[Format, tuple[str | None, ...]] = {
+            "messages": (columns.messages,),
             "sharegpt": (columns.conversations,),
             "alpaca": (columns.instruction, columns.output),
             "prompt-completion": (columns.prompt, columns.completion),
@@ -92,7 +89,9 @@ class Reading:
             "gsm8k": (columns.answer,),
             "prompt-answer": (columns.answer,),
         }
-        return of[format]
+        tried = FORMATS[self.produces] if self.format == "auto" else (self.format,)
+        named = {format: tuple(name for name in names[format] if name) for format in tried}
+        return {format: wanted for format, wanted in named.items() if wanted}
 
     def reads(self, column: str) -> bool:
         """Whether a column decides what is made of a row."""
@@ -110,4 +109,4 @@ class Reading:
             requests = {self.columns.prompt, self.columns.question, self.columns.instruction}
             told = self.verifier is not None or self.columns.verifier in present
             return self.columns.answer in present and bool(requests & present) and told
-        return any(required and present.issuperset(required) for required in map(self.required, self.formats))
+        return any(present.issuperset(names) for names in self.required.values())

@@ -8,6 +8,7 @@ from abc import abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -73,7 +74,7 @@ class RowsConfig(Config):
             raise ValueError(f"the format {self.format} gives {gives}; set `produces: {gives}`, or leave `format` out")
         return self
 
-    @property
+    @cached_property
     def reading(self) -> Reading:
         """How rows are read."""
         return Reading(self.produces, self.format, self.columns, self.verifier, self.ignored_columns, self.max_record_bytes)
@@ -173,12 +174,13 @@ class Intake:
             if self.changes[change] <= SHOWN:
                 self.shown.append({"record": origin, "change": change})
 
-    def report(self, run: Run) -> None:
-        """Report the counts, and the first changed rows."""
-        for name, number in sorted(self.formats.items()):
-            run.metric(f"format.{name}", number)
-        for name, number in sorted(self.changes.items()):
-            run.metric(f"changed.{name}", number)
+    def metrics(self) -> dict[str, int]:
+        """The counts by name."""
+        formats = {f"format.{name}": number for name, number in sorted(self.formats.items())}
+        return {**formats, **{f"changed.{name}": number for name, number in sorted(self.changes.items())}}
+
+    def show(self, run: Run) -> None:
+        """Show the first changed rows."""
         if self.shown:
             run.table("changed", f"Records that were changed when they were read, the first {SHOWN} of each kind", self.shown)
 
@@ -236,7 +238,9 @@ class RowSource(Source[R]):
             self.skip(bad.reason, bad.records)
             quarantine.add(bad, values)
         quarantine.report(run)
-        intake.report(run)
+        intake.show(run)
+        for name, number in intake.metrics().items():
+            self.add(run, name, number)
 
 
 def require_columns(
@@ -272,10 +276,10 @@ def _missing(reading: Reading, present: set[str]) -> str:
         return ", ".join(repr(name) for name in wanted if name not in present)
     columns = reading.columns
     if reading.produces == "problems":
-        told = reading.verifier is not None
-        wanted = [columns.prompt, columns.answer, *([] if told else [columns.verifier])]
+        asks = present & {columns.prompt, columns.question, columns.instruction}
+        wanted = [*([] if asks else [columns.prompt]), columns.answer, *([] if reading.verifier else [columns.verifier])]
         return ", ".join(repr(name) for name in wanted if name not in present)
-    lacking = {format: [name for name in reading.required(format) if name not in present] for format in reading.formats}
+    lacking = {format: [name for name in names if name not in present] for format, names in reading.required.items()}
     return ", nor ".join(f"{', '.join(map(repr, names))} (format {format})" for format, names in lacking.items() if names)
 
 

@@ -9,12 +9,13 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain, cycle
 from typing import Any
 
 from workbench.artifacts.examples import Conversation, Example, Message, Preference, Problem
 from workbench.kinds.columns import OF_ALL, OF_REQUESTS, Format, Reading
 from workbench.kinds.turns import Turns, empty_system_turns, transcript, turns
-from workbench.kinds.values import MISSING, UnusableRowError, is_missing, text_of, text_or_number
+from workbench.kinds.values import MISSING, UnusableRowError, checked_text, is_missing, text_of, text_or_number
 
 _GOLD = re.compile(r"(?:\A|\n)\s*####[ \t]*(.*?)\s*\Z")
 _THOUSANDS = re.compile(r"(?<![\d.,])(\d{1,3}(?:,\d{3})+)(?![\d,])")
@@ -42,7 +43,7 @@ def shape(values: Mapping[str, Any], reading: Reading) -> Shaped:
     format = row.format()
     example = _MAKERS[format](row)
     row.require_nothing_unread(format)
-    return Shaped(example, format, tuple(row.changes))
+    return Shaped(example, format, tuple(dict.fromkeys(row.changes)))
 
 
 class _RowReader:
@@ -59,12 +60,10 @@ class _RowReader:
 
     def format(self) -> Format:
         """The first format whose columns have values, else the first whose columns are there, else the first."""
-        reading = self.reading
-        wanted = {format: reading.required(format) for format in reading.formats}
-        wanted = {format: names for format, names in wanted.items() if names}
-        full = [format for format, names in wanted.items() if all(self.has(name) for name in names)]
-        there = [format for format, names in wanted.items() if all(name in self.values for name in names)]
-        format = next(iter([*full, *there, *wanted]))
+        reading, wanted = self.reading, self.reading.required
+        full = (format for format, names in wanted.items() if all(self.has(name) for name in names))
+        there = (format for format, names in wanted.items() if all(name in self.values for name in names))
+        format = next(chain(full, there, wanted))
         if reading.format == "auto" and format == "gsm8k" and not _GOLD.search(str(self.values.get(self.columns.answer))):
             return "prompt-answer"
         return format
@@ -112,14 +111,11 @@ class _RowReader:
     def _history(self) -> Iterator[Message]:
         name = self.columns.history
         self._read.add(name)
-        for pair in self.values[name] if self.has(name) else ():
-            if (
-                not isinstance(pair, list | tuple)
-                or len(pair) != 2
-                or not all(isinstance(said, str) and said.strip() for said in pair)
-            ):
-                raise UnusableRowError("not-messages", f"{name!r} is no list of pairs of request and answer")
-            yield from (Message(role="user", content=pair[0]), Message(role="assistant", content=pair[1]))
+        pairs = self.values[name] if self.has(name) else []
+        if not isinstance(pairs, list) or not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs):
+            raise UnusableRowError("not-messages", f"{name!r} is no list of pairs of request and answer")
+        for role, said in zip(cycle(("user", "assistant")), chain.from_iterable(pairs), strict=False):
+            yield Message(role=role, content=text_of({name: said}, name, self.reading.max_bytes))
 
     def request(self) -> Turns | None:
         """The request of a preference or problem; None if no column for one is there."""
@@ -167,7 +163,7 @@ class _RowReader:
             raise UnusableRowError("malformed-json", f"{name!r}: {error}") from error
         if not isinstance(listed, list) or not all(isinstance(tool, dict) for tool in listed):
             raise UnusableRowError("bad-tools", f"{name!r} is no list of tools")
-        return json.dumps(listed, ensure_ascii=False) if listed else None
+        return checked_text(json.dumps(listed, ensure_ascii=False), self.reading.max_bytes) if listed else None
 
     def require_nothing_unread(self, format: Format) -> None:
         """Refuse a row with a value that would change what it says, and that was not read."""
@@ -226,8 +222,9 @@ def _preference(row: _RowReader) -> Preference:
     for name, answer in ((columns.chosen, chosen), (columns.rejected, rejected)):
         if answer[0]["role"] != "assistant" or any(turn["role"] not in ("assistant", "tool") for turn in answer):
             raise UnusableRowError("not-an-answer", f"{name!r} holds turns of others after the part that both have")
-    _require_no_weight((*prompt, *chosen, *rejected))
-    return Preference(prompt, chosen, rejected)
+    if any(turn.get("weight", 1) != 1 for turn in (*chosen, *rejected)):
+        raise UnusableRowError("unread-field", "an answer has a 'weight' of 0, and both answers are learnt whole")
+    return Preference(_unweighted(prompt), _unweighted(chosen), _unweighted(rejected))
 
 
 def _shared(better: Turns, worse: Turns) -> Turns:
@@ -267,8 +264,7 @@ def _problem(row: _RowReader, answer: str) -> Problem:
     request = row.request()
     if request is None:
         raise UnusableRowError("missing-column", f"no {row.columns.prompt!r}")
-    prompt = row.with_system(request)
-    _require_no_weight(prompt)
+    prompt = _unweighted(row.with_system(request))
     return Problem(prompt, answer, row.reading.verifier or row.text(row.columns.verifier))
 
 
@@ -281,9 +277,11 @@ def _gsm8k(row: _RowReader) -> Problem:
     return _problem(row, _THOUSANDS.sub(lambda number: number[1].replace(",", ""), found[1]))
 
 
-def _require_no_weight(made: Turns) -> None:
-    if any(turn.get("weight", 1) != 1 for turn in made):
-        raise UnusableRowError("unread-field", "a message has a 'weight', which only conversations honour")
+def _unweighted(made: Turns) -> Turns:
+    """The turns without weights, which say nothing of what is not learnt, or learnt whole."""
+    for turn in made:
+        turn.pop("weight", None)
+    return made
 
 
 _MAKERS: Mapping[Format, Callable[[_RowReader], Example]] = {

@@ -59,6 +59,10 @@ class Source(Stage[C]):
         """Count unusable records; they appear in the funnel."""
         self.skipped[reason] += records
 
+    def add(self, run: Run, metric: str, number: int) -> None:
+        """Add to a metric that several sources of one stage may report."""
+        run.metric(metric, number + int(run.summary.get(metric, 0)))
+
     def execute(self, inputs: Mapping[str, Path], outputs: Mapping[str, Path], run: Run) -> None:
         """Write the artifact to ``out`` and a row per decision to ``decisions``."""
         self.skipped = Counter()

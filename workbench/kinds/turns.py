@@ -7,13 +7,12 @@ of Bai et al. 2022, https://github.com/anthropics/hh-rlhf.
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Mapping
 from typing import Any
 
 from workbench.artifacts.examples import Message, ToolCall
-from workbench.kinds.values import MISSING, UnusableRowError, checked_text, is_missing
+from workbench.kinds.values import MISSING, UnusableRowError, checked_text, is_missing, text_of
 
 Turns = tuple[Message, ...]
 _CALLED = {
@@ -26,7 +25,7 @@ ROLES = {name: role for role, names in _CALLED.items() for name in names}
 """What a turn's role is called → the role that it has here."""
 _REASONING = ("reasoning_content", "reasoning", "thinking")
 _TEXT_PARTS = frozenset({"text", "input_text", "output_text"})
-_UNREAD = ("image", "images", "audio", "video", "file", "files", "refusal")
+_UNREAD = frozenset({"image", "images", "audio", "video", "file", "files", "refusal"})
 """Fields of a turn that change what it says, and that no format here holds."""
 _SPEAKER = re.compile(r"(?:\A\s*|\n\n)(Human|Assistant):")
 _SPEAKERS = {"Human": "user", "Assistant": "assistant"}
@@ -70,8 +69,9 @@ def transcript(text: str) -> Turns | None:
 
 
 def empty_system_turns(value: Any) -> int:
-    """How many system turns of a list say nothing."""
-    items = value if isinstance(value, list) else []
+    """How many system turns of a list, or of its JSON text, say nothing."""
+    items = _from_json(value, "", must=False) if isinstance(value, str) else value
+    items = items if isinstance(items, list) else []
     return sum(1 for item in items if isinstance(item, dict) and _role(item) == "system" and is_missing(_said(item)))
 
 
@@ -104,16 +104,16 @@ def _role(item: Mapping[str, Any]) -> str | None:
 
 
 def _said(item: Mapping[str, Any]) -> Any:
-    return item["content"] if "content" in item or "role" in item else item.get("value")
+    return item.get("content", item.get("value"))
 
 
 def _turn(item: Mapping[str, Any], name: str, max_bytes: int) -> Message | None:
     """A turn, None for a system turn that says nothing."""
     role = _role(item) or ""
-    for field in _UNREAD:
-        if not is_missing(item.get(field)):
+    for field, value in item.items():
+        if field in _UNREAD and not is_missing(value):
             raise UnusableRowError("unread-field", f"{name!r}: a message has {field!r}, which can't be kept")
-    calls = _calls(item, name)
+    calls = _calls(item, name, max_bytes)
     content = "" if item.get("from") == "function_call" else _content(item, name)
     if not content.strip():
         if role == "system":
@@ -124,12 +124,12 @@ def _turn(item: Mapping[str, Any], name: str, max_bytes: int) -> Message | None:
     message = Message(role=role, content=checked_text(content, max_bytes) if content else "")
     if calls:
         message["tool_calls"] = calls
-    _add_optional(message, item, name)
+    _add_optional(message, item, name, max_bytes)
     return message
 
 
 def _content(item: Mapping[str, Any], name: str) -> str:
-    value = _said(item) if "content" in item or "value" in item else None
+    value = _said(item)
     if is_missing(value):
         return ""
     if isinstance(value, list):
@@ -149,28 +149,29 @@ def _part(part: object, name: str) -> str:
     return text
 
 
-def _add_optional(message: Message, item: Mapping[str, Any], name: str) -> None:
+def _add_optional(message: Message, item: Mapping[str, Any], name: str, max_bytes: int) -> None:
     """Weight, reasoning, and what ties a tool's answer to its call."""
     weight = item.get("weight")
     if is_missing(weight) and isinstance(item.get("train"), bool):  # Axolotl's name for it
         weight = int(item["train"])
     if not is_missing(weight):
-        if isinstance(weight, str) or not isinstance(weight, int | float) or not (math.isfinite(weight) and weight >= 0):
-            raise UnusableRowError("bad-weight", f"{name!r}: a message's weight is {weight!r}, not a number from 0 on")
-        message["weight"] = float(weight)
+        if weight not in ((0, 1) if message["role"] == "assistant" else (0,)):
+            what = f"a message of the {message['role']} has weight {weight!r}; the assistant's may have 0 or 1, others 0"
+            raise UnusableRowError("bad-weight", f"{name!r}: {what}")
+        message["weight"] = float(weight or 0)
     reasons = [item[field] for field in _REASONING if not is_missing(item.get(field))]
     if reasons:
         if message["role"] != "assistant" or not isinstance(reasons[0], str):
             raise UnusableRowError("unread-field", f"{name!r}: reasoning is no text of the assistant's")
-        message["reasoning_content"] = reasons[0]
+        message["reasoning_content"] = checked_text(reasons[0], max_bytes)
     if message["role"] == "tool":
-        if isinstance(item.get("name"), str):
-            message["name"] = item["name"]
-        if isinstance(item.get("tool_call_id"), str):
-            message["tool_call_id"] = item["tool_call_id"]
+        if not is_missing(item.get("name")):
+            message["name"] = text_of(item, "name", max_bytes)
+        if not is_missing(item.get("tool_call_id")):
+            message["tool_call_id"] = text_of(item, "tool_call_id", max_bytes)
 
 
-def _calls(item: Mapping[str, Any], name: str) -> list[ToolCall]:
+def _calls(item: Mapping[str, Any], name: str, max_bytes: int) -> list[ToolCall]:
     """Tool calls in OpenAI's form, its former one, or ShareGPT's, where the content of the turn is the call."""
     calls = item.get("tool_calls")
     if is_missing(calls):
@@ -181,23 +182,23 @@ def _calls(item: Mapping[str, Any], name: str) -> list[ToolCall]:
         raise UnusableRowError("bad-tool-call", f"{name!r}: tool_calls is {type(calls).__name__}")
     if calls and _role(item) != "assistant":
         raise UnusableRowError("bad-tool-call", f"{name!r}: a message of the {_role(item)} calls a tool")
-    return [_call(call, name) for call in calls]
+    return [_call(call, name, max_bytes) for call in calls]
 
 
-def _call(call: Any, name: str) -> ToolCall:
+def _call(call: Any, name: str, max_bytes: int) -> ToolCall:
     if isinstance(call, str):
         try:
             call = json.loads(call)
         except (ValueError, RecursionError) as error:
             raise UnusableRowError("bad-tool-call", f"{name!r}: {error}") from error
     function = call.get("function", call) if isinstance(call, dict) else None
-    if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+    if not isinstance(function, dict) or is_missing(function.get("name")):
         raise UnusableRowError("bad-tool-call", f"{name!r}: a tool call names no function")
     arguments = function.get("arguments")
     if not isinstance(arguments, str):
         arguments = json.dumps({} if arguments is None else arguments, ensure_ascii=False)
-    identity = call.get("id")
-    made = ToolCall(type="function", function={"name": function["name"], "arguments": arguments})
-    if isinstance(identity, str):
-        made["id"] = identity
+    called = text_of(function, "name", max_bytes)
+    made = ToolCall(type="function", function={"name": called, "arguments": checked_text(arguments or "{}", max_bytes)})
+    if not is_missing(call.get("id")):
+        made["id"] = text_of(call, "id", max_bytes)
     return made

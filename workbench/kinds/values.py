@@ -21,11 +21,13 @@ class UnusableRowError(ValueError):
 
 def is_missing(value: object) -> bool:
     """Whether a value says nothing: null, NaN (a null of pandas), white space, or an empty list or object."""
+    if value is None:
+        return True
     if isinstance(value, str):
         return not value.strip()
     if isinstance(value, float):
         return math.isnan(value)
-    return value is None or (isinstance(value, list | tuple | dict) and not value)
+    return isinstance(value, list | tuple | dict) and not value
 
 
 def text_of(values: Mapping[str, Any], name: str, max_bytes: int, empty: str = MISSING) -> str:

@@ -81,7 +81,7 @@ class Files(RowSource[FilesConfig]):
 
         found = find(self.config.path)
         if found.ignored:
-            run.metric("ignored_files", found.ignored)
+            self.add(run, "ignored_files", found.ignored)
         limits = Limits(self.config.max_record_bytes, self.config.max_decompressed_bytes, self.config.max_compression_ratio)
         empty = 0
         for name, file in found.files.items():
@@ -96,7 +96,7 @@ class Files(RowSource[FilesConfig]):
                 raise ArtifactError(f"the file can't be read: {error}".replace(str(file), name), name, fix) from error
             empty += not number
         if empty:
-            run.metric("empty_files", empty)
+            self.add(run, "empty_files", empty)
 
     def _require_format(self, name: str) -> None:
         if self.config.produces != "corpus" and type_of(name) in TEXT_TYPES:

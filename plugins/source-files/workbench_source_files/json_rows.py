@@ -45,6 +45,7 @@ def _first_character(stream: TextIO) -> str:
 
 
 def _lines(name: str, stream: TextIO, limits: Limits, source: str) -> Iterator[Row | BadRow]:
+    decoder = _Decoder()
     for number, line in lines(stream, limits.record_bytes):
         origin = f"{name}:{number}"
         if line is None:
@@ -55,11 +56,11 @@ def _lines(name: str, stream: TextIO, limits: Limits, source: str) -> Iterator[R
                     "save its list of rows, for example by `jq -c '.KEY[]' OLD > NEW.jsonl`, where KEY is the one that holds them"
                 )
                 raise ArtifactError("the file is one JSON object, laid out over lines, and no list of rows", name, fix)
-            yield _row(origin, source, line)
+            yield _row(origin, source, line, decoder)
 
 
-def _row(origin: str, source: str, line: str) -> Row | BadRow:
-    decoder = _Decoder()
+def _row(origin: str, source: str, line: str, decoder: _Decoder) -> Row | BadRow:
+    decoder.twice = []
     try:
         line.encode()
         values = decoder.decode(line)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import cached_property
 from itertools import islice
 from typing import Any
 
@@ -36,7 +37,7 @@ class _AnyReading(Reading):
 class _AnyConfig(FilesConfig):
     """Reads the values of rows of any shape."""
 
-    @property
+    @cached_property
     def reading(self) -> Reading:
         """Of every column."""
         return _AnyReading("corpus")
