@@ -137,6 +137,7 @@ def test_an_instruction_keeps_its_input_its_system_and_its_history(tmp_path: Pat
         ({"messages": [USER, ANSWER], "system_prompt": "You dig."}, {}, "system_prompt"),
         ({"messages": [USER, ANSWER], "images": [b"\x89PNG"]}, {}, "images"),
         ({"messages": [{**USER, "images": ["a.png"]}, ANSWER]}, {}, "images"),
+        ({"messages": [USER, ANSWER], "chat_template_kwargs": {"thinking": False}}, {}, "chat_template_kwargs"),
     ],
 )
 def test_a_field_that_changes_the_meaning_is_read_or_sets_the_row_apart(
@@ -269,6 +270,7 @@ WORSE = {"role": "assistant", "content": "No idea."}
             },
             [USER],
         ),
+        ({"prompt": {"messages": [USER], "tools": []}, "chosen": [ANSWER], "rejected": [WORSE]}, [USER]),
         (
             {
                 "chosen": "\n\nHuman: How deep is the well?\n\nAssistant: Nine metres.",

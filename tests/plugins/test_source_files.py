@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -311,6 +312,22 @@ def test_columns_of_one_name_are_refused_where_they_are_read(tmp_path: Path, fol
     (folder / "a.jsonl").write_bytes(b'{"text": "one"}\n{"text": "first", "text": "second"}\n')
     with pytest.raises(ArtifactError, match=r"repeated-key: two values of 'text'"):
         read(tmp_path, folder)
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.txt", "a.csv.gz"])
+def test_a_file_of_utf_16_says_so(tmp_path: Path, folder: Path, name: str) -> None:
+    content = "n,text\n1,hello\n".encode("utf-16")
+    (folder / name).write_bytes(gzip.compress(content) if name.endswith("gz") else content)
+    with pytest.raises(ArtifactError, match="UTF-16") as caught:
+        read(tmp_path, folder)
+    assert "iconv -f utf-16" in caught.value.fix
+
+
+def test_a_name_that_is_no_text_is_refused_before_anything_is_read(folder: Path) -> None:
+    Path(os.fsdecode(os.fsencode(folder) + b"/\xff.jsonl")).write_bytes(jsonl({"text": "one"}))
+    with pytest.raises(ArtifactError, match="name of a file is not UTF-8") as caught:
+        source(folder).external_inputs()
+    str(caught.value).encode()
 
 
 def test_empty_files_are_passed_over_and_counted(tmp_path: Path, folder: Path) -> None:

@@ -19,7 +19,7 @@ FORMATS: Mapping[Produces, tuple[Format, ...]] = {
 }
 """The formats of the rows that each artifact is made from, in the order in which ``auto`` tries them."""
 _MEDIA = ("image", "images", "audio", "audios", "video", "videos")
-OF_ALL = ("system", "system_prompt", "tools", "functions", "weight", "label", *_MEDIA)
+OF_ALL = ("system", "system_prompt", "tools", "functions", "weight", "label", "chat_template_kwargs", *_MEDIA)
 """Columns that change what any row says."""
 OF_REQUESTS = ("input", "context", "history", "choices", "options")
 """Columns that belong to a request which is no list of messages."""

@@ -28,7 +28,7 @@ from workbench.run import Run
 SHOWN = 20
 """Rows set apart that are shown, of each reason."""
 DETAIL = 200
-SAMPLES = 20
+SAMPLES = 5
 """Rows set apart by whose values the right format is guessed."""
 OFFERED = 0.5
 """Share of bad records up to which leaving them out is a remedy."""
@@ -123,7 +123,7 @@ class BadRows:
         """Count a record, and keep it if it is among the first of its reason; empty texts are shown and are not bad."""
         if row.reason != EMPTY:
             self.number += row.records
-            if values is not None and len(self.samples) < SAMPLES:
+            if values is not None and row.reason != "too-long" and len(self.samples) < SAMPLES:
                 self.samples.append(values)
         self.reasons[row.reason] += row.records
         if sum(shown.reason == row.reason for shown in self.bad) < SHOWN:

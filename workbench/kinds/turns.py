@@ -32,8 +32,9 @@ _SPEAKERS = {"Human": "user", "Assistant": "assistant"}
 
 
 def turns(value: Any, name: str, max_bytes: int, *, text_is: str | None = None) -> Turns:
-    """The turns of a value: a list of turns, one turn, or either as JSON text. Empty system turns are none.
+    """The turns of a value: a list of turns, one turn, an object with ``messages``, or a list as JSON text.
 
+    A system turn that says nothing is none.
     Given a role as ``text_is``, other text becomes one turn of it; a list is JSON of turns only if each item has a role.
 
     Raises:
@@ -46,6 +47,10 @@ def turns(value: Any, name: str, max_bytes: int, *, text_is: str | None = None) 
                 raise UnusableRowError(MISSING, f"no {name!r}")
             return (Message(role=text_is or "user", content=checked_text(value, max_bytes)),)
         value = found
+    if isinstance(value, dict) and "messages" in value:  # OpenAI's preferences
+        if not is_missing(value.get("tools")):
+            raise UnusableRowError("unread-field", f"{name!r} has 'tools', which only conversations can keep")
+        value = value["messages"]
     if is_missing(value):
         raise UnusableRowError(MISSING, f"no {name!r}")
     items = [value] if isinstance(value, dict) else value

@@ -21,6 +21,9 @@ DELIMITERS = {",": ",", "\t": "\\t", ";": ";", "|": "|"}
 _DOUBTFUL = 10
 """Lines of one quoted value from which they are taken for rows between two stray quotation marks, if each is a whole row."""
 
+_QUOTED = 100
+"""Characters of a malformed line that are shown."""
+
 
 def read_delimited(
     name: str, file: Path, config: FilesConfig, limits: Limits, *, source: str, delimiter: str
@@ -112,11 +115,15 @@ class _Table:
         if self._options["escapechar"] is None and any('\\"' in text for _, text in taken):
             fix = r'`\"` stands for a quotation mark there: set `csv: {escape: "\\"}`'
         elif len(taken) > 1:
-            fix = f"close the quotation mark that was opened in line {first}"
+            fix = (
+                f"close the quotation mark that was opened in line {first}, or set `csv: {{quote: null}}` if such marks are text"
+            )
         else:
             fix = "quote values that hold the delimiter or a line end, and double the quotation marks in them"
         spanned = f"; from here to line {taken[-1][0]}" if len(taken) > 1 else ""
-        return BadRow(f"{self._name}:{first}", "malformed-csv", f"{problem}{spanned}: {line.strip()}", fix, records or len(taken))
+        return BadRow(
+            f"{self._name}:{first}", "malformed-csv", f"{problem}{spanned}: {line.strip()[:_QUOTED]}", fix, records or len(taken)
+        )
 
     def _are_rows(self, numbered: Sequence[tuple[int, str]]) -> bool:
         """Whether each line is a whole row of several fields."""

@@ -60,6 +60,8 @@ def _sorted(path: str, base: Path, candidates: Iterable[Path]) -> Found:
     names = {file.relative_to(base).as_posix(): file for file in candidates}
     shown = {name: file for name, file in names.items() if not any(part.startswith(".") for part in name.split("/"))}
     known = {name: shown[name] for name in sorted(shown) if type_of(name)}
+    if unnamed := [name for name in known if not _is_text(name)]:
+        raise ArtifactError(f"the name of a file is not UTF-8: {unnamed[0]!r}", repr(path), "rename the file")
     if not known:
         others = sorted({Path(name).suffix or "no suffix" for name in shown})
         raise ArtifactError(
@@ -68,3 +70,11 @@ def _sorted(path: str, base: Path, candidates: Iterable[Path]) -> Found:
             f"the known types are {', '.join(TYPES)}, all but the last also with {' or '.join(PACKED)} behind it",
         )
     return Found(known, len(shown) - len(known))
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
