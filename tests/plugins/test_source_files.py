@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from workbench_dedup_exact import Exact, ExactConfig
 from workbench_source_files import Files, FilesConfig
@@ -19,6 +20,7 @@ from workbench_source_files.paragraphs import packed, paragraphs
 from workbench.artifacts import corpus, examples, table
 from workbench.artifacts.corpus import Corpus, Document
 from workbench.errors import ArtifactError
+from workbench.kinds.rows import BadRow, Row
 from workbench.run import Run
 from workbench.testing import Recorder, make_run
 
@@ -200,6 +202,214 @@ def test_csv_rows_with_wrong_fields_are_bad_and_an_open_quote_is_an_error(tmp_pa
         read(tmp_path, folder, max_record_bytes=500)
     assert "quotation mark" in caught.value.fix
     assert "a.csv, line" in caught.value.where
+
+
+def table_of(rows: int, broken: dict[int, str], columns: str = "n,text") -> bytes:
+    """A CSV whose given rows are written otherwise."""
+    lines = [broken.get(number, f"{number},row {number}") for number in range(rows)]
+    return "\n".join([columns, *lines, ""]).encode()
+
+
+def test_an_open_quote_costs_its_own_row_where_the_lines_below_are_rows(tmp_path: Path, folder: Path) -> None:
+    (folder / "a.csv").write_bytes(table_of(1_000, {400: '400,"row 400', 900: '900,"row, 900"'}))
+    out, run, recorder = execute(tmp_path, source(folder))
+    assert [row["meta"]["origin"] for row in Corpus(out).rows()] == [f"a.csv:{n + 2}" for n in range(1_000) if n != 400]
+    assert (run.summary["read"], run.summary["kept"]) == (1_000, 999)
+    assert recorder.tables["quarantine"][0]["record"] == "a.csv:402"
+
+
+def test_an_open_quote_weighs_all_lines_that_it_swallowed_where_they_may_be_text(tmp_path: Path, folder: Path) -> None:
+    (folder / "a.csv").write_bytes(table_of(100, {40: '40,"a text', 41: "of several lines", 42: 'with a "quoted" word'}))
+    out, run, _ = execute(tmp_path, source(folder, max_bad_share=0.03))
+    assert len(Corpus(out)) == 97
+    assert run.summary["rejected.unreadable.malformed-csv"] == 3
+    (folder / "a.csv").write_bytes("\n".join(["text", *(f"row {n}" for n in range(40)), '"open', *["row"] * 59, ""]).encode())
+    again = tmp_path / "again"
+    again.mkdir()
+    with pytest.raises(ArtifactError, match="60 of 100 records") as caught:
+        execute(again, source(folder))
+    assert caught.value.where == "a.csv:42"
+    assert "close the quotation mark that was opened in line 42" in caught.value.fix
+
+
+def test_two_stray_quotes_do_not_hide_the_rows_between_them(tmp_path: Path, folder: Path) -> None:
+    (folder / "a.csv").write_bytes(table_of(100, {40: '40,"row 40', 60: '60,row 60"'}))
+    with pytest.raises(ArtifactError, match="21 of 100 records"):
+        execute(tmp_path, source(folder))
+
+
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    lines=st.lists(st.text(alphabet='ab",;\\\t ', min_size=1, max_size=8), max_size=30),
+    csv=st.sampled_from([{}, {"escape": "\\"}, {"quote": None}]),
+)
+def test_every_line_of_a_csv_is_in_a_row_or_left_out(
+    tmp_path_factory: pytest.TempPathFactory, lines: list[str], csv: dict[str, Any]
+) -> None:
+    place = tmp_path_factory.mktemp("csv")
+    (place / "a.csv").write_text("n,text\n" + "".join(f"{line}\n" for line in [*lines, "1,last"]), encoding="utf-8")
+    rows = list(source(place / "a.csv", csv=csv).rows(make_run(place)))
+    left_out = sum(row.records for row in rows if isinstance(row, BadRow))
+    in_rows = sum(1 + "".join(row.values.values()).count("\n") for row in rows if isinstance(row, Row))
+    assert left_out + in_rows == len(lines) + 1
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "csv"),
+    [
+        ("a.tsv", b"n\ttext\n1\thello there\n", {}),
+        ("a.tsv.gz", gzip.compress(b"n\ttext\n1\thello there\n", mtime=0), {}),
+        ("a.csv", b"n\ttext\n1\thello there\n", {"delimiter": "\t"}),
+        ("a.csv", b"n;text\n1;hello there\n", {"delimiter": ";"}),
+        ("a.csv", b'n,text\n1,"hello there"\n', {"escape": "\\"}),
+        ("a.csv", b"n,text\n1,'hello there'\n", {"quote": "'"}),
+    ],
+)
+def test_dialects_of_tables(tmp_path: Path, folder: Path, name: str, content: bytes, csv: dict[str, str]) -> None:
+    (folder / name).write_bytes(content)
+    assert [text for text, _ in read(tmp_path, folder, csv=csv)] == ["hello there"]
+
+
+def test_quotes_behind_backslashes_and_quotes_that_are_text(tmp_path: Path, folder: Path) -> None:
+    (folder / "a.csv").write_bytes(b'n,text\n1,"She said \\"go, 1\\" and left"\n2,"two"\n')
+    assert [text for text, _ in read(tmp_path, folder, csv={"escape": "\\"})] == ['She said "go, 1" and left', "two"]
+    (folder / "a.csv").unlink()
+    (folder / "a.tsv").write_bytes(b'n\ttext\n1\t"open\n2\ta 5" pipe\n')
+    assert [text for text, _ in read(tmp_path, folder, csv={"quote": None})] == ['"open', 'a 5" pipe']
+
+
+@pytest.mark.parametrize(
+    ("content", "remedy"),
+    [
+        (b"n;text\n1;hello\n", 'csv: {delimiter: ";"}'),
+        (b"n\ttext\n1\thello\n", 'csv: {delimiter: "\\t"}'),
+        (b'n,text\n1,"a \\"b, c\\" d"\n', 'csv: {escape: "\\\\"}'),
+        (b"instruction,output\na,b\n", "format: alpaca"),
+        (b"question,answer\n1+1?,2\n", "verifier: exact-answer"),
+    ],
+)
+def test_a_table_that_is_written_otherwise_names_the_settings_that_read_it(
+    tmp_path: Path, folder: Path, content: bytes, remedy: str
+) -> None:
+    (folder / "a.csv").write_bytes(content)
+    with pytest.raises(ArtifactError) as caught:
+        read(tmp_path, folder)
+    assert remedy in caught.value.fix
+    assert "max_bad_share" not in caught.value.fix
+
+
+def test_columns_of_one_name_are_refused_where_they_are_read(tmp_path: Path, folder: Path) -> None:
+    (folder / "a.csv").write_bytes(b"text,n,n\nhello,1,2\n")
+    assert [text for text, _ in read(tmp_path, folder)] == ["hello"]
+    (folder / "a.csv").write_bytes(b"text,n,text\nfirst,1,second\n")
+    with pytest.raises(ArtifactError, match="two columns are called 'text'"):
+        read(tmp_path, folder)
+    (folder / "a.csv").unlink()
+    pq.write_table(pa.table([["first"], ["second"]], names=["text", "text"]), folder / "a.parquet")
+    with pytest.raises(ArtifactError, match="two columns are called 'text'"):
+        read(tmp_path, folder)
+    (folder / "a.parquet").unlink()
+    (folder / "a.jsonl").write_bytes(b'{"text": "one"}\n{"text": "first", "text": "second"}\n')
+    with pytest.raises(ArtifactError, match=r"repeated-key: two values of 'text'"):
+        read(tmp_path, folder)
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.txt", "a.csv.gz"])
+def test_a_file_of_utf_16_says_so(tmp_path: Path, folder: Path, name: str) -> None:
+    content = "n,text\n1,hello\n".encode("utf-16")
+    (folder / name).write_bytes(gzip.compress(content) if name.endswith("gz") else content)
+    with pytest.raises(ArtifactError, match="UTF-16") as caught:
+        read(tmp_path, folder)
+    assert "iconv -f utf-16" in caught.value.fix
+
+
+def test_a_name_that_is_no_text_is_refused_before_anything_is_read(folder: Path) -> None:
+    Path(os.fsdecode(os.fsencode(folder) + b"/\xff.jsonl")).write_bytes(jsonl({"text": "one"}))
+    with pytest.raises(ArtifactError, match="name of a file is not UTF-8") as caught:
+        source(folder).external_inputs()
+    str(caught.value).encode()
+
+
+def test_empty_files_are_passed_over_and_counted(tmp_path: Path, folder: Path) -> None:
+    (folder / "a.jsonl").write_bytes(b"")
+    (folder / "b.csv").write_bytes(b"")
+    (folder / "c.csv").write_bytes(b"n,text\n")
+    (folder / "d.json").write_bytes(b"[]")
+    (folder / "e.json").write_bytes(b" ")
+    (folder / "f.jsonl").write_bytes(jsonl({"text": "x y"}))
+    out, run, _ = execute(tmp_path, source(folder))
+    assert list(Corpus(out).texts()) == ["x y"]
+    assert run.summary["empty_files"] == 5
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.jsonl", "a.ndjson", "a.json.gz"])
+@pytest.mark.parametrize("indent", [None, 2])
+def test_an_array_of_rows_in_any_file_of_json(tmp_path: Path, folder: Path, name: str, indent: int | None) -> None:
+    rows = [{"text": f"row {number} " + "[,]{" * (number % 7 * 1_500)} for number in range(60)]
+    content = json.dumps(rows, indent=indent).encode()
+    (folder / name).write_bytes(gzip.compress(content) if name.endswith("gz") else content)
+    found = read(tmp_path, folder, max_compression_ratio=10_000)
+    assert [text for text, _ in found] == [row["text"] for row in rows]
+    assert found[-1][1] == f"{name}#60"
+
+
+def test_json_lines_in_a_file_called_json(tmp_path: Path, folder: Path) -> None:
+    (folder / "a.json").write_bytes(jsonl({"text": "one"}, {"text": "two"}))
+    assert read(tmp_path, folder) == [("one", "a.json:1"), ("two", "a.json:2")]
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b'[{"text": "one"}, {"text": ]', "item a.json#2: Expecting value"),
+        (b'[{"text": "one"}', "no ']' where one must be"),
+        (b'[{"text": "one"} {"text": "two"}]', "no ']' where one must be"),
+        (b'[{"text": "one"}]\n[{"text": "two"}]', "more follows after the array"),
+        (b'[{"text": "' + b"x" * 5_000 + b'"', "item a.json#1"),
+        (b"[" * 100_000, "nested too deeply"),
+        (b'{\n "data": [\n  {"text": "one"}\n ]\n}\n', "one JSON object, laid out over lines"),
+        (b'{"data": [{"text": "one"}]}\n', "no column 'text'; the columns are 'data'"),
+    ],
+)
+def test_what_is_no_list_of_rows_is_refused(tmp_path: Path, folder: Path, content: bytes, problem: str) -> None:
+    (folder / "a.json").write_bytes(content)
+    with pytest.raises(ArtifactError) as caught:
+        read(tmp_path, folder, max_record_bytes=1_000)
+    assert problem in str(caught.value)
+    assert caught.value.fix
+
+
+def test_items_of_an_array_that_cannot_be_read_are_left_out_one_by_one(tmp_path: Path, folder: Path) -> None:
+    content = (
+        b'[{"text": "one"}, 3, {"text": "\xff"}, {"text": "a", "text": "b"}, {"text": "' + b"x" * 2_000 + b'"}, {"text": "two"}]'
+    )
+    (folder / "a.json").write_bytes(content)
+    out, run, _ = execute(tmp_path, source(folder, max_bad_share=0.7, max_record_bytes=1_000))
+    assert list(Corpus(out).texts()) == ["one", "two"]
+    assert run.summary["read"] == 6
+    assert {name for name in run.summary if name.startswith("rejected.")} == {
+        f"rejected.unreadable.{reason}" for reason in ("malformed-json", "bad-utf8", "repeated-key", "too-long")
+    }
+
+
+def test_a_column_that_is_not_read_may_change_its_type(tmp_path: Path, folder: Path) -> None:
+    (folder / "a.jsonl").write_bytes(jsonl({"text": "one", "score": None}))
+    (folder / "b.jsonl").write_bytes(jsonl({"text": "two", "score": "high"}))
+    assert [text for text, _ in read(tmp_path, folder)] == ["one", "two"]
+
+
+def test_an_answer_that_is_nan_is_missing_in_every_type_of_file(tmp_path: Path, folder: Path) -> None:
+    pq.write_table(pa.table({"prompt": ["1+1", "2+2"], "answer": [float("nan"), 4.0]}), folder / "a.parquet")
+    (folder / "b.jsonl").write_bytes(b'{"prompt": "1+2", "answer": NaN}\n')
+    out, run, _ = execute(tmp_path, source(folder, produces="problems", verifier="exact-answer", heldout=0, max_bad_share=0.7))
+    assert [row["answer"] for row in examples.read(out, "train")] == ["4.0"]
+    assert run.summary["rejected.unreadable.missing-value"] == 2
+
+
+def test_columns_with_meaning_are_read_from_tables_too(tmp_path: Path, folder: Path) -> None:
+    pq.write_table(pa.table({"prompt": ["a"], "completion": ["b"], "input": ["c"], "other": [1]}), folder / "a.parquet")
+    with pytest.raises(ArtifactError, match="unread-field: 'input'"):
+        execute(tmp_path, source(folder, produces="conversations"))
 
 
 def test_blank_lines_of_a_csv_are_no_rows(tmp_path: Path, folder: Path) -> None:

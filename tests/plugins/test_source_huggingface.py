@@ -70,6 +70,81 @@ def test_a_folder_written_by_save_to_disk(tmp_path: Path) -> None:
         execute(tmp_path, source(tmp_path / "set", split="test"))
 
 
+@pytest.mark.parametrize(
+    ("split", "texts"),
+    [
+        ("train[:2]", ["a0", "a1"]),
+        ("train[-1:]", ["a9"]),
+        ("train[50%:70%]", ["a5", "a6"]),
+        ("test+train[:1]", ["b0", "a0"]),
+    ],
+)
+@pytest.mark.parametrize("saved", [True, False])
+def test_a_slice_is_a_slice_in_every_kind_of_folder(tmp_path: Path, split: str, texts: list[str], saved: bool) -> None:
+    import datasets
+
+    rows = {"train": [f"a{number}" for number in range(10)], "test": ["b0"]}
+    made = tmp_path / "set"
+    if saved:
+        datasets.DatasetDict({name: datasets.Dataset.from_dict({"text": of}) for name, of in rows.items()}).save_to_disk(
+            str(made)
+        )
+    else:
+        made.mkdir()
+        for name, of in rows.items():
+            (made / f"{name}.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in of), encoding="utf-8")
+    assert list(Corpus(execute(tmp_path, source(made, split=split, streaming=False))).texts()) == texts
+
+
+def test_a_saved_set_of_one_split_has_its_name_and_slices(tmp_path: Path) -> None:
+    import datasets
+
+    rows = {"text": [f"a{number}" for number in range(10)]}
+    datasets.Dataset.from_dict(rows).save_to_disk(str(tmp_path / "set"))
+    datasets.Dataset.from_dict(rows, split="test").save_to_disk(str(tmp_path / "named"))
+    assert len(Corpus(execute(tmp_path, source(tmp_path / "set", split="train[:5]", streaming=False)))) == 5
+    with pytest.raises(ArtifactError, match="no split 'train'; there is test"):
+        execute(tmp_path, source(tmp_path / "named"))
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "csv", "parquet"])
+def test_a_column_that_is_not_read_may_change_its_type_from_file_to_file(tmp_path: Path, suffix: str) -> None:
+    made = tmp_path / "set"
+    made.mkdir()
+    for name, scores in {"a": [None, None], "b": ["high", "low"]}.items():
+        table = pa.table({"text": [f"{name}{number}" for number in range(2)], "score": scores})
+        file = made / f"{name}.{suffix}"
+        if suffix == "parquet":
+            pq.write_table(table, file)
+        elif suffix == "csv":
+            rows = "".join(f"{row['text']},{row['score'] or ''}\n" for row in table.to_pylist())
+            file.write_text("text,score\n" + rows, encoding="utf-8")
+        else:
+            file.write_text("".join(json.dumps(row) + "\n" for row in table.to_pylist()), encoding="utf-8")
+    assert list(Corpus(execute(tmp_path, source(made))).texts()) == ["a0", "a1", "b0", "b1"]
+
+
+def test_types_that_a_card_holds_against_each_other_are_explained(tmp_path: Path) -> None:
+    made = tmp_path / "set"
+    made.mkdir()
+    (made / "README.md").write_text("---\nlicense: mit\n---\n", encoding="utf-8")
+    (made / "a.jsonl").write_text('{"text": "a", "score": null}\n', encoding="utf-8")
+    (made / "b.jsonl").write_text('{"text": "b", "score": "high"}\n', encoding="utf-8")
+    with pytest.raises(ArtifactError, match="several types") as caught:
+        execute(tmp_path, source(made))
+    assert "use: files" in caught.value.fix
+
+
+def test_rows_of_the_hubs_shapes(tmp_path: Path) -> None:
+    import datasets
+
+    row = {"system": "", "question": "How deep?", "chosen": "Nine metres.", "rejected": "No idea."}
+    datasets.Dataset.from_list([row]).save_to_disk(str(tmp_path / "set"))
+    out = execute(tmp_path, source(tmp_path / "set", produces="preferences", heldout=0))
+    (made,) = examples.read(out, "train")
+    assert [turn["content"] for turn in made["prompt"]] == ["How deep?"]
+
+
 def test_external_inputs_are_the_content_of_a_folder_or_the_revision(folder: Path) -> None:
     before = source(folder).external_inputs()
     (folder / "test.parquet").unlink()

@@ -43,3 +43,15 @@ def test_what_cannot_be_mixed_is_refused() -> None:
         Mixture(MixtureConfig())
     with pytest.raises(ParamsError, match="'files', which produces corpus"):
         Mixture(MixtureConfig(), {"sources": [Files(FilesConfig(path="somewhere"))]})
+
+
+def test_what_sources_of_one_kind_count_is_added_up(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    Mixture(MixtureConfig(), {"sources": [chat(tmp_path / "a"), chat(tmp_path / "b")]}).execute(
+        {}, {"out": tmp_path / "out", "decisions": tmp_path / "decisions"}, run
+    )
+    assert run.summary["format.messages"] == 2
+    assert (run.summary["read"], run.summary["kept"]) == (4, 1)
+    assert run.summary["rejected.unreadable.missing-value"] + run.summary["rejected.source.repeated"] == 3

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, TypedDict
+from typing import Any, ClassVar, Literal, NotRequired, TypedDict
 
 from workbench.artifacts import table
 from workbench.artifacts.table import Columns
@@ -20,14 +20,53 @@ Split = Literal["train", "heldout"]
 SPLITS: tuple[Split, ...] = ("train", "heldout")
 
 
+class Function(TypedDict):
+    """A function that is called, its arguments as JSON text."""
+
+    name: str
+    arguments: str
+
+
+class ToolCall(TypedDict):
+    """A call of a tool, in OpenAI's form."""
+
+    id: NotRequired[str]
+    type: str
+    function: Function
+
+
 class Message(TypedDict):
-    """One turn of a conversation."""
+    """One turn of a conversation: of the system, the user, the assistant, or a tool that answers a call.
+
+    The optional fields are columns only of artifacts in which a row has them; there they are null in other rows.
+    """
 
     role: str
     content: str
+    """Empty at most beside tool calls, and for a tool that answers nothing."""
+    weight: NotRequired[float]
+    """Of the turn in the loss; 1 if it isn't there."""
+    reasoning_content: NotRequired[str]
+    """What the assistant thinks before it answers."""
+    tool_calls: NotRequired[list[ToolCall]]
+    tool_call_id: NotRequired[str]
+    name: NotRequired[str]
+    """Of the tool that answers."""
 
 
-_MESSAGES = [{"role": "string", "content": "string"}]
+ROLES = ("system", "user", "assistant", "tool")
+_MESSAGE: Columns = {"role": "string", "content": "string"}
+_MESSAGES = [_MESSAGE]
+_OPTIONAL: Columns = {
+    "weight": "double",
+    "reasoning_content": "string",
+    "tool_calls": [{"id": "string", "type": "string", "function": {"name": "string", "arguments": "string"}}],
+    "tool_call_id": "string",
+    "name": "string",
+}
+"""Fields of messages that most artifacts lack, in the order of their columns."""
+_TURNS = ("messages", "prompt", "chosen", "rejected")
+"""Columns of messages."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +75,13 @@ class Conversation:
 
     messages: tuple[Message, ...]
     split: Split = "train"
+    tools: str | None = None
+    """The tools that the assistant may call, as JSON text of a list; a column only of artifacts in which a row has some."""
     schema: ClassVar[Columns] = {"id": "string", "messages": _MESSAGES}
 
     def record(self) -> dict[str, Any]:
         """The row without its id."""
-        return {"messages": list(self.messages)}
+        return {"messages": list(self.messages), **({"tools": self.tools} if self.tools else {})}
 
 
 @dataclass(frozen=True)
@@ -83,17 +124,37 @@ FORMATS: dict[str, type[Conversation] | type[Preference] | type[Problem]] = {
 
 
 def write(directory: Path, examples: Iterable[Example], columns: Columns) -> dict[Split, int]:
-    """Write each split's rows under a content id, repeated rows once; returns the number of rows per split."""
+    """Write each split's rows under a content id, repeated rows once; returns the number of rows per split.
+
+    Columns are widened by the optional fields that a row is the first to have.
+    """
     seen: set[str] = set()
     with ExitStack() as stack:
         writers = {split: stack.enter_context(table.ShardWriter(directory, columns, split)) for split in SPLITS}
         for example in examples:
             record = example.record()
             identity = table.content_id(record)
-            if identity not in seen:
-                seen.add(identity)
-                writers[example.split].write({"id": identity, **record})
+            if identity in seen:
+                continue
+            seen.add(identity)
+            wider = _widened(columns, record)
+            if wider != columns:
+                columns = wider
+                for writer in writers.values():
+                    writer.widen(columns)
+            writers[example.split].write({"id": identity, **record})
     return {split: writer.rows for split, writer in writers.items()}
+
+
+def _widened(columns: Columns, record: dict[str, Any]) -> Columns:
+    """The columns, and what the record's messages have beyond them."""
+    used = {field for column in _TURNS for message in record.get(column, ()) for field in message}
+    if not used - _MESSAGE.keys() and "tools" not in record:
+        return columns
+    used |= {field for column in _TURNS if column in columns for field in columns[column][0]}
+    message = {**_MESSAGE, **{field: kind for field, kind in _OPTIONAL.items() if field in used}}
+    wider = {name: [message] if name in _TURNS else kind for name, kind in columns.items()}
+    return {**wider, "tools": "string"} if "tools" in record else wider
 
 
 def read(directory: Path, split: Split) -> Iterator[dict[str, Any]]:
@@ -128,11 +189,12 @@ def validate(directory: Path, format: str) -> None:
 
 
 def _require_turns(row: dict[str, Any], where: str) -> None:
-    for column in ("messages", "prompt", "chosen", "rejected"):
+    for column in _TURNS:
         if column in row and not row[column]:
             raise ArtifactError(f"column {column!r} holds no message", where, "drop the row")
         for message in row.get(column, ()):
-            if message["role"] not in {"system", "user", "assistant"}:
-                raise ArtifactError(f"role {message['role']!r} in {column!r}", where, "use system, user or assistant")
-            if not message["content"]:
+            if message["role"] not in ROLES:
+                raise ArtifactError(f"role {message['role']!r} in {column!r}", where, f"use {', '.join(ROLES)}")
+            may_be_empty = message["role"] == "tool" or message.get("tool_calls")
+            if message["content"] is None or not (message["content"] or may_be_empty):
                 raise ArtifactError(f"an empty message in {column!r}", where, "drop the row or fill it")

@@ -77,6 +77,19 @@ class ShardWriter:
         if len(self._pending) == ROWS_PER_BATCH or self._characters >= CHARACTERS_PER_BATCH:
             self._flush()
 
+    def widen(self, columns: Columns) -> None:
+        """Go on with more columns or fields, which are null in the rows so far."""
+        self._flush()
+        self._file.close()
+        written = shards(self._directory, self._prefix)[: self._shard + 1]
+        former = [shard.rename(shard.with_suffix(".former")) for shard in written]
+        self._schema, self._shard, self.rows = schema(columns), 0, 0
+        self._file = self._open()
+        for shard in former:
+            for row in _rows_of(shard):
+                self.write(row)
+            shard.unlink()
+
     def _open(self) -> pa.parquet.ParquetWriter:
         import pyarrow.parquet as pq
 
@@ -94,6 +107,14 @@ class ShardWriter:
 
         self._file.write_batch(pa.RecordBatch.from_pylist(self._pending, schema=self._schema))
         self._pending, self._characters = [], 0
+
+
+def _rows_of(shard: Path) -> Iterator[dict[str, Any]]:
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(shard) as file:
+        for batch in file.iter_batches(batch_size=ROWS_PER_BATCH):
+            yield from batch.to_pylist()
 
 
 def write_rows(directory: Path, rows: Iterable[Mapping[str, Any]], columns: Columns, prefix: str = "part") -> int:
@@ -161,7 +182,7 @@ def read_schema(directory: Path, prefix: str = "part") -> pa.Schema:
 
 
 def require_columns(directory: Path, required: Columns, prefix: str = "part") -> None:
-    """Refuse a table that lacks a column or holds one of another type; extra columns are allowed.
+    """Refuse a table that lacks a column or holds one of another type; extra columns, and fields of structs, are allowed.
 
     Raises:
         ArtifactError: names the shard, the column and the type that was expected.
@@ -184,12 +205,26 @@ def require_columns(directory: Path, required: Columns, prefix: str = "part") ->
                     str(shard),
                     f"write {field.name!r} as {field.type}",
                 )
-            if not pa.types.is_struct(field.type) and found.field(position).type != field.type:
+            if not _fits(found.field(position).type, field.type):
                 raise ArtifactError(
                     f"column {field.name!r} is {found.field(position).type}, not {field.type}",
                     str(shard),
                     f"write {field.name!r} as {field.type}",
                 )
+
+
+def _fits(found: pa.DataType, declared: pa.DataType) -> bool:
+    """Whether a type is the declared one; the structs of a list may have further fields, other structs any."""
+    import pyarrow as pa
+
+    if pa.types.is_struct(declared):
+        return True
+    if not (pa.types.is_list(declared) and pa.types.is_struct(declared.value_type)):
+        return bool(found == declared)
+    if not (pa.types.is_list(found) and pa.types.is_struct(found.value_type)):
+        return False
+    fields = {field.name: field.type for field in found.value_type}
+    return all(fields.get(field.name) == field.type for field in declared.value_type)
 
 
 def require_unique(directory: Path, column: str = "id", prefix: str = "part") -> None:

@@ -183,6 +183,15 @@ def use(
 
 
 @app.command()
+def sniff(path: Annotated[str, typer.Argument(help="A file, a folder or a glob of data that is to be read.")]) -> None:
+    """Say what data is, how its first rows would be read, and by which block of params.yaml."""
+    from workbench.commands import sniff as sniffing
+
+    for line in sniffing.lines(Path.cwd(), path):
+        typer.echo(line)
+
+
+@app.command()
 def new_recipe(
     name: str,
     stages: Annotated[

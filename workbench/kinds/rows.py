@@ -5,50 +5,45 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import abstractmethod
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Self, TypeVar
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from workbench.artifacts.corpus import Document
-from workbench.artifacts.examples import Conversation, Example, Message, Preference, Problem, Split
+from workbench.artifacts.examples import Conversation, Example, Message, Split
 from workbench.errors import ArtifactError
+from workbench.kinds.columns import FORMATS, ColumnMap, Format, Produces, Reading
+from workbench.kinds.recognition import recognise
+from workbench.kinds.shapes import Shaped, shape
 from workbench.kinds.source import Source
+from workbench.kinds.values import EMPTY, UnusableRowError, is_missing, text_of
 from workbench.plugin import Config
 from workbench.run import Run
 
-Produces = Literal["corpus", "conversations", "preferences", "problems"]
-ROLES = ("system", "user", "assistant")
-EMPTY = "empty-text"
-"""For documents: a corpus may have any number of empty ones. Elsewhere a missing value makes a bad row."""
-MISSING = "missing-value"
-SHOWN = 100
+SHOWN = 20
+"""Rows set apart that are shown, of each reason."""
 DETAIL = 200
-
-
-class ColumnMap(Config):
-    """Names of the table's columns that the workbench needs; only those of the produced format are read."""
-
-    text: str = "text"
-    """Corpus: the document."""
-    source: str | None = None
-    """Corpus: a coarse origin, such as a site; null takes the folder or the kind of file."""
-    messages: str | None = "messages"
-    """Conversations: list of {role, content}; null reads `prompt` and `completion` instead."""
-    completion: str = "completion"
-    """Conversations without `messages`: the answer, as text or messages."""
-    prompt: str = "prompt"
-    """Preferences, problems, and conversations without `messages`: the request, as text or messages."""
-    chosen: str = "chosen"
-    """Preferences: the better answer, as text or messages."""
-    rejected: str = "rejected"
-    """Preferences: the worse answer, as text or messages."""
-    answer: str = "answer"
-    """Problems: the right answer."""
-    verifier: str = "verifier"
-    """Problems: name of the reward plugin that checks the answer, unless `verifier` of the source says it for all."""
+SAMPLES = 5
+"""Rows set apart by whose values the right format is guessed."""
+OFFERED = 0.5
+"""Share of bad records up to which leaving them out is a remedy."""
+REMEDIES: Mapping[str, str] = {
+    "bad-utf8": "save the files as UTF-8, for example by `iconv -f latin1 -t utf-8 OLD > NEW`",
+    "too-long": "raise `max_record_bytes`",
+    "unread-field": (
+        "read the field with the format or the entry of `columns:` that knows it, or list it under `ignored_columns` if it says "
+        "nothing here"
+    ),
+    "missing-value": "fill in the values, or name under `columns:` the columns that hold them",
+    "not-text-part": "describe in text what else the messages hold",
+    "no-gold": "set `format: prompt-answer` if the whole column is the answer",
+}
+"""Reason → what to do about it; else the records need mending."""
 
 
 class RowsConfig(Config):
@@ -56,16 +51,33 @@ class RowsConfig(Config):
 
     produces: Produces = "corpus"
     """The artifact format made from the rows."""
+    format: Format = "auto"
+    """The shape of the rows; auto takes for each row the first whose columns it has: for conversations messages, sharegpt,
+    alpaca, prompt-completion; for problems gsm8k, where the answer ends in a line ``#### ANSWER``, else prompt-answer."""
     columns: ColumnMap = ColumnMap()
     """The column map."""
     verifier: str | None = None
     """Problems: the reward plugin that checks every answer; null reads it from a column."""
+    ignored_columns: tuple[str, ...] = ()
+    """Columns that may stay unread although their name says that they change a row's meaning, such as `weight` or `context`."""
     heldout: float = Field(0.05, ge=0, lt=1)
     """Share of the prompts whose rows are held out; a corpus is split by `dedup` instead."""
     max_bad_share: float = Field(0.01, ge=0, le=1)
     """Largest share of records that may be unreadable; they are skipped and counted. More is an error."""
     max_record_bytes: int = Field(10_000_000, ge=1)
     """Records larger than this, in bytes of UTF-8, count as unreadable."""
+
+    @model_validator(mode="after")
+    def _format_gives_what_is_produced(self) -> Self:
+        if self.format != "auto" and self.format not in FORMATS[self.produces]:
+            gives = next(produces for produces, formats in FORMATS.items() if self.format in formats)
+            raise ValueError(f"the format {self.format} gives {gives}; set `produces: {gives}`, or leave `format` out")
+        return self
+
+    @cached_property
+    def reading(self) -> Reading:
+        """How rows are read."""
+        return Reading(self.produces, self.format, self.columns, self.verifier, self.ignored_columns, self.max_record_bytes)
 
 
 R = TypeVar("R", bound=RowsConfig)
@@ -90,196 +102,204 @@ class BadRow:
     reason: str
     """One or two words, for counting."""
     detail: str = ""
-
-
-class UnusableRowError(ValueError):
-    """A row's values cannot be used; the row is quarantined."""
-
-    def __init__(self, reason: str, detail: str = "") -> None:
-        super().__init__(detail or reason)
-        self.reason, self.detail = reason, detail
+    fix: str = ""
+    """What to do about it, where that is known."""
+    records: int = 1
+    """How many records it stands for, such as the lines that an open quotation mark swallowed."""
 
 
 @dataclass
 class BadRows:
-    """The records that were skipped."""
+    """The records that were left out."""
 
     max_share: float
     read: int = 0
     bad: list[BadRow] = field(default_factory=list)
     number: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+    samples: list[Mapping[str, Any]] = field(default_factory=list)
 
-    def add(self, row: BadRow) -> None:
-        """Count a record, and keep it if it is among the first."""
-        self.number += 1
-        if len(self.bad) < SHOWN:
+    def add(self, row: BadRow, values: Mapping[str, Any] | None = None) -> None:
+        """Count a record, and keep it if it is among the first of its reason; empty texts are shown and are not bad."""
+        if row.reason != EMPTY:
+            self.number += row.records
+            if values is not None and row.reason != "too-long" and len(self.samples) < SAMPLES:
+                self.samples.append(values)
+        self.reasons[row.reason] += row.records
+        if sum(shown.reason == row.reason for shown in self.bad) < SHOWN:
             self.bad.append(row)
 
     def report(self, run: Run) -> None:
-        """Show the first few, and refuse too many.
+        """Show the first few of each reason, and refuse too many.
 
         Raises:
             ArtifactError: names the first bad record and its problem.
         """
-        if not self.number:
+        if not self.bad:
             return
         rows = [{"record": row.origin, "reason": row.reason, "detail": row.detail[:DETAIL]} for row in self.bad]
-        run.table("quarantine", "Records that were left out, the first of them", rows)
+        run.table("quarantine", f"Records that were left out, the first {SHOWN} of each reason", rows)
         if self.number > self.max_share * self.read:
-            first = self.bad[0]
+            first = next(row for row in self.bad if row.reason != EMPTY)
             raise ArtifactError(
                 f"{self.number} of {self.read} records are unreadable, more than max_bad_share {self.max_share:g}; "
                 f"the first: {first.reason}{': ' + first.detail[:DETAIL] if first.detail else ''}",
                 first.origin,
-                "mend the records, or raise `max_bad_share` to leave them out",
+                self._remedy(first),
             )
+
+    def _remedy(self, first: BadRow) -> str:
+        remedy = first.fix or REMEDIES.get(first.reason, "mend the records")
+        if self.number <= OFFERED * self.read:
+            return f"{remedy}, or raise `max_bad_share` to leave them out"
+        found = recognise(self.samples)
+        if found and found.fit * 2 > len(self.samples):
+            return f"these rows can be read by {found}"
+        return f"{remedy}; `workbench sniff PATH` shows what a file is and how its rows would be read"
+
+
+@dataclass
+class Intake:
+    """How rows were read: in which formats, and what of them was changed on purpose."""
+
+    formats: Counter[str] = field(default_factory=Counter)
+    changes: Counter[str] = field(default_factory=Counter)
+    shown: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(self, origin: str, shaped: Shaped) -> None:
+        """Count a row."""
+        self.formats[shaped.format] += 1
+        for change in shaped.changes:
+            self.changes[change] += 1
+            if self.changes[change] <= SHOWN:
+                self.shown.append({"record": origin, "change": change})
+
+    def metrics(self) -> dict[str, int]:
+        """The counts by name."""
+        formats = {f"format.{name}": number for name, number in sorted(self.formats.items())}
+        return {**formats, **{f"changed.{name}": number for name, number in sorted(self.changes.items())}}
+
+    def show(self, run: Run) -> None:
+        """Show the first changed rows."""
+        if self.shown:
+            run.table("changed", f"Records that were changed when they were read, the first {SHOWN} of each kind", self.shown)
+
+
+@dataclass(frozen=True)
+class Sniffed:
+    """What a source takes a path to be."""
+
+    what: str
+    """In a few words."""
+    settings: Mapping[str, Any]
+    """The configuration by which the source reads it."""
+    rows: Sequence[Row | BadRow]
+    """The first of its rows."""
+    fit: int
+    """How many of them can be used."""
 
 
 class RowSource(Source[R]):
-    """A source whose author yields rows; the base class maps columns and quarantines bad rows."""
+    """A source whose author yields rows; the base class reads their shape and sets bad rows apart."""
 
     def __init__(self, config: R, parts: Mapping[str, Sequence[Any]] | None = None) -> None:
         super().__init__(config, parts)
         self.produces = config.produces  # the format is the configuration's choice
+
+    @classmethod
+    def sniff(cls, path: str) -> Sniffed | None:  # noqa: ARG003 - those that read paths use it
+        """What the source takes a path to be; None if it can read nothing there.
+
+        Raises:
+            ArtifactError: it says why it can read nothing.
+        """
+        return None
 
     @abstractmethod
     def rows(self, run: Run) -> Iterator[Row | BadRow]:
         """Yield the rows in a fixed order, in bounded memory."""
 
     def records(self, run: Run) -> Iterator[Document | Example]:
-        """Convert the rows; count and quarantine those that cannot be used."""
-        quarantine = BadRows(self.config.max_bad_share)
+        """Convert the rows; count and set apart those that cannot be used."""
+        quarantine, intake = BadRows(self.config.max_bad_share), Intake()
         for row in self.rows(run):
-            quarantine.read += 1
-            if isinstance(row, Row):
+            if isinstance(row, BadRow):
+                bad, values = row, None
+            else:
                 try:
-                    yield convert(row, self.config, run.seed)
-                    continue
+                    record = convert(row, self.config, run.seed, intake)
                 except UnusableRowError as error:
-                    row = BadRow(row.origin, error.reason, error.detail)
-            self.skip(row.reason)
-            if row.reason != EMPTY:
-                quarantine.add(row)
+                    bad, values = BadRow(row.origin, error.reason, error.detail), row.values
+                else:
+                    quarantine.read += 1
+                    yield record
+                    continue
+            quarantine.read += bad.records
+            self.skip(bad.reason, bad.records)
+            quarantine.add(bad, values)
         quarantine.report(run)
+        intake.show(run)
+        for name, number in intake.metrics().items():
+            self.add(run, name, number)
 
 
-def needed_columns(config: RowsConfig) -> list[str]:
-    """The columns that a table must have."""
-    columns = config.columns
-    if config.produces == "corpus":
-        return [columns.text, *([columns.source] if columns.source else [])]
-    if config.produces == "conversations":
-        return [columns.messages] if columns.messages else [columns.prompt, columns.completion]
-    if config.produces == "preferences":
-        return [columns.prompt, columns.chosen, columns.rejected]
-    return [columns.prompt, columns.answer, *([] if config.verifier else [columns.verifier])]
+def require_columns(
+    present: Sequence[str], config: RowsConfig, where: str, sample: Sequence[Mapping[str, Any]] = (), fix: str = ""
+) -> None:
+    """Refuse a table whose rows no shape fits, or in which a column that is read stands twice.
 
-
-def require_columns(present: Sequence[str], config: RowsConfig, where: str) -> None:
-    """Refuse a table that lacks a mapped column.
+    The remedy is ``fix``, or else what the rows of ``sample`` look like.
 
     Raises:
-        ArtifactError: names the columns that are missing and those that are there.
+        ArtifactError: names the columns that are missing or repeated, and those that are there.
     """
-    missing = [name for name in needed_columns(config) if name not in present]
-    if missing:
-        raise ArtifactError(
-            f"no column {', '.join(map(repr, missing))}; the columns are {', '.join(map(repr, present)) or 'none'}",
-            where,
-            "name the right columns under `columns:`, or set `produces` to what the table holds",
-        )
+    reading = config.reading
+    twice = sorted(name for name, times in Counter(present).items() if times > 1 and reading.reads(name))
+    if twice:
+        named = ", ".join(map(repr, twice))
+        raise ArtifactError(f"two columns are called {named}", where, "rename one of them, or remove it")
+    if reading.fits(set(present)):
+        return
+    found = None if fix else recognise(sample)
+    named = "name the right columns under `columns:`, or set `produces` to what the table holds"
+    raise ArtifactError(
+        f"no column {_missing(reading, set(present))}; the columns are {', '.join(map(repr, present)) or 'none'}",
+        where,
+        fix or (f"these rows can be read by {found}; or {named}" if found else named) + "; `workbench sniff PATH` guesses it",
+    )
 
 
-def convert(row: Row, config: RowsConfig, seed: int) -> Document | Example:
-    """Convert a row to a record.
+def _missing(reading: Reading, present: set[str]) -> str:
+    """The columns that are missing, for each format that is tried."""
+    if reading.produces == "corpus":
+        wanted = [reading.columns.text, *([reading.columns.source] if reading.columns.source else [])]
+        return ", ".join(repr(name) for name in wanted if name not in present)
+    columns = reading.columns
+    if reading.produces == "problems":
+        asks = present & {columns.prompt, columns.question, columns.instruction}
+        wanted = [*([] if asks else [columns.prompt]), columns.answer, *([] if reading.verifier else [columns.verifier])]
+        return ", ".join(repr(name) for name in wanted if name not in present)
+    lacking = {format: [name for name in names if name not in present] for format, names in reading.required.items()}
+    return ", nor ".join(f"{', '.join(map(repr, names))} (format {format})" for format, names in lacking.items() if names)
+
+
+def convert(row: Row, config: RowsConfig, seed: int, intake: Intake | None = None) -> Document | Example:
+    """Convert a row to a record, and note in ``intake`` how it was read.
 
     Raises:
         UnusableRowError: a value is missing, empty, too long or of another type.
     """
     columns, values = config.columns, row.values
     if config.produces == "corpus":
-        told = columns.source is not None and values.get(columns.source, "") is not None
-        source = _text(values, columns.source, config) if told and columns.source else row.source
-        return Document(_text(values, columns.text, config), source, {"origin": row.origin})
-    if config.produces == "conversations" and columns.messages:
-        messages = _messages(values, columns.messages, None, config)
-        if all(message["role"] != "assistant" for message in messages):
-            raise UnusableRowError("no-answer", "no message is the assistant's")
-        return Conversation(messages, _split(_prompt(messages), config, seed))
-    prompt = _messages(values, columns.prompt, "user", config)
-    split = _split(prompt, config, seed)
-    if config.produces == "conversations":
-        return Conversation(prompt + _messages(values, columns.completion, "assistant", config), split)
-    if config.produces == "preferences":
-        chosen = _messages(values, columns.chosen, "assistant", config)
-        rejected = _messages(values, columns.rejected, "assistant", config)
-        if chosen == rejected:
-            raise UnusableRowError("no-preference", "chosen and rejected are the same")
-        return Preference(prompt, chosen, rejected, split)
-    verifier = config.verifier or _text(values, columns.verifier, config)
-    return Problem(prompt, _answer(values, columns.answer, config), verifier, split)
-
-
-def _text(values: Mapping[str, Any], name: str, config: RowsConfig) -> str:
-    if name not in values:
-        raise UnusableRowError("missing-column", f"no {name!r}")
-    value = values[name]
-    if value is None or (isinstance(value, str) and not value.strip()):
-        is_document = config.produces == "corpus" and name == config.columns.text
-        raise UnusableRowError(EMPTY if is_document else MISSING, f"no {name!r}")
-    if not isinstance(value, str):
-        raise UnusableRowError("not-text", f"{name!r} is {type(value).__name__}")
-    return checked_text(value, config.max_record_bytes)
-
-
-def checked_text(text: str, max_bytes: int) -> str:
-    """The text, if it can be stored.
-
-    Raises:
-        UnusableRowError: it is empty, too long, not valid Unicode, or holds NUL characters as binary files do.
-    """
-    if not text.strip():
-        raise UnusableRowError(EMPTY)
-    try:
-        size = len(text.encode("utf-8"))
-    except UnicodeEncodeError as error:
-        raise UnusableRowError("bad-utf8", f"at character {error.start}") from error
-    if size > max_bytes:
-        raise UnusableRowError("too-long", f"{size} bytes, max_record_bytes is {max_bytes}")
-    if "\0" in text:
-        raise UnusableRowError("nul-character", f"at character {text.index(chr(0))}")
-    return text
-
-
-def _answer(values: Mapping[str, Any], name: str, config: RowsConfig) -> str:
-    value = values.get(name)
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return str(value)
-    return _text(values, name, config)
-
-
-def _messages(values: Mapping[str, Any], name: str, role: str | None, config: RowsConfig) -> tuple[Message, ...]:
-    """Messages from a list of them, or from that list as JSON text; given a ``role``, other text becomes one message of it."""
-    value = values.get(name)
-    if isinstance(value, str):
-        try:
-            value = json.loads(value) if value.lstrip().startswith("[") else value
-        except (ValueError, RecursionError) as error:
-            if role is None:
-                raise UnusableRowError("malformed-json", f"{name!r}: {error}") from error
-        if role is not None and not (isinstance(value, list) and value and all(isinstance(item, dict) for item in value)):
-            return (Message(role=role, content=_text(values, name, config)),)
-    if value is None:
-        raise UnusableRowError("missing-column" if name not in values else MISSING, f"no {name!r}")
-    if not isinstance(value, list) or not value:
-        raise UnusableRowError("not-messages", f"{name!r} is not a list of messages")
-    return tuple(_message(item, name, config) for item in value)
-
-
-def _message(item: object, name: str, config: RowsConfig) -> Message:
-    if not isinstance(item, dict) or item.get("role") not in ROLES:
-        raise UnusableRowError("not-messages", f"{name!r}: a message needs a role of {', '.join(ROLES)}")
-    return Message(role=item["role"], content=_text(item, "content", config))
+        told = columns.source is not None and not is_missing(values.get(columns.source, ""))
+        source = text_of(values, columns.source, config.max_record_bytes) if told and columns.source else row.source
+        return Document(text_of(values, columns.text, config.max_record_bytes, EMPTY), source, {"origin": row.origin})
+    shaped = shape(values, config.reading)
+    if intake is not None:
+        intake.add(row.origin, shaped)
+    example = shaped.example
+    prompt = _prompt(example.messages) if isinstance(example, Conversation) else example.prompt
+    return replace(example, split=_split(prompt, config, seed))
 
 
 def _prompt(messages: tuple[Message, ...]) -> tuple[Message, ...]:

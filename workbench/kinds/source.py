@@ -55,9 +55,13 @@ class Source(Stage[C]):
     def records(self, run: Run) -> Iterator[Record]:
         """Yield Document, Conversation, Preference, Problem or Question records in a fixed order."""
 
-    def skip(self, reason: str) -> None:
-        """Count an unusable record; it appears in the funnel."""
-        self.skipped[reason] += 1
+    def skip(self, reason: str, records: int = 1) -> None:
+        """Count unusable records; they appear in the funnel."""
+        self.skipped[reason] += records
+
+    def add(self, run: Run, metric: str, number: int) -> None:
+        """Add to a metric that several sources of one stage may report."""
+        run.metric(metric, number + int(run.summary.get(metric, 0)))
 
     def execute(self, inputs: Mapping[str, Path], outputs: Mapping[str, Path], run: Run) -> None:
         """Write the artifact to ``out`` and a row per decision to ``decisions``."""

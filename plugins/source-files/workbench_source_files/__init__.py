@@ -11,21 +11,34 @@ from pydantic import Field
 from workbench import hookimpl
 from workbench.errors import ArtifactError
 from workbench.estimate import Estimate, size_of
-from workbench.kinds.rows import BadRow, Row, RowsConfig, RowSource, files_digest
-from workbench.plugin import Plugin
+from workbench.kinds.rows import BadRow, Row, RowsConfig, RowSource, Sniffed, files_digest
+from workbench.plugin import Config, Plugin
 from workbench.run import Run
-from workbench_source_files.finding import find
+from workbench_source_files.finding import find, type_of
 from workbench_source_files.limits import Limits
 
-TEXT_SUFFIXES = (".txt", ".md")
+TEXT_TYPES = (".txt", ".md")
+
+
+class CsvDialect(Config):
+    """How .csv and .tsv files are written; the defaults are RFC 4180's."""
+
+    delimiter: str | None = Field(None, min_length=1, max_length=1)
+    """What parts the columns; null is the comma in .csv files and the tabulator in .tsv files."""
+    quote: str | None = Field('"', min_length=1, max_length=1)
+    """What encloses values that hold the delimiter or line ends; null takes such marks as text."""
+    escape: str | None = Field(None, min_length=1, max_length=1)
+    r"""What makes the next character text, such as the backslash of ``\"``; null doubles the quotation mark instead."""
 
 
 class FilesConfig(RowsConfig):
     """Configuration of ``files``."""
 
     path: str = Field(min_length=1)
-    """A folder (searched in depth), a file, or a glob such as ``texts/**/*.jsonl.zst``: .txt, .md, .jsonl, .jsonl.gz,
-    .jsonl.zst, .csv, .parquet."""
+    """A folder (searched in depth), a file, or a glob such as ``texts/**/*.jsonl.zst``: .txt, .md, .jsonl, .ndjson, .json (an
+    array of rows, or as .jsonl), .csv, .tsv, also with .gz or .zst behind; .parquet."""
+    csv: CsvDialect = CsvDialect()
+    """The dialect of .csv and .tsv files."""
     split: Literal["none", "paragraphs"] = "paragraphs"
     """Whether a .txt or .md file is one document or several, cut between paragraphs."""
     max_characters: int = Field(2_000, ge=100)
@@ -45,6 +58,13 @@ class Files(RowSource[FilesConfig]):
     name = "files"
     Config = FilesConfig
 
+    @classmethod
+    def sniff(cls, path: str) -> Sniffed | None:
+        """What the files at a path are, judged by the first one that holds rows."""
+        from workbench_source_files.sniffing import sniff
+
+        return sniff(path)
+
     def external_inputs(self) -> Mapping[str, str]:
         """The digest of all files that it reads."""
         return {"files": files_digest(find(self.config.path).files)}
@@ -61,18 +81,25 @@ class Files(RowSource[FilesConfig]):
 
         found = find(self.config.path)
         if found.ignored:
-            run.metric("ignored_files", found.ignored)
+            self.add(run, "ignored_files", found.ignored)
         limits = Limits(self.config.max_record_bytes, self.config.max_decompressed_bytes, self.config.max_compression_ratio)
+        empty = 0
         for name, file in found.files.items():
             self._require_format(name)
+            number = 0
             try:
-                yield from read(name, file, self.config, limits)
+                for row in read(name, file, self.config, limits):
+                    number += 1
+                    yield row
             except (OSError, EOFError, pa.ArrowException) as error:
                 fix = "repair, replace or remove the file"
                 raise ArtifactError(f"the file can't be read: {error}".replace(str(file), name), name, fix) from error
+            empty += not number
+        if empty:
+            self.add(run, "empty_files", empty)
 
     def _require_format(self, name: str) -> None:
-        if self.config.produces != "corpus" and name.lower().endswith(TEXT_SUFFIXES):
+        if self.config.produces != "corpus" and type_of(name) in TEXT_TYPES:
             raise ArtifactError(
                 f"a text file can't give {self.config.produces}",
                 name,

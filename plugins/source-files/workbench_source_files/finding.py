@@ -8,7 +8,8 @@ from pathlib import Path
 
 from workbench.errors import ArtifactError
 
-SUFFIXES = (".txt", ".md", ".jsonl", ".jsonl.gz", ".jsonl.zst", ".csv", ".parquet")
+TYPES = (".txt", ".md", ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
+PACKED = (".gz", ".zst")
 _WILDCARDS = frozenset("*?[")
 
 
@@ -19,6 +20,14 @@ class Found:
     files: Mapping[str, Path]
     ignored: int
     """Files of other types."""
+
+
+def type_of(name: str) -> str:
+    """The type of a file by its name, whether packed or not; empty if it is none of those that are read."""
+    suffixes = [suffix.lower() for suffix in Path(name).suffixes]
+    packed = bool(suffixes) and suffixes[-1] in PACKED
+    kind = "".join(suffixes[-2:-1] if packed else suffixes[-1:])
+    return kind if kind in TYPES and not (packed and kind == ".parquet") else ""
 
 
 def find(path: str) -> Found:
@@ -50,12 +59,22 @@ def _fixed_part(pattern: Path) -> Path:
 def _sorted(path: str, base: Path, candidates: Iterable[Path]) -> Found:
     names = {file.relative_to(base).as_posix(): file for file in candidates}
     shown = {name: file for name, file in names.items() if not any(part.startswith(".") for part in name.split("/"))}
-    known = {name: shown[name] for name in sorted(shown) if name.lower().endswith(SUFFIXES)}
+    known = {name: shown[name] for name in sorted(shown) if type_of(name)}
+    if unnamed := [name for name in known if not _is_text(name)]:
+        raise ArtifactError(f"the name of a file is not UTF-8: {unnamed[0]!r}", repr(path), "rename the file")
     if not known:
         others = sorted({Path(name).suffix or "no suffix" for name in shown})
         raise ArtifactError(
             f"no file of a known type; found {', '.join(others[:10]) or 'nothing'}",
             path,
-            f"the known types are {', '.join(SUFFIXES)}",
+            f"the known types are {', '.join(TYPES)}, all but the last also with {' or '.join(PACKED)} behind it",
         )
     return Found(known, len(shown) - len(known))
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -53,10 +54,16 @@ def open_text(name: str, file: Path, limits: Limits) -> TextIO:
 
     Bytes that are not UTF-8 become lone surrogates, which no valid text holds, so that the record they are in can
     be told from the others. A byte order mark is dropped.
+
+    Raises:
+        ArtifactError: the file is UTF-16, by its byte order mark.
     """
     raw = file.open("rb")
     codec = _CODECS.get(Path(name.lower()).suffix)
-    stream: BinaryIO = raw if codec is None else io.BufferedReader(_Unpacked(name, raw, codec, limits))
+    stream = raw if codec is None else io.BufferedReader(_Unpacked(name, raw, codec, limits))
+    if stream.peek(2)[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        stream.close()
+        raise ArtifactError("the file is UTF-16", name, "save it as UTF-8, for example by `iconv -f utf-16 -t utf-8 OLD > NEW`")
     return io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape")
 
 

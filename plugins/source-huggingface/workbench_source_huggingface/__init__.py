@@ -12,13 +12,13 @@ from pydantic import Field, model_validator
 
 from workbench import hookimpl
 from workbench.errors import ArtifactError, ParamsError
-from workbench.kinds.rows import BadRow, Row, RowsConfig, RowSource, files_digest, require_columns
+from workbench.kinds.rows import BadRow, Row, RowsConfig, RowSource, Sniffed, files_digest, require_columns
 from workbench.plugin import Plugin
 from workbench.run import Run
+from workbench_source_huggingface import local
 
 _MOVING = re.compile(r"(main|master|HEAD|refs/.*)", re.IGNORECASE)
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
-_SAVED = ("state.json", "dataset_dict.json")
 _OFFLINE_FIX = (
     "connect to the internet once, so that the data set is cached; unset HF_HUB_OFFLINE if it is set; behind a mirror set "
     "HF_ENDPOINT; or copy the data set to a folder and set `dataset` to its path"
@@ -36,7 +36,7 @@ class HuggingFaceConfig(RowsConfig):
     name: str | None = None
     """Name of the data set's configuration, where it has several."""
     split: str = Field("train", min_length=1)
-    """Split, such as ``train`` or ``train[:10%]`` (slices need ``streaming: false``)."""
+    """Split, such as ``train``, ``train+test`` or ``train[:10%]`` (slices need ``streaming: false``)."""
     streaming: bool = True
     """Whether to read rows as they are needed instead of downloading the split first."""
     limit: int | None = Field(None, ge=1)
@@ -59,6 +59,11 @@ class HuggingFace(RowSource[HuggingFaceConfig]):
     name = "huggingface"
     Config = HuggingFaceConfig
 
+    @classmethod
+    def sniff(cls, path: str) -> Sniffed | None:
+        """What a folder written by ``save_to_disk`` holds; others are for the source ``files``."""
+        return local.sniff(path)
+
     def external_inputs(self) -> Mapping[str, str]:
         """The pinned revision of a data set of the Hub, or the digest of a local folder."""
         folder = self._folder()
@@ -73,7 +78,7 @@ class HuggingFace(RowSource[HuggingFaceConfig]):
         try:
             for number, values in enumerate(islice(dataset, self.config.limit)):
                 if number == 0:
-                    require_columns(list(values), self.config, f"{self.config.dataset}, split {self.config.split}")
+                    require_columns(list(values), self.config, f"{self.config.dataset}, split {self.config.split}", [values])
                 yield Row(f"{origin}#{number}", source, values)
         except Exception as error:
             if explained := self._explained(error):
@@ -89,8 +94,10 @@ class HuggingFace(RowSource[HuggingFaceConfig]):
         path = str(folder.resolve()) if folder else config.dataset
         revision = None if folder else self._revision()
         try:
-            if folder and any((folder / name).is_file() for name in _SAVED):
-                return _saved_split(folder, config.split)
+            if folder and local.is_saved(folder):
+                return local.of_split(local.saved_splits(folder), config.split)
+            if folder and config.name is None and not local.has_card(folder):
+                return local.of_split(local.splits_of_files(path, run.scratch / "datasets"), config.split)
             dataset: Iterable[Mapping[str, Any]] = datasets.load_dataset(
                 path,
                 name=config.name,
@@ -117,6 +124,10 @@ class HuggingFace(RowSource[HuggingFaceConfig]):
         if isinstance(error, DatasetNotFoundError):
             fix = "check the id and the revision; a private or gated data set needs `hf auth login`"
             return ArtifactError("the data set is not on the Hub, or it is private", where, fix)
+        if any("cast" in str(cause).lower() and "type" in str(cause).lower() for cause in _causes(error)):
+            first = str(list(_causes(error))[-1]).strip().splitlines()[0]
+            fix = "write one type in each row of the column; of a folder, `use: files` reads the columns that are needed alone"
+            return ArtifactError(f"a column has values of several types: {first}", where, fix)
         if isinstance(error, DatasetsError | OSError | ValueError | RuntimeError):
             first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             return ArtifactError(f"the data set can't be read: {first}", where, "check `name`, `split` and the files")
@@ -147,16 +158,6 @@ class HuggingFace(RowSource[HuggingFaceConfig]):
 
     def _source(self) -> str:
         return self.config.dataset if self._folder() is None else self.config.name or "huggingface"
-
-
-def _saved_split(folder: Path, split: str) -> Iterable[Mapping[str, Any]]:
-    import datasets
-
-    saved = datasets.load_from_disk(str(folder))
-    if isinstance(saved, datasets.DatasetDict) and split not in saved:
-        raise ValueError(f"no split {split!r}; there is {', '.join(saved)}")
-    found: Iterable[Mapping[str, Any]] = saved[split] if isinstance(saved, datasets.DatasetDict) else saved
-    return found
 
 
 def _files(folder: Path) -> list[Path]:
