@@ -26,8 +26,16 @@ class Document:
 
     @property
     def id(self) -> str:
-        """Hash of the whole record."""
-        return table.content_id({"text": self.text, "source": self.source, "meta": dict(self.meta)})
+        """Hash of the text alone, so that it stays the same wherever the text stands; see :func:`copy_id`."""
+        return table.content_id({"text": self.text})
+
+
+def copy_id(identity: str, number: int) -> str:
+    """The id in a corpus of the ``number``-th document of one text, counted from 1: the text's id, and then a number behind it.
+
+    Sorted, copies come after the first, so no copy is the smallest id of a cluster.
+    """
+    return identity if number == 1 else f"{identity}-{number}"
 
 
 @dataclass(frozen=True)

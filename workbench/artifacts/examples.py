@@ -6,7 +6,7 @@ Each is a directory of Parquet shards named by split, ``train-00000.parquet`` an
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Literal, TypedDict
 
 from workbench.artifacts import table
 from workbench.artifacts.table import Columns
+from workbench.artifacts.words import folded
 from workbench.errors import ArtifactError
 
 Split = Literal["train", "heldout"]
@@ -25,6 +26,15 @@ class Message(TypedDict):
 
     role: str
     content: str
+
+
+def asked(messages: Sequence[Message]) -> str:
+    """What the user asks first, in the form in which questions are compared; rows that share it share their split.
+
+    Case, blanks and Unicode composition do not count, nor does a system's message. Without a user's turn it is the first one's text.
+    """
+    first = next((message for message in messages if message["role"] == "user"), messages[0])
+    return " ".join(folded(first["content"]).split())
 
 
 _MESSAGES = [{"role": "string", "content": "string"}]

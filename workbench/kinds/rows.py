@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import Field
 
 from workbench.artifacts.corpus import Document
-from workbench.artifacts.examples import Conversation, Example, Message, Preference, Problem, Split
+from workbench.artifacts.examples import Conversation, Example, Message, Preference, Problem, Split, asked
 from workbench.errors import ArtifactError
 from workbench.kinds.source import Source
 from workbench.plugin import Config
@@ -61,7 +61,8 @@ class RowsConfig(Config):
     verifier: str | None = None
     """Problems: the reward plugin that checks every answer; null reads it from a column."""
     heldout: float = Field(0.05, ge=0, lt=1)
-    """Share of the prompts whose rows are held out; a corpus is split by `dedup` instead."""
+    """Share of the first questions whose rows are held out, drawn by the question alone: blanks, case, Unicode composition and
+    a system's message before it do not count. A corpus is split by `dedup` instead."""
     max_bad_share: float = Field(0.01, ge=0, le=1)
     """Largest share of records that may be unreadable; they are skipped and counted. More is an error."""
     max_record_bytes: int = Field(10_000_000, ge=1)
@@ -205,7 +206,7 @@ def convert(row: Row, config: RowsConfig, seed: int) -> Document | Example:
         messages = _messages(values, columns.messages, None, config)
         if all(message["role"] != "assistant" for message in messages):
             raise UnusableRowError("no-answer", "no message is the assistant's")
-        return Conversation(messages, _split(_prompt(messages), config, seed))
+        return Conversation(messages, _split(messages, config, seed))
     prompt = _messages(values, columns.prompt, "user", config)
     split = _split(prompt, config, seed)
     if config.produces == "conversations":
@@ -282,15 +283,9 @@ def _message(item: object, name: str, config: RowsConfig) -> Message:
     return Message(role=item["role"], content=_text(item, "content", config))
 
 
-def _prompt(messages: tuple[Message, ...]) -> tuple[Message, ...]:
-    """Up to the first question; a system message, the same in all rows, may precede it."""
-    asked = next((place for place, message in enumerate(messages) if message["role"] == "user"), 0)
-    return messages[: asked + 1]
-
-
-def _split(prompt: tuple[Message, ...], config: RowsConfig, seed: int) -> Split:
-    """Decided by a hash of the prompt, so that rows sharing a prompt stay together regardless of other rows."""
-    digest = hashlib.sha256(f"{seed}\0{json.dumps(prompt, ensure_ascii=True)}".encode()).digest()
+def _split(messages: tuple[Message, ...], config: RowsConfig, seed: int) -> Split:
+    """Decided by a hash of the first question, so that rows that ask the same stay together regardless of other rows."""
+    digest = hashlib.sha256(f"{seed}\0{asked(messages)}".encode()).digest()
     return "heldout" if int.from_bytes(digest[:6], "big") < config.heldout * 2**48 else "train"
 
 

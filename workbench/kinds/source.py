@@ -6,6 +6,7 @@ from abc import abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
@@ -79,16 +80,20 @@ class Source(Stage[C]):
         self, documents: Iterator[Document], filters: list[Filter[Any]], outputs: Mapping[str, Path], run: Run
     ) -> Funnel:
         funnel = Funnel()
+        copies: Counter[str] = Counter()
         seen: set[str] = set()
         with ExitStack() as stack:
             kept = stack.enter_context(table.ShardWriter(outputs["out"], corpus.schema(self.meta_fields)))
             decisions = stack.enter_context(table.ShardWriter(outputs["decisions"], DECISIONS))
             for document in run.track(documents, unit="documents", label=self.name):
                 document, rule = _judge(document, filters)
-                identity = document.id
-                if rule is None and identity in seen:
+                identity, content = document.id, table.content_id(asdict(document))
+                if rule is None and content in seen:
                     rule = REPEATED
-                seen.add(identity)
+                seen.add(content)
+                if rule is None:
+                    copies[identity] += 1
+                    identity = corpus.copy_id(identity, copies[identity])
                 funnel.count(document, rule)
                 decisions.write(_decision(document, identity, rule))
                 if rule is None:
