@@ -250,7 +250,8 @@ def test_short_answers_and_questions_are_looked_for_word_after_word(
     tmp_path: Path, asked: str, answer: str, removed: list[str]
 ) -> None:
     kept = ["fit a label binarizer", "who else wrote it", "label binarizer fit", "Rome is old", "圖館書", "miracle arbol"]
-    made = documents(f"{words('x', 8)} {text} {words('y', 8)}" for text in [words("target"), *removed, *kept])
+    texts = enumerate([words("target"), *removed, *kept])
+    made = documents(f"{words(f'x{place}y', 8)} {text} {words(f'y{place}x', 8)}" for place, text in texts)
     out, run, _ = dedup(tmp_path, made, [Question(asked, ("no", answer), 1, made[0].id, "g")], heldout=1e-9, stage=Alone)
     reasons = [decisions(out)[document.id]["reason"] for document in made[1:]]
     assert reasons == ["overlaps-benchmark"] * len(removed) + ["kept"] * len(kept)

@@ -31,7 +31,7 @@ class Message(TypedDict):
 def asked(messages: Sequence[Message]) -> str:
     """What the user asks first, in the form in which questions are compared; rows that share it share their split.
 
-    Case, blanks and Unicode composition do not count, nor does a system's message. Without a user's turn it is the first one's text.
+    Case, blanks and Unicode composition do not count, nor does a system's message. Without a user's turn, the first turn's text.
     """
     first = next((message for message in messages if message["role"] == "user"), messages[0])
     return " ".join(folded(first["content"]).split())
