@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import unicodedata
 
 import pytest
@@ -76,11 +75,10 @@ def test_sentences_end_by_the_marks_of_their_script(text: str, number: int) -> N
     assert ends_sentence(text) == (text[-1] in '.!?。？！」।։။།"')
 
 
-def test_sentences_are_counted_in_linear_time() -> None:
-    began = time.monotonic()
-    for text in ("." * 200_000 + "x", "。" * 200_000, '."' * 100_000 + "x", "(" * 200_000):
-        sentences(text)
-    assert time.monotonic() - began < 5
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("text", ["." * 200_000 + "x", "。" * 200_000, '."' * 100_000 + "x", "." * 200_000 + "é", "(" * 200_000])
+def test_marks_without_end_are_read_in_linear_time(text: str) -> None:
+    assert sentences(text) == (text[0] == "。")
 
 
 @given(st.lists(st.sampled_from("abc"), min_size=1, max_size=12), st.integers(1, 4))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
+from collections.abc import Iterable
 
 import regex
 
@@ -10,16 +12,17 @@ _UNSPACED = r"\p{Han}\p{scx=Hiragana}\p{scx=Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{
 _LETTER = r"[[\w\p{N}]--\p{M}]"
 # Scripts that put no blank between words: each of their letters counts as a word, together with its marks.
 _WORD = regex.compile(rf"[{_LETTER}&&[{_UNSPACED}]]\p{{M}}*|[[\w\p{{N}}]--[{_UNSPACED}]]+", regex.V1)
-_ASCII_WORD = regex.compile(r"\w+", regex.ASCII)
+_ASCII_WORD = re.compile(r"\w+", re.ASCII)
 _WITHOUT_BLANKS = regex.compile(rf"[{_LETTER}&&[{_UNSPACED}]]", regex.V1)
 _INVISIBLE = regex.compile(r"\p{Cf}+")
 _CLOSERS = r"[\"'”’“»›」』）】》〉\)\]]"
 # The marks of a full stop, an exclamation and a question; the Greek question mark looks like a semicolon. Those in the second
 # line end a sentence without a blank behind them too; Tibetan has marks that Unicode does not call terminal.
 _SENTENCE_END = regex.compile(
-    rf"(?<![.!?])(?:[.!?]|(?<=\p{{Greek}});)++{_CLOSERS}*+(?=\s|$)|(?:[[\p{{STerm}}།༎]--[.!?．]]|．(?!\d))++[!?]*+{_CLOSERS}*+",
+    rf"(?<![.!?])(?:[.!?]|(?<=\p{{Greek}}\p{{M}}*)[;\u037e])++{_CLOSERS}*+(?=\s|$)|(?:[[\p{{STerm}}།༎]--[.!?．]]|．(?!\d))++[!?]*+{_CLOSERS}*+",
     regex.V1,
 )
+_ASCII_SENTENCE_END = re.compile(r"(?<![.!?])[.!?]++[\"')\]]*+(?=\s|$)")
 _NO_SENTENCE_MARKS = regex.compile(r"[[\p{Thai}\p{Lao}]&&\p{L}]", regex.V1)
 
 
@@ -52,15 +55,31 @@ def has_no_blanks(text: str) -> bool:
     return not text.isascii() and _WITHOUT_BLANKS.search(text) is not None
 
 
+def finder(listed: Iterable[str]) -> regex.Pattern[str]:
+    """A pattern that finds any of these words or phrases in a :func:`folded` text.
+
+    They match as whole words, except that in scripts without blanks between words nothing tells where one ends.
+    """
+    known = {folded(word).strip() for word in listed} - {""}
+    return regex.compile("|".join(map(_whole, sorted(known))), regex.V1)
+
+
+def _whole(word: str) -> str:
+    before = "" if has_no_blanks(word[0]) else rf"(?<![[\w\p{{M}}]--[{_UNSPACED}]])"
+    after = r"(?!\p{M})" if has_no_blanks(word[-1]) else rf"(?![[\w\p{{M}}]--[{_UNSPACED}]])"
+    return f"{before}{regex.escape(word)}{after}"
+
+
 def sentences(text: str) -> int:
     """Sentences, counted by the marks that end them in the text's script.
 
     Thai and Lao have no such marks: in a line of theirs, what stands between blanks counts as a sentence.
     """
-    ends = len(_SENTENCE_END.findall(text))
     if text.isascii():
-        return ends
-    return ends + sum(len(line.split()) for line in text.splitlines() if lacks_sentence_marks(line) and not ends_sentence(line))
+        return len(_ASCII_SENTENCE_END.findall(text))
+    return len(_SENTENCE_END.findall(text)) + sum(
+        len(line.split()) for line in text.splitlines() if lacks_sentence_marks(line) and not ends_sentence(line)
+    )
 
 
 def ends_sentence(text: str) -> bool:
