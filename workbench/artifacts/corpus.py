@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,16 +27,21 @@ class Document:
 
     @property
     def id(self) -> str:
-        """Hash of the text alone, so that it stays the same wherever the text stands; see :func:`copy_id`."""
+        """Hash of the text alone, so that it stays the same wherever the text stands; see :class:`Identities`."""
         return table.content_id({"text": self.text})
 
 
-def copy_id(identity: str, number: int) -> str:
-    """The id in a corpus of the ``number``-th document of one text, counted from 1: the text's id, and then a number behind it.
+class Identities:
+    """Gives each document of a corpus an id of its own: its text's, and where a text comes again that with ``-2``, ``-3`` …"""
 
-    Sorted, copies come after the first, so no copy is the smallest id of a cluster.
-    """
-    return identity if number == 1 else f"{identity}-{number}"
+    def __init__(self) -> None:
+        self._copies: Counter[str] = Counter()
+
+    def give(self, document: Document) -> str:
+        """The id of the next document."""
+        identity = document.id
+        self._copies[identity] += 1
+        return identity if self._copies[identity] == 1 else f"{identity}-{self._copies[identity]}"
 
 
 @dataclass(frozen=True)

@@ -80,20 +80,18 @@ class Source(Stage[C]):
         self, documents: Iterator[Document], filters: list[Filter[Any]], outputs: Mapping[str, Path], run: Run
     ) -> Funnel:
         funnel = Funnel()
-        copies: Counter[str] = Counter()
+        identities = corpus.Identities()
         seen: set[str] = set()
         with ExitStack() as stack:
             kept = stack.enter_context(table.ShardWriter(outputs["out"], corpus.schema(self.meta_fields)))
             decisions = stack.enter_context(table.ShardWriter(outputs["decisions"], DECISIONS))
             for document in run.track(documents, unit="documents", label=self.name):
                 document, rule = _judge(document, filters)
-                identity, content = document.id, table.content_id(asdict(document))
+                content = table.content_id(asdict(document))
                 if rule is None and content in seen:
                     rule = REPEATED
                 seen.add(content)
-                if rule is None:
-                    copies[identity] += 1
-                    identity = corpus.copy_id(identity, copies[identity])
+                identity = identities.give(document) if rule is None else document.id
                 funnel.count(document, rule)
                 decisions.write(_decision(document, identity, rule))
                 if rule is None:

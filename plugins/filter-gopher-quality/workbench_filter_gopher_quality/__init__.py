@@ -32,7 +32,7 @@ class GopherQualityConfig(Config):
     max_words: int = Field(100_000, ge=1)
     """Most words."""
     min_mean_word_length: float = Field(3, ge=0)
-    """Least mean length of a word, in characters, where most words are parted by blanks; chosen for English, and 0 leaves it out."""
+    """Least mean length of a word, in characters, where most words are parted by blanks; chosen for English, 0 leaves it out."""
     max_mean_word_length: float = Field(10, gt=0)
     """Greatest mean length of a word, in characters, where most words are parted by blanks; chosen for English."""
     max_hash_ratio: float = Field(0.1, ge=0)
