@@ -24,6 +24,9 @@ VARIANTS: dict[str, Callable[[str], str]] = {
     "a line break": lambda text: text.replace(" ", "\n", 1),
     "capitals": str.upper,
     "decomposed": lambda text: unicodedata.normalize("NFD", text),
+    "full-width digits": lambda text: text.translate({ord(digit): chr(ord(digit) + 0xFEE0) for digit in "0123456789"}),
+    "no question mark": lambda text: text.rstrip("?"),
+    "line ends of Windows": lambda text: text.replace(" ", "\r\n", 1),
     "a zero-width blank": lambda text: text.replace("What", "What\u200b"),
 }
 

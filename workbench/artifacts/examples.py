@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal, TypedDict
 
 from workbench.artifacts import table
 from workbench.artifacts.table import Columns
-from workbench.artifacts.words import folded
+from workbench.artifacts.words import folded, words
 from workbench.errors import ArtifactError
 
 Split = Literal["train", "heldout"]
@@ -31,10 +31,10 @@ class Message(TypedDict):
 def asked(messages: Sequence[Message]) -> str:
     """What the user asks first, in the form in which questions are compared; rows that share it share their split.
 
-    Case, blanks and Unicode composition do not count, nor does a system's message. Without a user's turn, the first turn's text.
+    Its words alone count, neither blanks, case, punctuation nor a system's message. Without a user's turn, the first turn's text.
     """
     first = next((message for message in messages if message["role"] == "user"), messages[0])
-    return " ".join(folded(first["content"]).split())
+    return " ".join(words(first["content"]) or folded(first["content"]).split())
 
 
 _MESSAGES = [{"role": "string", "content": "string"}]

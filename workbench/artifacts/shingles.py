@@ -93,7 +93,7 @@ class ShingleSets:
 
 
 def shingle(texts: Iterable[str], ngram: int) -> ShingleSets:
-    """The word n-grams of each text: words without case and composed (NFC), punctuation and blanks ignored.
+    """The word n-grams of each text: words without case and in one Unicode form, punctuation and blanks ignored.
 
     A text of fewer than ``ngram`` words is one shingle; one without any word is compared by its characters.
     The hashes depend on the text alone, so sets computed at different times can be compared.

@@ -27,10 +27,13 @@ _NO_SENTENCE_MARKS = regex.compile(r"[[\p{Thai}\p{Lao}]&&\p{L}]", regex.V1)
 
 
 def folded(text: str) -> str:
-    """The text as it is compared: composed (NFC), without its case and without invisible characters such as zero-width blanks."""
+    """The text as it is compared: without its case, Unicode form and invisible characters, nearly as Unicode's NFKC_Casefold.
+
+    So é composed or not, the ligature ﬁ and fi, full-width Ａ and a, with a zero-width blank or without, are the same.
+    """
     if text.isascii():
         return text.lower()
-    return unicodedata.normalize("NFC", _INVISIBLE.sub("", unicodedata.normalize("NFC", text).casefold()))
+    return unicodedata.normalize("NFKC", _INVISIBLE.sub("", unicodedata.normalize("NFKC", text).casefold()))
 
 
 def words(text: str) -> list[str]:
@@ -38,7 +41,8 @@ def words(text: str) -> list[str]:
 
     Han, kana, Thai, Lao, Khmer and Burmese are written without blanks, so each of their letters counts as a word.
     """
-    found: list[str] = (_ASCII_WORD if text.isascii() else _WORD).findall(folded(text))
+    compared = folded(text)
+    found: list[str] = (_ASCII_WORD if compared.isascii() else _WORD).findall(compared)
     return found
 
 
