@@ -61,7 +61,7 @@ class RowsConfig(Config):
     verifier: str | None = None
     """Problems: the reward plugin that checks every answer; null reads it from a column."""
     heldout: float = Field(0.05, ge=0, lt=1)
-    """Share of the first questions whose rows are held out, drawn by the question's words: blanks, case, punctuation, Unicode form
+    """Share of the first questions whose rows are held out, drawn by its words: blanks, case, punctuation, Unicode form
     and a system's message before it do not count. A corpus is split by `dedup` instead."""
     max_bad_share: float = Field(0.01, ge=0, le=1)
     """Largest share of records that may be unreadable; they are skipped and counted. More is an error."""
