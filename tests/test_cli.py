@@ -97,7 +97,7 @@ def test_plugins_show_a_broken_one_with_its_traceback(untouched: Workspace, tmp_
 def test_info_describes_every_knob(untouched: Workspace) -> None:
     text = untouched.run("info", "dedup", "minhash").out
     facts = json.loads(untouched.run("info", "dedup", "minhash", "--json").out)
-    assert {"threshold", "permutations", "heldout", "overlap", "ngram"} == {field["key"] for field in facts["config"]}
+    assert {"threshold", "permutations", "heldout", "overlap", "ngram", "shortest"} == {field["key"] for field in facts["config"]}
     flat = " ".join(text.split())
     assert all(field["meaning"] in flat for field in facts["config"])
     assert "use: minhash" in text

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import tempfile
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workbench.artifacts import benchmark, corpus, table
@@ -76,6 +78,21 @@ def decisions(out: Path) -> dict[str, Mapping[str, Any]]:
     return {row["id"]: row for row in table.read_rows(out / "decisions")}
 
 
+class Alone(ByFirstWord):
+    """No document is a duplicate."""
+
+    def find_duplicates(self, corpus: Corpus, run: Run) -> Clusters:
+        return Clusters(np.arange(len(corpus)))
+
+
+def sides(made: Sequence[Document], **options: Any) -> dict[str, str]:
+    """The split of every document by its text."""
+    with tempfile.TemporaryDirectory() as folder:
+        out, _, _ = dedup(Path(folder), made, **options)
+        rows = decisions(out)
+    return {document.text: rows[document.id]["split"] for document in made}
+
+
 def question(document: Document, answer: str) -> Question:
     return Question("what?", ("no", answer, "nor this"), 1, document.id, "g")
 
@@ -124,6 +141,52 @@ def test_split_follows_the_seed_and_not_the_order(tmp_path: Path) -> None:
     assert drawn[0] == drawn[1] != drawn[2]
 
 
+@pytest.mark.parametrize("top", ["a line that nobody has read before and that is like no other", words("n7x") + " and more"])
+def test_one_more_line_on_top_moves_no_other_row(top: str) -> None:
+    texts = [words(f"n{place}x") for place in range(150)]
+    before = sides(documents(texts), heldout=0.2)
+    after = sides(documents([top, *texts]), heldout=0.2)
+    assert {text: side for text, side in after.items() if text != top} | {words("n7x"): ""} == before | {words("n7x"): ""}
+    assert list(before.values()).count("heldout") > 15
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.lists(st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=9).map(" ".join), min_size=4, max_size=14, unique=True),
+    st.lists(st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=9).map(" ".join), min_size=1, max_size=3, unique=True),
+    st.randoms(use_true_random=False),
+)
+def test_no_row_crosses_the_split_whatever_rows_come(texts: list[str], more: list[str], order: Any) -> None:
+    """Rows may be removed for what they share with new held-out ones; none that was trained on is ever held out."""
+    fixed = [words("t" + letter) for letter in "klmnopqrstuvw"]  # so that chance leaves neither side empty
+    before = sides(documents([*texts, *fixed]), heldout=0.4, stage=Alone, overlap=1)
+    changed = [*texts, *fixed, *(text for text in more if text not in texts)]
+    order.shuffle(changed)
+    after = sides(documents(changed), heldout=0.4, stage=Alone, overlap=1)
+    assert not [text for text in before if {before[text], after[text]} == {"train", "heldout"}]
+
+
+@pytest.mark.parametrize("copy", [str.upper, lambda text: f" {text}\n", lambda text: unicodedata.normalize("NFD", text)])
+def test_a_copy_in_another_form_has_its_side_and_moves_no_other(copy: Any) -> None:
+    texts = [f"é{place} {words(f'n{place}x')}" for place in range(60)]
+    before = sides(documents(texts), heldout=0.3)
+    after = sides(documents([*map(copy, texts), *texts]), heldout=0.3, stage=Alone)
+    assert after == before | {copy(text): before[text] for text in texts}
+
+
+def test_a_repeated_text_moves_nothing(tmp_path: Path) -> None:
+    """Its copies have ids of their own, and the first has the one that it had."""
+    made = documents(words(f"n{place}x") for place in range(60))
+    ids = [document.id for document in made]
+    for name, order in (("once", ids), ("again", [*ids, *(f"{identity}-2" for identity in ids)])):
+        (tmp_path / name).mkdir()
+        rows = [{"id": i, "text": made[place % 60].text, "source": "s", "meta": {"origin": "o"}} for place, i in enumerate(order)]
+        corpus.write(tmp_path / name / "corpus", rows, corpus.schema(("origin",)))
+        out = {flow: tmp_path / name / flow for flow in DedupStage.outputs}
+        ByFirstWord(DedupConfig(heldout=0.3)).execute({"corpus": tmp_path / name / "corpus"}, out, make_run(tmp_path))
+    assert Corpus(tmp_path / "once" / "heldout").ids() == Corpus(tmp_path / "again" / "heldout").ids()
+
+
 def test_benchmark_documents_are_held_out_in_place_of_their_copies(tmp_path: Path) -> None:
     made = documents([words("a"), f"{words('a')} more", words("b"), words("c"), words("d")])
     made[1] = Document(made[0].text + " copy", "book", {"origin": "copy"})
@@ -170,6 +233,37 @@ def test_only_the_right_answer_counts_for_decontamination(tmp_path: Path) -> Non
     asked = Question("q", (wrong, "right one"), 1, made[0].id, "g")
     out, _, _ = dedup(tmp_path, made, [asked], heldout=1e-9)
     assert decisions(out)[made[1].id]["kept"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "answer", "removed"),
+    [
+        ("Which one?", "Fit label binarizer.", ["It does this: FIT   label\nbinarizer", "fit label binarizer"]),
+        ("Who wrote it?", "no such words", ["someone asked who wrote it"]),
+        ("And which of the five old towers is meant here?", "no such words", ["and which of the five old towers is meant"]),
+        ("Was ist es?", "el a\u0301rbol", ["mira el \u00e1rbol"]),
+        ("什麼？", "圖書館", ["我在圖書館看書"]),
+        ("Who?", "Rome", []),  # a word alone stands in many texts
+    ],
+)
+def test_short_answers_and_questions_are_looked_for_word_after_word(
+    tmp_path: Path, asked: str, answer: str, removed: list[str]
+) -> None:
+    kept = ["fit a label binarizer", "who else wrote it", "label binarizer fit", "Rome is old", "圖館書", "miracle arbol"]
+    texts = enumerate([words("target"), *removed, *kept])
+    made = documents(f"{words(f'x{place}y', 8)} {text} {words(f'y{place}x', 8)}" for place, text in texts)
+    out, run, _ = dedup(tmp_path, made, [Question(asked, ("no", answer), 1, made[0].id, "g")], heldout=1e-9, stage=Alone)
+    reasons = [decisions(out)[document.id]["reason"] for document in made[1:]]
+    assert reasons == ["overlaps-benchmark"] * len(removed) + ["kept"] * len(kept)
+    assert run.summary["benchmark_texts_too_short"] == (answer == "Rome") + (asked == "Who?")
+
+
+def test_shortest_says_how_many_words_a_sought_text_has(tmp_path: Path) -> None:
+    made = documents([words("target"), "once in Rome then", words("free")])
+    asked = Question("Who?", ("no", "Rome"), 1, made[0].id, "g")
+    out, run, _ = dedup(tmp_path, made, [asked], heldout=1e-9, shortest=1)
+    assert decisions(out)[made[1].id]["reason"] == "overlaps-benchmark"
+    assert run.summary["benchmark_texts_too_short"] == 0
 
 
 @pytest.mark.parametrize("share", [0.001, 0.999])
@@ -272,3 +366,9 @@ def test_shingles_ignore_case_and_punctuation_and_know_scripts_without_blanks() 
     assert 0 < sets.jaccard(np.array([2]), np.array([3]))[0] < 1
     assert sets.sizes.min() == 1
     assert sets.keys()[4] != sets.keys()[5]
+
+
+def test_shingles_are_of_composed_text_and_whole_words() -> None:
+    text = "también el corazón está aquí, según él"
+    assert len(set(shingle([text, unicodedata.normalize("NFD", text)], 3).keys())) == 1
+    assert shingle(["कि की कु"], 1).sizes.tolist() == [3]  # words that differ by their vowels, which are marks

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from workbench.artifacts.corpus import Document
+from workbench.artifacts.corpus import Corpus, Document, validate
 from workbench.errors import PluginError
 from workbench.kinds.source import Source
 from workbench.plugin import Config
@@ -36,3 +39,54 @@ def test_a_corpus_without_meta_is_refused_before_anything_is_read(tmp_path: Path
         Bare(Config()).execute({}, {"out": tmp_path / "out", "decisions": tmp_path / "decisions"}, run)
     assert "meta_fields" in caught.value.fix
     assert not (tmp_path / "out").exists()
+
+
+class Told(Source[Config]):
+    """The documents that it is told."""
+
+    name = "told"
+    Config = Config
+    produces = "corpus"
+    texts: tuple[str, ...] = ()
+
+    def records(self, run: Run) -> Iterator[Document]:
+        """A document per text, with the place where it stands."""
+        for line, text in enumerate(self.texts):
+            yield Document(text, "here", {"origin": f"file:{line}"})
+
+
+def curated(texts: Sequence[str]) -> list[tuple[str, str]]:
+    """Id and text of what comes out."""
+    source = Told(Config())
+    source.texts = tuple(texts)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        source.execute({}, {"out": folder / "out", "decisions": folder / "decisions"}, make_run(folder))
+        validate(folder / "out")
+        return [(row["id"], row["text"]) for row in Corpus(folder / "out").rows(["id", "text"])]
+
+
+@given(st.lists(st.text(min_size=1, max_size=3), min_size=1, max_size=12), st.text(min_size=1, max_size=3), st.integers(0, 12))
+def test_one_more_row_changes_no_other_id(texts: list[str], more: str, place: int) -> None:
+    """Whatever stands where, each text has the same ids, one for each time that it is there."""
+    before = curated(texts)
+    after = curated([*texts[:place], more, *texts[place:]])
+    assert [text for _, text in before] == texts
+    assert set(before) < set(after)
+    assert len(set(after)) == len(texts) + 1
+    assert {text for pair in set(after) - set(before) for text in pair[1:]} == {more}
+
+
+def test_the_same_row_twice_is_counted_and_left_out(tmp_path: Path) -> None:
+    class Twice(Bare):
+        meta_fields: ClassVar[tuple[str, ...]] = ("origin",)
+
+        def records(self, run: Run) -> Iterator[Document]:
+            for origin in ("a", "a", "b"):
+                yield Document("Some text.", "here", {"origin": origin})
+
+    run = make_run(tmp_path)
+    Twice(Config()).execute({}, {"out": tmp_path / "out", "decisions": tmp_path / "decisions"}, run)
+    identity = Document("Some text.", "elsewhere").id
+    assert Corpus(tmp_path / "out").ids() == [identity, f"{identity}-2"]
+    assert run.summary["rejected.source.repeated"] == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,29 @@ def test_it_holds_the_rows_of_every_source(tmp_path: Path) -> None:
     assert run.summary["rows.files"] == 1
     assert run.summary["rows.arithmetic"] == 40
     assert run.summary["read"] == 42
+
+
+def test_a_question_stands_on_one_side_whatever_the_sources_hold_out(tmp_path: Path) -> None:
+    sources = []
+    for share, end in ((0.2, "?"), (0.5, "? ")):
+        rows = [
+            {"messages": [{"role": "user", "content": f"Why {n}{end}"}, {"role": "assistant", "content": f"{share}"}]}
+            for n in range(100)
+        ]
+        file = tmp_path / f"{share}.jsonl"
+        file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        sources.append(Files(FilesConfig(path=str(file), produces="conversations", heldout=share)))
+    run = make_run(tmp_path)
+    mixture = Mixture(MixtureConfig(), {"sources": sources})
+    mixture.execute({}, {"out": tmp_path / "out", "decisions": tmp_path / "decisions"}, run)
+    found = {
+        split: [row["messages"][0]["content"].strip() for row in examples.read(tmp_path / "out", split)]
+        for split in examples.SPLITS
+    }
+    assert not set(found["train"]) & set(found["heldout"])
+    left_out = run.summary["rejected.unreadable.question-in-other-split"]
+    assert 10 < left_out < 60
+    assert len(found["train"]) + len(found["heldout"]) == 200 - left_out == run.summary["rows.files"]
 
 
 def test_what_cannot_be_mixed_is_refused() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,8 +27,21 @@ class Document:
 
     @property
     def id(self) -> str:
-        """Hash of the whole record."""
-        return table.content_id({"text": self.text, "source": self.source, "meta": dict(self.meta)})
+        """Hash of the text alone, so that it stays the same wherever the text stands; see :class:`Identities`."""
+        return table.content_id({"text": self.text})
+
+
+class Identities:
+    """Gives each document of a corpus an id of its own: its text's, and where a text comes again that with ``-2``, ``-3`` …"""
+
+    def __init__(self) -> None:
+        self._copies: Counter[str] = Counter()
+
+    def give(self, document: Document) -> str:
+        """The id of the next document."""
+        identity = document.id
+        self._copies[identity] += 1
+        return identity if self._copies[identity] == 1 else f"{identity}-{self._copies[identity]}"
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ Each is a directory of Parquet shards named by split, ``train-00000.parquet`` an
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Literal, NotRequired, TypedDict
 
 from workbench.artifacts import table
 from workbench.artifacts.table import Columns
+from workbench.artifacts.words import folded, words
 from workbench.errors import ArtifactError
 
 Split = Literal["train", "heldout"]
@@ -67,6 +68,15 @@ _OPTIONAL: Columns = {
 """Fields of messages that most artifacts lack, in the order of their columns."""
 _TURNS = ("messages", "prompt", "chosen", "rejected")
 """Columns of messages."""
+
+
+def asked(messages: Sequence[Message]) -> str:
+    """What the user asks first, in the form in which questions are compared; rows that share it share their split.
+
+    Its words alone count, neither blanks, case, punctuation nor a system's message. Without a user's turn, the first turn's text.
+    """
+    first = next((message for message in messages if message["role"] == "user"), messages[0])
+    return " ".join(words(first["content"]) or folded(first["content"]).split())
 
 
 @dataclass(frozen=True)

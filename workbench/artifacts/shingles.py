@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,14 +11,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from workbench.artifacts.words import folded, words
+
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
 Hashes = npt.NDArray[np.uint64]
 Rows = npt.NDArray[np.int64]
 
-# Han and kana are written without blanks, so each of their characters counts as a word.
-_WORD = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]|[^\W\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]+")
 _PRODUCT = 8_000_000
 _PAIRS = 20_000
 _MULTIPLIER = 0x9E3779B97F4A7C15
@@ -94,13 +93,23 @@ class ShingleSets:
 
 
 def shingle(texts: Iterable[str], ngram: int) -> ShingleSets:
-    """The word n-grams of each text: words in lower case, punctuation and blanks ignored.
+    """The word n-grams of each text: words without case and in one Unicode form, punctuation and blanks ignored.
 
     A text of fewer than ``ngram`` words is one shingle; one without any word is compared by its characters.
     The hashes depend on the text alone, so sets computed at different times can be compared.
     """
     known: dict[str, int] = {}
     return _joined([_of_text(text, ngram, known) for text in texts])
+
+
+def sequences(texts: Iterable[str], lengths: Iterable[int]) -> Iterator[Hashes]:
+    """The hashes, sorted, of each text's word sequences of these lengths; equal to the shingle of a text of just these words."""
+    wanted = sorted(set(lengths))
+    known: dict[str, int] = {}
+    for text in texts:
+        hashes = _hashes(words(text), known)
+        found = [_windows(hashes, width) for width in wanted if width <= len(hashes)]
+        yield _distinct(np.concatenate(found)) if found else np.zeros(0, np.uint64)
 
 
 def _joined(sets: list[Hashes]) -> ShingleSets:
@@ -110,16 +119,24 @@ def _joined(sets: list[Hashes]) -> ShingleSets:
 
 
 def _of_text(text: str, ngram: int, known: dict[str, int]) -> Hashes:
-    words = _WORD.findall(text.lower()) or [text.strip()]
-    for word in words:
+    hashes = _hashes(words(text) or [folded(text).strip()], known)
+    return _distinct(_windows(hashes, min(ngram, len(hashes))))
+
+
+def _hashes(found: list[str], known: dict[str, int]) -> Hashes:
+    """A hash per word, (words,); ``known`` remembers them from text to text."""
+    for word in found:
         if word not in known:
             known[word] = int.from_bytes(hashlib.blake2b(word.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
-    hashes = np.fromiter((known[word] for word in words), np.uint64, len(words))
-    width = min(ngram, len(words))
-    total = np.zeros(len(words) - width + 1, np.uint64)
+    return np.fromiter((known[word] for word in found), np.uint64, len(found))
+
+
+def _windows(hashes: Hashes, width: int) -> Hashes:
+    """A hash per sequence of ``width`` words, (words - width + 1,)."""
+    total = np.zeros(len(hashes) - width + 1, np.uint64)
     for place in range(width):
         total += hashes[place : place + len(total)] * np.uint64(pow(_MULTIPLIER, place + 1, _MODULUS))
-    return _distinct(_mixed(total))
+    return _mixed(total)
 
 
 def _distinct(values: Hashes) -> Hashes:

@@ -18,6 +18,7 @@ from workbench.catalog.schema import first_line
 from workbench.errors import ParamsError, PipelineError, PluginError
 from workbench.hosting.host import Registry, registry
 from workbench.kinds.stage import OWN, Stage
+from workbench.kinds.tuning import HELDOUT
 from workbench.lib.commit import move_into_place, remove, write_text
 from workbench.lib.compute import COMPUTE_FILE
 from workbench.lib.layout import LOCK_FILE
@@ -178,6 +179,8 @@ class _Pipeline:
         Inputs of one format that a stage reads beside one another are different data, so each needs an output of its name.
         """
         makers = [before for before in self.steps if _made(before, format_)]
+        if flow == HELDOUT:  # other text of the format is no held-out text
+            makers = [before for before in makers if flow in before.plugin.outputs]
         same_key = [before for before in makers if step.key and before.key == step.key]
         maker = next(iter([*same_key[-1:], *makers[-1:]]), None)
         if maker is None:

@@ -7,27 +7,25 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
-from workbench.kinds.stage import Stage
 from workbench.kinds.training import report_training
+from workbench.kinds.tuning import TuningStage
 from workbench.plugin import C
 from workbench.run import Run
 
 
-class AlignStage(Stage[C]):
+class AlignStage(TuningStage[C]):
     """Trains a fine-tuned model on preferences or problems; a subclass declares which in ``inputs["data"]``."""
 
     kind: ClassVar[str] = "align"
     section: ClassVar[str] = "align"
     makes: ClassVar[str] = "aligned"
     inputs: ClassVar[Mapping[str, str]] = {"model": "model", "data": "preferences"}
-    outputs: ClassVar[Mapping[str, str]] = {"out": "model"}
-    machine_dependent: ClassVar[bool] = True
 
     @abstractmethod
     def align(self, model: Path, data: Path, out: Path, run: Run) -> None:
         """Save the aligned model, its tokenizer and its training log to ``out``."""
 
-    def execute(self, inputs: Mapping[str, Path], outputs: Mapping[str, Path], run: Run) -> None:
+    def train(self, model: Path, data: Path, out: Path, run: Run) -> None:
         """Align, then report the learning curves."""
-        self.align(inputs["model"], inputs["data"], outputs["out"], run)
-        report_training(outputs["out"], run, unit="loss")  # each objective has a unit of its own
+        self.align(model, data, out, run)
+        report_training(out, run, unit="loss")  # each objective has a unit of its own

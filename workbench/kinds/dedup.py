@@ -31,9 +31,12 @@ class DedupConfig(Config):
     """Share of the clusters drawn as held-out; clusters named by the benchmark come on top."""
     overlap: float = Field(0.5, gt=0, le=1)
     """A training document is removed where it shares this part, or more, of the smaller of the two's shingles with a
-    held-out document or the right answer of a benchmark question."""
+    held-out document, or with a question of the benchmark or its right answer."""
     ngram: int = Field(5, ge=1, le=50)
-    """Words in a shingle."""
+    """Words in a shingle. Questions and right answers of fewer words are looked for as they are, word after word."""
+    shortest: int = Field(2, ge=1, le=50)
+    """Fewest words of a question or right answer that is looked for; a single word, such as a number or a name, stands in many
+    texts that give nothing away. How many are shorter is counted (``benchmark_texts_too_short``)."""
 
 
 D = TypeVar("D", bound=DedupConfig)
@@ -120,10 +123,11 @@ class DedupStage(Stage[D]):
             what = f"{len(clusters.labels)} cluster labels for {len(ids)} documents"
             raise PluginError(what, f"dedup {self.name!r}", "return one label per document")
         named = {question.document for question in questions}
-        plan = split.draw(clusters.firsts(), ids, named, self.config.heldout, run)
+        plan = split.draw(clusters.firsts(), ids, split.content_keys(corpus.texts()), named, self.config.heldout, run)
         shingles = self.shingles(corpus, run)
         plan.explain_duplicates(shingles)
-        split.remove_overlap(plan, shingles, questions, self.config.ngram, self.config.overlap, run)
+        limits = split.Limits(self.config.ngram, self.config.overlap, self.config.shortest)
+        split.remove_overlap(plan, corpus, shingles, questions, limits, run)
         closeness = split.measure_closeness(plan, shingles)
         characters = split.write(plan, corpus, closeness, outputs)
         split.report(plan, corpus, named, closeness, characters, run)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +14,7 @@ from typing import Any, Self, TypeVar
 from pydantic import Field, model_validator
 
 from workbench.artifacts.corpus import Document
-from workbench.artifacts.examples import Conversation, Example, Message, Split
+from workbench.artifacts.examples import Conversation, Example, Message, Split, asked
 from workbench.errors import ArtifactError
 from workbench.kinds.columns import FORMATS, ColumnMap, Format, Produces, Reading
 from workbench.kinds.recognition import recognise
@@ -61,7 +60,8 @@ class RowsConfig(Config):
     ignored_columns: tuple[str, ...] = ()
     """Columns that may stay unread although their name says that they change a row's meaning, such as `weight` or `context`."""
     heldout: float = Field(0.05, ge=0, lt=1)
-    """Share of the prompts whose rows are held out; a corpus is split by `dedup` instead."""
+    """Share of the first questions whose rows are held out, drawn by its words: blanks, case, punctuation, Unicode form
+    and a system's message before it do not count. A corpus is split by `dedup` instead."""
     max_bad_share: float = Field(0.01, ge=0, le=1)
     """Largest share of records that may be unreadable; they are skipped and counted. More is an error."""
     max_record_bytes: int = Field(10_000_000, ge=1)
@@ -298,19 +298,13 @@ def convert(row: Row, config: RowsConfig, seed: int, intake: Intake | None = Non
     if intake is not None:
         intake.add(row.origin, shaped)
     example = shaped.example
-    prompt = _prompt(example.messages) if isinstance(example, Conversation) else example.prompt
-    return replace(example, split=_split(prompt, config, seed))
+    turns = example.messages if isinstance(example, Conversation) else example.prompt
+    return replace(example, split=_split(turns, config, seed))
 
 
-def _prompt(messages: tuple[Message, ...]) -> tuple[Message, ...]:
-    """Up to the first question; a system message, the same in all rows, may precede it."""
-    asked = next((place for place, message in enumerate(messages) if message["role"] == "user"), 0)
-    return messages[: asked + 1]
-
-
-def _split(prompt: tuple[Message, ...], config: RowsConfig, seed: int) -> Split:
-    """Decided by a hash of the prompt, so that rows sharing a prompt stay together regardless of other rows."""
-    digest = hashlib.sha256(f"{seed}\0{json.dumps(prompt, ensure_ascii=True)}".encode()).digest()
+def _split(messages: tuple[Message, ...], config: RowsConfig, seed: int) -> Split:
+    """Decided by a hash of the first question, so that rows that ask the same stay together regardless of other rows."""
+    digest = hashlib.sha256(f"{seed}\0{asked(messages)}".encode()).digest()
     return "heldout" if int.from_bytes(digest[:6], "big") < config.heldout * 2**48 else "train"
 
 

@@ -6,6 +6,7 @@ from abc import abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
@@ -83,16 +84,18 @@ class Source(Stage[C]):
         self, documents: Iterator[Document], filters: list[Filter[Any]], outputs: Mapping[str, Path], run: Run
     ) -> Funnel:
         funnel = Funnel()
+        identities = corpus.Identities()
         seen: set[str] = set()
         with ExitStack() as stack:
             kept = stack.enter_context(table.ShardWriter(outputs["out"], corpus.schema(self.meta_fields)))
             decisions = stack.enter_context(table.ShardWriter(outputs["decisions"], DECISIONS))
             for document in run.track(documents, unit="documents", label=self.name):
                 document, rule = _judge(document, filters)
-                identity = document.id
-                if rule is None and identity in seen:
+                content = table.content_id(asdict(document))
+                if rule is None and content in seen:
                     rule = REPEATED
-                seen.add(identity)
+                seen.add(content)
+                identity = identities.give(document) if rule is None else document.id
                 funnel.count(document, rule)
                 decisions.write(_decision(document, identity, rule))
                 if rule is None:

@@ -1,14 +1,15 @@
 """The split of a corpus into training and held-out text, and its decontamination, given the clusters of duplicates.
 
 Whole clusters are held out. What remains in training is compared with the held-out text and with the benchmark by
-shared shingles (Broder 1997), and removed where it overlaps.
+shared shingles (Broder 1997), and removed where it overlaps; so is a document in which a question or right answer too
+short for a shingle stands word for word.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +21,9 @@ import numpy.typing as npt
 from workbench.artifacts import benchmark, table
 from workbench.artifacts import corpus as corpora
 from workbench.artifacts.corpus import Corpus
-from workbench.artifacts.shingles import Rows, ShingleSets, shared, shingle
+from workbench.artifacts.shingles import Rows, ShingleSets, sequences, shared, shingle
 from workbench.artifacts.table import Columns
+from workbench.artifacts.words import folded, words
 from workbench.errors import ArtifactError
 from workbench.run import Cell, Chart, Run
 
@@ -48,6 +50,7 @@ class AnsweredQuestion:
 
     id: str
     document: str
+    question: str
     answer: str
 
 
@@ -55,7 +58,13 @@ def read_questions(directory: Path | None) -> list[AnsweredQuestion]:
     """The questions of a benchmark; empty without a benchmark."""
     if directory is None:
         return []
-    return [AnsweredQuestion(row["id"], row["document"], row["choices"][row["answer"]]) for row in benchmark.read(directory)]
+    rows = benchmark.read(directory)
+    return [AnsweredQuestion(row["id"], row["document"], row["question"], row["choices"][row["answer"]]) for row in rows]
+
+
+def content_keys(texts: Iterable[str]) -> list[str]:
+    """What the side of a text is drawn by: equal for texts that differ in blanks, case or Unicode composition alone."""
+    return [hashlib.sha256(" ".join(folded(text).split()).encode("utf-8", "surrogatepass")).hexdigest() for text in texts]
 
 
 @dataclass
@@ -111,8 +120,10 @@ class SplitPlan:
             }
 
 
-def draw(firsts: Rows, ids: list[str], named: set[str], share: float, run: Run) -> SplitPlan:
-    """Hold out the clusters that the benchmark names and a share of the others; ``firsts`` gives the clusters, (documents,).
+def draw(firsts: Rows, ids: list[str], keys: list[str], named: set[str], share: float, run: Run) -> SplitPlan:
+    """Hold out the clusters that the benchmark names and a share of the others, by the documents' :func:`content_keys`.
+
+    ``firsts`` gives the clusters, (documents,).
 
     Raises:
         ArtifactError: there is nothing to split.
@@ -120,7 +131,7 @@ def draw(firsts: Rows, ids: list[str], named: set[str], share: float, run: Run) 
     in_benchmark = np.fromiter((identity in named for identity in ids), np.bool_, len(ids))
     forced = np.zeros(len(ids), np.bool_)
     forced[firsts[in_benchmark]] = True
-    drawn = _draw_clusters(firsts, ids, forced, share, run)
+    drawn = _draw_clusters(firsts, keys, forced, share, run)
     return SplitPlan(
         ids=ids,
         firsts=firsts,
@@ -140,19 +151,19 @@ def _representatives(firsts: Rows, preferred: npt.NDArray[np.bool_]) -> Rows:
     return kept[firsts]
 
 
-def _draw_clusters(firsts: Rows, ids: list[str], forced: npt.NDArray[np.bool_], share: float, run: Run) -> npt.NDArray[np.bool_]:
+def _draw_clusters(firsts: Rows, keys: list[str], forced: npt.NDArray[np.bool_], share: float, run: Run) -> npt.NDArray[np.bool_]:
     """Mark the first document of each drawn cluster.
 
-    A cluster is drawn by a hash of its smallest id, so neither the order nor the number of the others moves it.
-    If chance leaves one side empty, the cluster nearest to the limit changes sides.
+    A cluster is drawn by its smallest key, so other documents, whatever their number and order, do not move it; a near-copy
+    that joins it may, if its key is the smallest. If chance leaves a side empty, the cluster nearest to the limit changes sides.
     """
     smallest: dict[int, str] = {}
-    for first, identity in zip(firsts.tolist(), ids, strict=True):
-        smallest[first] = min(smallest.get(first, identity), identity)
-    places = {first: _place(identity, run.seed) for first, identity in smallest.items() if not forced[first]}
+    for first, key in zip(firsts.tolist(), keys, strict=True):
+        smallest[first] = min(smallest.get(first, key), key)
+    places = {first: _place(key, run.seed) for first, key in smallest.items() if not forced[first]}
     if len(smallest) < 2 or not places:
         raise ArtifactError(
-            f"{len(ids)} documents in {len(smallest)} clusters can't be split in training and held-out text",
+            f"{len(keys)} documents in {len(smallest)} clusters can't be split in training and held-out text",
             run.stage,
             "give it more text that differs, split long texts into several documents, or use fewer benchmark questions",
         )
@@ -161,32 +172,76 @@ def _draw_clusters(firsts: Rows, ids: list[str], forced: npt.NDArray[np.bool_], 
         drawn.add(min(places, key=places.__getitem__))
     if len(drawn) == len(places):
         drawn.remove(max(places, key=places.__getitem__))
-    marks = np.zeros(len(ids), np.bool_)
+    marks = np.zeros(len(keys), np.bool_)
     marks[sorted(drawn)] = True
     return marks
 
 
-def _place(identity: str, seed: int) -> float:
+def _place(key: str, seed: int) -> float:
     """A number in [0, 1) that depends only on the cluster and the seed."""
-    digest = hashlib.sha256(f"heldout\0{seed}\0{identity}".encode()).digest()
+    digest = hashlib.sha256(f"heldout\0{seed}\0{key}".encode()).digest()
     return float(int.from_bytes(digest[:6], "big") / 2**48)
 
 
+@dataclass(frozen=True)
+class Limits:
+    """From which on a training document overlaps."""
+
+    ngram: int
+    """Words in a shingle."""
+    overlap: float
+    """Shared part of the smaller text's shingles."""
+    shortest: int
+    """Fewest words of a question or an answer that is looked for."""
+
+
 def remove_overlap(
-    plan: SplitPlan, shingles: ShingleSets, questions: Sequence[AnsweredQuestion], ngram: int, threshold: float, run: Run
+    plan: SplitPlan, corpus: Corpus, shingles: ShingleSets, questions: Sequence[AnsweredQuestion], limits: Limits, run: Run
 ) -> None:
-    """Decontamination: remove what training documents share with held-out ones or with the benchmark's right answers.
+    """Decontamination: remove what training documents share with held-out ones, or with a question and its right answer.
 
     Raises:
         ArtifactError: no training document is left.
     """
     heldout = plan.rows("heldout")
-    _remove_like(plan, shingles, shingles.take(heldout), [plan.ids[row] for row in heldout], OVERLAPS_HELDOUT, threshold)
-    run.progress(1, 2, "checks", "decontamination")
-    answers = shingle((question.answer for question in questions), ngram)
-    _remove_like(plan, shingles, answers, [question.id for question in questions], OVERLAPS_BENCHMARK, threshold)
-    run.progress(2, 2, "checks", "decontamination")
+    names = [plan.ids[row] for row in heldout]
+    _remove_like(plan, shingles, shingles.take(heldout), names, OVERLAPS_HELDOUT, limits.overlap)
+    run.progress(1, 3, "checks", "decontamination")
+    sought = [(question.id, text) for question in questions for text in (question.answer, question.question)]
+    lengths = np.array([len(words(text)) for _, text in sought], np.int64)
+    long = [sought[place] for place in np.flatnonzero(lengths >= limits.ngram)]
+    sets = shingle((text for _, text in long), limits.ngram)
+    _remove_like(plan, shingles, sets, [name for name, _ in long], OVERLAPS_BENCHMARK, limits.overlap)
+    run.progress(2, 3, "checks", "decontamination")
+    short = [sought[place] for place in np.flatnonzero((lengths < limits.ngram) & (lengths >= limits.shortest))]
+    _remove_sequences(plan, corpus, short)
+    run.progress(3, 3, "checks", "decontamination")
+    if questions:
+        run.metric("benchmark_texts_too_short", int((lengths < min(limits.shortest, limits.ngram)).sum()))
     _require_both_splits(plan, run)
+
+
+def _remove_sequences(plan: SplitPlan, corpus: Corpus, sought: Sequence[tuple[str, str]]) -> None:
+    """Remove the training documents in which one of the (question's id, text) stands as a sequence of words."""
+    if not sought:
+        return
+    owners: dict[int, str] = {}
+    for name, text in sought:
+        owners.setdefault(_sequence_hash(text), name)
+    wanted, train = np.array(sorted(owners), np.uint64), set(plan.rows("train").tolist())
+    lengths = {len(words(text)) for _, text in sought}
+    texts = (text for row, text in enumerate(corpus.texts()) if row in train)
+    hits: dict[int, str] = {}
+    for row, found in zip(sorted(train), sequences(texts, lengths), strict=True):
+        common = np.intersect1d(found, wanted, assume_unique=True)
+        if len(common):
+            hits[row] = owners[int(common[0])]
+    plan.remove(np.array(list(hits), np.int64), OVERLAPS_BENCHMARK, list(hits.values()), np.ones(len(hits)))
+
+
+def _sequence_hash(text: str) -> int:
+    (hashes,) = sequences([text], [len(words(text))])
+    return int(hashes[0])
 
 
 def _remove_like(

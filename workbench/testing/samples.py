@@ -56,8 +56,8 @@ def write_corpus(folder: Path, number: int = DOCUMENTS, seed: int = 0) -> None:
     """A corpus with near and exact duplicates."""
     from workbench.artifacts import corpus
 
-    found = prose.documents(number, seed)
-    rows = ({"id": d.id, "text": d.text, "source": d.source, "meta": dict(d.meta)} for d in found)
+    found, identities = prose.documents(number, seed), corpus.Identities()
+    rows = ({"id": identities.give(d), "text": d.text, "source": d.source, "meta": dict(d.meta)} for d in found)
     corpus.write(folder, rows, corpus.schema(["origin"]))
 
 

@@ -17,6 +17,9 @@ class StageConformance(RunningConformance):
     data: ClassVar[str | None] = None
     """The format to give for the flow ``data``, where the plugin's own ``inputs`` do not say it."""
 
+    unseen: ClassVar[frozenset[str]] = frozenset()
+    """Optional flows that the kind's base class reads, and the plugin never sees."""
+
     def write_inputs(self, folder: Path) -> Mapping[str, Path]:
         """Copy the kit's sample for each input flow; override it to give the plugin inputs of its own."""
         for flow, format_name in self._formats().items():
@@ -32,7 +35,8 @@ class StageConformance(RunningConformance):
 
     def _formats(self) -> Mapping[str, str]:
         assert issubclass(self.plugin, Stage)
-        return {**self.plugin.inputs, "data": self.data} if self.data else self.plugin.inputs
+        formats = {**self.plugin.inputs, "data": self.data} if self.data else self.plugin.inputs
+        return {flow: format_name for flow, format_name in formats.items() if flow not in self.unseen}
 
 
 class DedupConformance(StageConformance):

@@ -69,6 +69,10 @@ class PretrainConformance(TrainingConformance):
 class SftConformance(TrainingConformance):
     """An sft plugin: fine-tunes the sample model on 18 conversations."""
 
+    unseen: ClassVar[frozenset[str]] = frozenset({"heldout"})
+
 
 class AlignConformance(TrainingConformance):
     """An align plugin: trains the sample model on 18 preferences or problems, as its ``inputs`` say."""
+
+    unseen: ClassVar[frozenset[str]] = frozenset({"heldout"})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import unicodedata
 from typing import Any, Literal
 
@@ -11,12 +10,12 @@ from pydantic import Field
 
 from workbench import hookimpl
 from workbench.artifacts.corpus import Corpus
+from workbench.artifacts.words import words
 from workbench.kinds.dedup import Clusters, DedupConfig, DedupStage
 from workbench.plugin import Plugin
 from workbench.run import Run
 
 Normalisation = Literal["none", "whitespace", "words"]
-_WORDS = re.compile(r"\w+")
 
 
 class ExactConfig(DedupConfig):
@@ -43,12 +42,9 @@ def normalised(text: str, normalisation: Normalisation) -> str:
     """The text as it is compared; a text without any word keeps its other characters."""
     if normalisation == "none":
         return text
-    text = unicodedata.normalize("NFC", text)
-    if normalisation == "words":
-        words = " ".join(_WORDS.findall(text.casefold()))
-        if words:
-            return words
-    return " ".join(text.split())
+    if normalisation == "words" and (found := words(text)):
+        return " ".join(found)
+    return " ".join(unicodedata.normalize("NFC", text).split())
 
 
 def _digest(text: str) -> bytes:

@@ -15,12 +15,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from workbench.artifacts.words import words
 from workbench.errors import ArtifactError, ParamsError
 from workbench.models.pretrained import load_tokenizer
 
 Vectors = npt.NDArray[np.float32]
-WORD = r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]|[^\W\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]+"
-"""A word; Han and kana are written without blanks, so each of their characters counts as one."""
 FEATURES = 1 << 17
 """Words of the TF-IDF matrix; rarer ones are left out."""
 BLOCK = 1_024
@@ -48,7 +47,9 @@ def lsa(texts: Iterable[str], dimensions: int, seed: int) -> Vectors:
     from sklearn.decomposition import TruncatedSVD
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    vectorizer = TfidfVectorizer(token_pattern=WORD, sublinear_tf=True, max_features=FEATURES, dtype=np.float32)
+    vectorizer = TfidfVectorizer(
+        tokenizer=words, token_pattern=None, lowercase=False, sublinear_tf=True, max_features=FEATURES, dtype=np.float32
+    )
     try:
         weights = vectorizer.fit_transform(texts)
     except ValueError as error:

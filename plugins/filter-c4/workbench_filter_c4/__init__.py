@@ -8,21 +8,24 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
 from workbench import hookimpl
 from workbench.artifacts.corpus import Document
+from workbench.artifacts.words import ends_sentence, finder, folded, lacks_sentence_marks, sentences, tokens
 from workbench.errors import ArtifactError
 from workbench.kinds.filter import Filter
 from workbench.plugin import Config, Plugin
 
-_TERMINAL = (".", "!", "?", '"', "”")
-_ELLIPSES = ("...", "…")
-_SENTENCE_END = re.compile(r"[.!?]+[\"'”’)\]]*(?=\s|$)")
+if TYPE_CHECKING:
+    from regex import Pattern
+
+_TERMINAL = (".", "!", "?", '"', "”", "“", "»", "›", "」", "』")
+_ELLIPSES = ("...", "…", "⋯", "。。。")
 _POLICY = ("terms of use", "privacy policy", "cookie policy", "uses cookies", "use of cookies", "use cookies")
-_CITATION = re.compile(r"\[(\d+|edit|citation needed)\]", re.IGNORECASE)
+_CITATION = re.compile(r"\[(\d*|edit|citation needed)\]", re.IGNORECASE)
 
 
 class C4Config(Config):
@@ -32,25 +35,30 @@ class C4Config(Config):
     """Whether to remove lines as the paper does. If not, no text is edited (ids are hashes of the content), and a document
     with a line that mentions JavaScript or a policy is rejected as a whole."""
     terminal_punctuation: bool = True
-    """With ``clean``: remove lines that don't end in a full stop, exclamation mark, question mark or quotation mark."""
+    """With ``clean``: remove lines that don't end in their script's full stop, exclamation mark, question mark or quotation mark.
+    Lines in Thai and Lao, which have none, stay."""
     min_line_words: int = Field(5, ge=0)
-    """With ``clean``: remove lines of fewer words."""
+    """With ``clean``: remove lines of fewer words; in scripts without blanks between words each letter counts as one."""
+    max_word_length: int = Field(1_000, ge=1)
+    """Lines with a longer word, in characters, which is no language; in scripts without blanks between words none is long."""
     citations: bool = True
-    """With ``clean``: remove citation markers such as [1] or [citation needed]."""
+    """With ``clean``: remove citation markers such as [1], [] or [citation needed]; the words are English."""
     min_terminal_lines: float = Field(0, ge=0, le=1)
     """Reject where a smaller share of lines, blank ones aside, ends in such punctuation: the rule for ``clean: false``."""
     javascript: bool = True
     """Lines that mention JavaScript, which ask to switch it on."""
     policy: bool = True
-    """Lines that mention terms of use, privacy policies or cookies."""
+    """Lines that mention terms of use, privacy policies or cookies; for English alone, false leaves the rule out."""
     lorem_ipsum: bool = True
     """Reject placeholder text with "lorem ipsum" in it."""
     curly_bracket: bool = True
     """Reject text with a curly bracket in it, which is taken for code."""
     min_sentences: int = Field(3, ge=0)
-    """Fewest sentences; one ends with terminal punctuation before white space."""
+    """Fewest sentences; one ends with terminal punctuation of its script, in some before white space. In Thai and Lao, a sentence
+    is what stands between blanks. 0 leaves the rule out."""
     bad_words: tuple[str, ...] = ()
-    """Reject text with one of these words or phrases in it, whatever their case."""
+    """Reject text with one of these words or phrases in it, whatever their case and Unicode composition. In scripts without
+    blanks between words they also match inside longer ones."""
     bad_words_file: str | None = None
     """A UTF-8 file with more of them, one a line; the paper took the list at github.com/LDNOOBW."""
 
@@ -59,7 +67,8 @@ class C4(Filter[C4Config]):
     """The rules of C4 (Raffel et al. 2020, https://arxiv.org/abs/1910.10683, section 2.2).
 
     Its removal of repeated three-sentence spans is left to `dedup`, its language detection to other filters. It took
-    sentences from NLTK; here they are counted by their punctuation.
+    sentences from NLTK; here they are counted by their punctuation. It was made for English; what ends a sentence and what is a
+    word is read here by the script.
     """
 
     name = "c4"
@@ -79,12 +88,11 @@ class C4(Filter[C4Config]):
         kept = []
         for line in document.text.splitlines():
             line = (_CITATION.sub("", line) if config.citations else line).rstrip()
-            words = line.split()
-            if words and config.terminal_punctuation and not _ends_sentence(line):
+            if line.strip() and config.terminal_punctuation and not _is_terminal(line):
                 continue
-            if words and len(words) < config.min_line_words:
+            if line.strip() and len(tokens(line)) < config.min_line_words:
                 continue
-            if self._unwanted(line.lower()):
+            if self._unwanted(line):
                 continue
             kept.append(line)
         text = "\n".join(kept).strip("\n")
@@ -101,31 +109,35 @@ class C4(Filter[C4Config]):
             return "lorem_ipsum"
         if config.curly_bracket and ("{" in text or "}" in text):
             return "curly_bracket"
-        if unwanted := self._unwanted(low):
+        if unwanted := self._unwanted(text):
             return unwanted
-        if self._bad_words and self._bad_words.search(low):
+        if self._bad_words and self._bad_words.search(folded(text)):
             return "bad_words"
-        if sum(map(_ends_sentence, lines)) < config.min_terminal_lines * len(lines):
+        if sum(map(_is_terminal, lines)) < config.min_terminal_lines * len(lines):
             return "min_terminal_lines"
-        if len(_SENTENCE_END.findall(text)) < config.min_sentences:
+        if config.min_sentences and sentences(text) < config.min_sentences:
             return "min_sentences"
         return None
 
-    def _unwanted(self, low: str) -> str | None:
-        """The rule on mentions that text in lower case breaks: of a line, or without `clean` of a document."""
+    def _unwanted(self, text: str) -> str | None:
+        """The rule on mentions and long words that the text breaks: a line, or without `clean` a document."""
+        low = text.lower()
         if self.config.javascript and "javascript" in low:
             return "javascript"
         if self.config.policy and any(phrase in low for phrase in _POLICY):
             return "policy"
+        longest = self.config.max_word_length
+        if len(text) > longest and max(map(len, tokens(text)), default=0) > longest:
+            return "max_word_length"
         return None
 
     @cached_property
-    def _bad_words(self) -> re.Pattern[str] | None:
+    def _bad_words(self) -> Pattern[str] | None:
         words: Iterable[str] = self.config.bad_words
         if self.config.bad_words_file is not None:
             words = [*words, *self._decoded(self._file_of_bad_words()).splitlines()]
-        listed = sorted({word.strip().lower() for word in words} - {""})
-        return re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, listed))})(?!\w)") if listed else None
+        listed = {word for word in words if folded(word).strip()}
+        return finder(listed) if listed else None
 
     def _file_of_bad_words(self) -> bytes:
         name = self.config.bad_words_file or ""
@@ -143,8 +155,13 @@ class C4(Filter[C4Config]):
             raise ArtifactError(f"the list of bad words is not UTF-8: {error}", self.config.bad_words_file or "", fix) from error
 
 
-def _ends_sentence(line: str) -> bool:
-    return line.endswith(_TERMINAL) and not line.endswith(_ELLIPSES)
+def _is_terminal(line: str) -> bool:
+    """Whether a line ends as one of prose does in its script; as in the paper, a bracket behind a full stop is no such end."""
+    if line.endswith(_ELLIPSES):
+        return False
+    if line.endswith(_TERMINAL) or line.isascii():
+        return line.endswith(_TERMINAL)
+    return lacks_sentence_marks(line) or (line[-1] not in ")]'’" and ends_sentence(line))
 
 
 @hookimpl

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from workbench import hookimpl
 from workbench.artifacts.corpus import Document
+from workbench.artifacts.words import tokens
 from workbench.kinds.filter import Filter
 from workbench.plugin import Config, Plugin
 
@@ -20,9 +21,10 @@ class LengthConfig(Config):
     max_characters: int | None = Field(None, ge=1)
     """Most characters; null for no bound."""
     min_words: int = Field(0, ge=0)
-    """Fewest words, parted by white space."""
+    """Fewest words, parted by white space; in scripts without blanks between words (Han, kana, Thai, Lao, Khmer, Burmese) each
+    letter counts as one."""
     max_words: int | None = Field(None, ge=1)
-    """Most words; null for no bound."""
+    """Most words, counted so; null for no bound."""
 
     @model_validator(mode="after")
     def _bounds_leave_room(self) -> Self:
@@ -48,7 +50,7 @@ class Length(Filter[LengthConfig]):
             return "min_characters"
         if config.max_characters is not None and characters > config.max_characters:
             return "max_characters"
-        words = len(document.text.split())
+        words = len(tokens(document.text))
         if words < config.min_words:
             return "min_words"
         if config.max_words is not None and words > config.max_words:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, cast
@@ -9,7 +10,7 @@ from typing import Any, ClassVar, cast
 from pydantic import Field
 
 from workbench import hookimpl
-from workbench.artifacts.examples import Conversation, Problem
+from workbench.artifacts.examples import Conversation, Problem, Split, asked
 from workbench.errors import ParamsError
 from workbench.kinds.source import Source
 from workbench.plugin import Config, Plugin
@@ -29,7 +30,8 @@ class Mixture(Source[MixtureConfig]):
     """The rows of several sources, one source after the other, as Tülu 3 mixes skills (Lambert et al. 2024, arXiv:2411.15124).
 
     The sources stand under ``sources:`` and share the stage's seed. The training stage draws from all rows alike, so the
-    number of rows of a source is its weight.
+    number of rows of a source is its weight. A row whose question an earlier row has on the other side of the split, as
+    sources that hold out other shares give them, is left out and counted.
     """
 
     name: ClassVar[str] = "mixture"
@@ -53,11 +55,17 @@ class Mixture(Source[MixtureConfig]):
     def records(self, run: Run) -> Iterator[Conversation]:
         """Conversations in the order of the sources."""
         rows: Counter[str] = Counter()
+        sides: dict[bytes, Split] = {}
         for source in self.sources:
             source.skipped = self.skipped
             for record in source.records(run):
+                conversation = self._conversation(cast("Conversation | Problem", record))
+                question = hashlib.blake2b(asked(conversation.messages).encode(), digest_size=16).digest()
+                if sides.setdefault(question, conversation.split) != conversation.split:
+                    self.skip("question-in-other-split")
+                    continue
                 rows[source.name] += 1
-                yield self._conversation(cast("Conversation | Problem", record))
+                yield conversation
         for name, number in rows.items():
             run.metric(f"rows.{name}", number)
 
