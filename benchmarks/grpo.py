@@ -42,6 +42,10 @@ class Quiet:
     def generation(self, generation: Generation) -> None:
         """Nothing."""
 
+    def warning(self, message: str) -> None:
+        """Print it."""
+        print(f"warning: {message}", flush=True)
+
     def progress(self, done: float, total: float | None, unit: str, label: str) -> None:
         """Nothing."""
 
