@@ -245,9 +245,9 @@ def test_what_is_no_finite_number_is_refused_by_name(gives: Any) -> None:
 
 def test_problems_that_nothing_answers_rightly_are_refused() -> None:
     rows = [{"id": str(place), "answer": answer, "verifier": "exact-answer"} for place, answer in enumerate(("18", "none", "7"))]
-    require_right_answers([ExactAnswer(ExactAnswerConfig())], rows, "data")
+    require_right_answers([ExactAnswer(ExactAnswerConfig())], rows, "rewards", "data")
     with pytest.raises(ArtifactError, match="gives 1 of 3 right answers another score than 1") as caught:
-        require_right_answers([ExactAnswer(ExactAnswerConfig(part="last-number"))], rows, "data")
+        require_right_answers([ExactAnswer(ExactAnswerConfig(part="last-number"))], rows, "rewards", "data")
     assert "'none'" in caught.value.what
     assert caught.value.where == "data, row 1"
 

@@ -49,23 +49,27 @@ def score(reward: Reward[Any], completion: str, answer: str) -> float:
     return float(value)
 
 
-def require_right_answers(rewards: Sequence[Reward[Any]], problems: Iterable[Mapping[str, Any]], where: str) -> None:
+def require_right_answers(rewards: Sequence[Reward[Any]], problems: Iterable[Mapping[str, Any]], key: str, where: str) -> None:
     """Refuse problems whose right answer is wrong for their own verifier, so that no model could ever be right.
 
     Args:
-        rewards: the verifiers, among others; a problem whose verifier is not among them is not looked at.
+        rewards: the verifiers, among others.
         problems: rows with ``id``, ``answer`` and ``verifier``.
+        key: of params.yaml, under which the rewards are listed.
         where: the problems' place, for the error.
 
     Raises:
-        ArtifactError: names the first such problem and their number.
+        ArtifactError: names the first such problem and their number, or a verifier that is not among the rewards.
     """
     by_name = {reward.name: reward for reward in rewards}
     total, wrong = 0, []
     for row in problems:
         total += 1
-        reward, answer = by_name.get(row["verifier"]), str(row["answer"])
-        if reward is not None and (given := score(reward, reward.right_completion(answer), answer)) != 1:
+        if (name := str(row["verifier"])) not in by_name:
+            what = f"problems name the verifier {name!r}, which is not among the rewards under `{key}:`"
+            raise ArtifactError(what, where, f"add `- use: {name}` under `{key}:`")
+        reward, answer = by_name[name], str(row["answer"])
+        if (given := score(reward, reward.right_completion(answer), answer)) != 1:
             wrong.append((row, reward, given))
     if wrong:
         row, reward, given = wrong[0]
@@ -73,7 +77,7 @@ def require_right_answers(rewards: Sequence[Reward[Any]], problems: Iterable[Map
             f"verifier {reward.name!r} gives {len(wrong)} of {total} right answers another score than 1 when it is asked about "
             f"themselves; the first, {str(row['answer'])[:EXCERPT]!r}, gets {given:g}",
             f"{where}, row {row.get('id', 'without id')}",
-            f"mend the answers, or set `with:` of `use: {reward.name}` so that it reads them",
+            f"mend the answers, or set `with:` of `use: {reward.name}` under `{key}:` so that it reads them",
         )
 
 
