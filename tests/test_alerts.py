@@ -13,6 +13,7 @@ from workbench.planning import forecast
 from workbench.planning.forecast import Forecast
 from workbench.project import plugin_lock
 
+WARNED = "for _ in range(2): run.warn('nothing is learnt')\n"
 NAN = "for step in range(3): run.log({'loss': float('nan') if step else 1.0, 'rate': 0.5}, step)\n"
 SLOW = "import time\nfor step in run.track(range(70), unit='steps', total=70): time.sleep(0.1)\n"
 LATE = """import time
@@ -40,16 +41,18 @@ def alerts(begun: Begun) -> list[tuple[str, str]]:
 def test_numbers_that_are_not_finite_and_a_stage_that_is_late_are_tags(tmp_path: Path) -> None:
     begun = begin(tmp_path, trackers=("mlflow",))
     foretell(begun, 0.01)
-    begun.fault(NAN + LATE)
+    begun.fault(NAN + WARNED + LATE)
     done = begun.made.repro("dedup")
     assert done.err.count("alert: not-finite: loss is nan at step 1") == 1
     assert done.err.count("alert: late: it will take ") == 1
-    assert [name for name, _ in alerts(begun)] == ["not-finite", "late"]
+    assert done.err.count("alert: warning: nothing is learnt") == 1
+    assert [name for name, _ in alerts(begun)] == ["not-finite", "warning", "late"]
     begun.made.wait()
     client = mlflow.MlflowClient(f"sqlite:///{begun.made.root / '.workbench/mlflow.db'}")
     experiment = client.get_experiment_by_name("workbench-default").experiment_id
     (run,) = client.search_runs([experiment], "tags.`alert.late` LIKE '%predicted%'")
     assert run.data.tags["alert.not-finite"] == "loss is nan at step 1"
+    assert run.data.tags["alert.warning"] == "nothing is learnt"
     assert "**Alert, late**: it will take" in run.data.tags["mlflow.note.content"]
 
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 ContentKind = Literal["table", "chart", "text"]
-Alert = Literal["not-finite", "training", "stall", "late"]
-"""A NaN or infinite number; training ended because of its loss or weights; no sign of progress; longer than predicted."""
+Alert = Literal["not-finite", "training", "warning", "stall", "late"]
+"""A NaN or infinite number; training ended because of its loss or weights; a plugin's warning; no sign of progress; longer
+than predicted."""
 
 
 @dataclass(frozen=True)

@@ -82,6 +82,9 @@ class Listener(Protocol):
     def generation(self, generation: Generation) -> None:
         """A generated text."""
 
+    def warning(self, message: str) -> None:
+        """Something that a person should look at while the stage goes on."""
+
     def progress(self, done: float, total: float | None, unit: str, label: str) -> None:
         """The stage's progress."""
 
@@ -131,6 +134,10 @@ class Run:
     def generation(self, generation: Generation) -> None:
         """Keep a generated text as a trace in the trackers."""
         self.listener.generation(generation)
+
+    def warn(self, message: str) -> None:
+        """Raise an alert, on the console and in the trackers, and go on; the same message once."""
+        self.listener.warning(message)
 
     def progress(self, done: float, total: float | None, unit: str, label: str = "") -> None:
         """Report progress; cheap enough to call for every document."""

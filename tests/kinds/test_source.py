@@ -10,9 +10,13 @@ from typing import ClassVar
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from workbench_reward_exact_answer import ExactAnswer, ExactAnswerConfig
+from workbench_reward_format import Format, FormatConfig
 
+from workbench.artifacts import examples
 from workbench.artifacts.corpus import Corpus, Document, validate
-from workbench.errors import PluginError
+from workbench.artifacts.examples import Message, Problem
+from workbench.errors import ArtifactError, ParamsError, PluginError
 from workbench.kinds.source import Source
 from workbench.plugin import Config
 from workbench.run import Run
@@ -90,3 +94,35 @@ def test_the_same_row_twice_is_counted_and_left_out(tmp_path: Path) -> None:
     identity = Document("Some text.", "elsewhere").id
     assert Corpus(tmp_path / "out").ids() == [identity, f"{identity}-2"]
     assert run.summary["rejected.source.repeated"] == 1
+
+
+class Sums(Source[Config]):
+    """Problems whose answers stand at the end of a solution, and one that forgets it."""
+
+    name = "sums"
+    Config = Config
+    produces = "problems"
+
+    def records(self, run: Run) -> Iterator[Problem]:
+        """Two for training, one held out."""
+        for number, answer in enumerate(("1 + 1 = 2\n#### 2", "500 + 500\n#### 1,000", "It is\n#### ")):
+            asked: Message = {"role": "user", "content": f"Question {number}"}
+            yield Problem((asked,), answer, "exact-answer", "heldout" if number == 2 else "train")
+
+
+def test_every_right_answer_is_asked_of_its_verifier_where_the_source_lists_it(tmp_path: Path) -> None:
+    verifier = ExactAnswer(ExactAnswerConfig(part="last-number"))
+    outputs = {"out": tmp_path / "out", "decisions": tmp_path / "decisions"}
+    with pytest.raises(ArtifactError, match=r"'exact-answer' gives 1 of 1 right answers another score than 1") as caught:
+        Sums(Config(), {"verifiers": [verifier]}).execute({}, outputs, make_run(tmp_path, stage="curate.sums"))
+    (row,) = examples.read(tmp_path / "out", "heldout")
+    assert caught.value.where == f"curate.sums, split heldout, row {row['id']}"
+    assert "use: exact-answer` under `verifiers:`" in caught.value.fix
+
+
+def test_verifiers_are_those_that_the_problems_name(tmp_path: Path) -> None:
+    outputs = {"out": tmp_path / "out", "decisions": tmp_path / "decisions"}
+    with pytest.raises(ArtifactError, match="'exact-answer', which is not among the rewards under `verifiers:`"):
+        Sums(Config(), {"verifiers": [Format(FormatConfig())]}).execute({}, outputs, make_run(tmp_path))
+    with pytest.raises(ParamsError, match="verifiers apply to problems, and 'bare' produces corpus"):
+        Bare(Config(), {"verifiers": [Format(FormatConfig())]}).execute({}, outputs, make_run(tmp_path))

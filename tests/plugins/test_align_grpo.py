@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tiny_model import write_corpus
 from workbench_align_grpo import Grpo, GrpoConfig
-from workbench_align_grpo.rewards import judges
+from workbench_align_grpo.rewards import Judge, require_verifiers, verify
 from workbench_reward_exact_answer import ExactAnswer, ExactAnswerConfig
 from workbench_reward_format import Format, FormatConfig
 from workbench_sft_trl import Trl, TrlConfig
@@ -18,7 +18,7 @@ from workbench_tokenizer_bpe import Bpe, BpeConfig
 from workbench.artifacts import examples, model
 from workbench.artifacts.corpus import Document
 from workbench.artifacts.examples import Conversation, Message, Problem
-from workbench.errors import ArtifactError, ParamsError, PluginError
+from workbench.errors import ArtifactError, ParamsError, PluginError, TrainingError
 from workbench.kinds.training import OptimizerConfig, read_training_log
 from workbench.testing import Recorder, make_run
 
@@ -26,6 +26,7 @@ HELDOUT = 20
 SUMS = [(left, right) for left in range(10) for right in range(10)]
 random.Random(0).shuffle(SUMS)
 WINDOW = 32
+END = 2
 
 
 def question(left: int, right: int) -> tuple[Message, ...]:
@@ -128,7 +129,10 @@ def test_accuracy_on_heldout_sums_rises(start: Path, problems: Path, tmp_path: P
     assert sum(row["score_after"] for row in rows) / len(rows) == pytest.approx(told["heldout_accuracy"])  # type: ignore[misc]
     for row in rows:
         left, right = str(row["problem"])[:-1].split("+")
-        assert row["score_after"] == float(str(row["after"]) == str(int(left) + int(right)))
+        assert row["score_after"] == float(str(row["after"]) == str(int(left) + int(right)) and not row["cut_after"])
+    assert told["heldout_cut_share"] == sum(bool(row["cut_after"]) for row in rows) / len(rows)
+    assert 0 < told["differing_groups"] <= 1
+    assert recorder.warnings == []
     rewards = [row["reward"] for row in read_training_log(tmp_path / "out")]
     assert rewards[-1] > rewards[0]
     assert recorder.charts["rewards"].series["exact-answer"] == rewards
@@ -180,11 +184,25 @@ def test_the_labelled_head_changes_no_step(start: Path, problems: Path, tmp_path
 
 def test_a_verifier_scores_its_own_problems_and_a_shape_scores_all() -> None:
     rewards = [ExactAnswer(ExactAnswerConfig()), Format(FormatConfig(pattern=r"\d+")), Named("other")]
-    exact, shape, other = judges(rewards, [{"verifier": "exact-answer"}, {"verifier": "other"}], "data")
-    batch = {"completions": [[answer("7")], [answer("7")]], "answer": ["7", "7"], "verifier": ["exact-answer", "other"]}
-    assert exact(**batch) == [1.0, None]
-    assert other(**batch) == [None, 0.5]
-    assert shape(**batch) == [1.0, 1.0]
+    rows = [{"id": name, "verifier": name, "answer": "7"} for name in ("exact-answer", "other")]
+    verifiers = require_verifiers(rewards, rows, "data")
+    exact, shape, other = (Judge(reward, reward.name in verifiers, frozenset({END}), 2) for reward in rewards)
+    logged: dict[str, float] = {}
+    batch: dict[str, Any] = {
+        "completions": [[answer(text)] for text in ("7", "8", "7", "7", "7", "7")],
+        "completion_ids": [[5, END]] * 5 + [[5, 6]],
+        "answer": ["7"] * 6,
+        "verifier": ["exact-answer"] * 2 + ["other"] * 2 + ["exact-answer"] * 2,
+        "log_metric": logged.__setitem__,
+    }
+    assert exact(**batch) == [1.0, 0.0, None, None, 1.0, 0.0], "the last answer was cut"
+    assert other(**batch) == [None, None, 1.0, 1.0, None, None]
+    assert shape(**batch) == [1.0] * 6
+    assert logged == {
+        "rewards/exact-answer/differing_groups": pytest.approx(2 / 3),
+        "rewards/other/differing_groups": 0.0,
+        "rewards/format/differing_groups": 0.0,
+    }
 
 
 class Named(ExactAnswer):
@@ -195,7 +213,7 @@ class Named(ExactAnswer):
         self.name = name  # type: ignore[misc]
 
     def score(self, completion: str, answer: str) -> float:
-        return 0.5
+        return 1.0
 
 
 def test_rewards_are_weighted(start: Path, problems: Path, tmp_path: Path) -> None:
@@ -221,3 +239,56 @@ def test_what_cannot_work_is_refused_before_training(start: Path, problems: Path
 def test_batches_must_be_whole(settings: dict[str, int]) -> None:
     with pytest.raises(ValueError, match=r"does not divide|no multiple"):
         GrpoConfig(**settings)  # type: ignore[arg-type]
+
+
+def test_an_answer_that_the_limit_cuts_is_wrong(start: Path, problems: Path, tmp_path: Path) -> None:
+    """All answers are cut at one token, so that no verifier can tell, not even of sums below ten: nothing can be learnt."""
+    row = {"verifier": "exact-answer", "answer": "4"}
+    assert verify([ExactAnswer(ExactAnswerConfig())], [row, row], ["4", "4"], [False, True]) == [1.0, 0.0]
+    plugin = stage(max_tokens=1, steps=2, if_nothing_learnt="warn")
+    recorder = align(plugin, start, problems, tmp_path / "warned")
+    told = summary(recorder)
+    assert (told["heldout_cut_share_before"], told["heldout_cut_share"], told["cut_share"]) == (1.0, 1.0, 1.0)
+    assert (told["heldout_accuracy"], told["reward"], told["differing_groups"]) == (0.0, 0.0, 0.0)
+    assert recorder.charts["cut"].series["cut"][-1] == told["cut_share"]
+    assert recorder.warnings == [
+        "up to step 1 within every group all answers got the same reward, 0 in the mean, so nothing could be learnt"
+    ]
+    assert weights(tmp_path / "warned") == (start / "model.safetensors").read_bytes()
+    with pytest.raises(TrainingError, match="in 2 steps within every group all answers got the same reward") as caught:
+        align(stage(max_tokens=1, steps=2), start, problems, tmp_path / "refused")
+    assert "max_tokens" in caught.value.fix
+    assert not (tmp_path / "refused" / "out").exists()
+
+
+def test_cut_answers_may_be_left_out_of_the_loss(start: Path, problems: Path, tmp_path: Path) -> None:
+    """Nearly all are cut at one token, and they differ in their shape."""
+    shape = [ExactAnswer(ExactAnswerConfig()), Format(FormatConfig(pattern=r"\d"))]
+    for masked in (False, True):
+        plugin = stage(shape, max_tokens=1, steps=2, mask_truncated_completions=masked)
+        told = summary(align(plugin, start, problems, tmp_path / str(masked)))
+        assert told["differing_groups"] > 0
+        assert told["cut_share"] > 0.5
+    assert weights(tmp_path / "True") != weights(tmp_path / "False")
+
+
+class Undecided(ExactAnswer):
+    """A verifier that can't say of some texts."""
+
+    name = "exact-answer"
+
+    def score(self, completion: str, answer: str) -> float:
+        return float("nan") if completion == "unsure" else super().score(completion, answer)
+
+
+def test_a_reward_that_is_no_number_is_refused_by_name_at_the_first_step(start: Path, problems: Path, tmp_path: Path) -> None:
+    with pytest.raises(PluginError, match="reward 'exact-answer' gave nan") as caught:
+        align(stage([Undecided(ExactAnswerConfig())], heldout=1), start, problems, tmp_path)
+    assert "completion 'unsure'" in caught.value.where
+
+
+def test_a_right_answer_that_its_verifier_calls_wrong_is_refused_first(start: Path, tmp_path: Path) -> None:
+    rows = [Problem(question(1, place), text, "exact-answer") for place, text in enumerate(("1", "two"))]
+    examples.write(tmp_path / "problems", rows, Problem.schema)
+    with pytest.raises(ArtifactError, match=r"gives 1 of 2 right answers another score than 1.*'two', gets 0"):
+        align(stage([ExactAnswer(ExactAnswerConfig(part="last-number"))]), tmp_path / "no-model", tmp_path / "problems", tmp_path)

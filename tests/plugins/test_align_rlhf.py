@@ -17,7 +17,7 @@ from workbench.kinds.training import OptimizerConfig, read_training_log
 from workbench.run import Compute, Precision
 from workbench.testing import Recorder, make_run
 
-COLOURS = ["red", "green", "blue", "black", "white", "grey", "pink", "brown", "gold", "silver", "teal", "lime"]
+COLOURS = ["red", "green", "blue", "black", "white", "grey", "pink", "brown", "gold", "silver", "teal", "lime", "plum", "navy"]
 HELDOUT = COLOURS[8:]
 YES, NO = "Yes, it is.", "No, never."
 FAST = OptimizerConfig(name="adamw", learning_rate=5e-3, warmup_steps=1)
@@ -56,7 +56,7 @@ def align(start: Path, data: Path, folder: Path, seed: int = 0, precision: Preci
     run = make_run(folder, seed)
     run.compute = Compute("cpu", 1, precision)
     small = {
-        "reward_model": RewardModelConfig(steps=6, batch_size=4, max_length=64, optimizer=FAST),
+        "reward_model": RewardModelConfig(steps=6, batch_size=4, max_length=64, optimizer=FAST, certainty=0),
         "steps": 6,
         "prompts_per_step": 4,
         "group_size": 4,
@@ -89,6 +89,13 @@ def test_heldout_reward_rises_and_the_divergence_stays_inside(start: Path, prefe
     assert told["reward_model_accuracy"] == 1.0
     assert told["heldout_reward"] > told["heldout_reward_before"]
     assert 0 < told["kl"] <= 3.0
+    assert (told["reward_model_train_pairs"], told["reward_model_heldout_pairs"]) == (8, 6)
+    assert told["reward_model_train_pairs_left_out"] == told["reward_model_heldout_pairs_left_out"] == 0
+    rows = recorder.tables["answers"]
+    assert told["heldout_length"] == pytest.approx(sum(int(row["tokens_after"] or 0) for row in rows) / len(rows))
+    assert told["heldout_cut_share"] == sum(row["tokens_after"] == 12 for row in rows) / len(rows)
+    assert {"heldout_length_before", "heldout_cut_share_before", "length", "cut_share"} <= set(told)
+    assert recorder.charts["length"].series["length"][-1] == told["length"]
     texts = [str(row["after"]) for row in recorder.tables["answers"]]
     assert sum(text.startswith("Yes") for text in texts) > len(texts) / 2
     model.validate_model(tmp_path / "out")
@@ -189,3 +196,65 @@ def test_what_cannot_work_is_refused(start: Path, preferences: Path, tmp_path: P
     examples.write(lonely, [Preference(question("red"), (answer(YES),), (answer(NO),))], Preference.schema)
     with pytest.raises(ArtifactError, match="heldout has no preference"):
         align(start, lonely, tmp_path)
+
+
+def test_a_reward_model_at_chance_ends_the_stage_before_the_policy_is_trained(start: Path, tmp_path: Path) -> None:
+    """People answer one way in training and the other way round held out: what was learnt is worth less than a coin."""
+    rows = [Preference(question(c), (answer(YES),), (answer(NO),)) for c in COLOURS[:8]]
+    rows += [Preference(question(c), (answer(NO),), (answer(YES),), "heldout") for c in HELDOUT]
+    examples.write(tmp_path / "data", rows, Preference.schema)
+    own = RewardModelConfig(steps=20, batch_size=8, max_length=64, optimizer=FAST)
+    with pytest.raises(TrainingError, match="not told from chance: it ranks 0 of 6 held-out prompts rightly") as caught:
+        align(start, tmp_path / "data", tmp_path, reward_model=own)
+    assert "reward_model.certainty" in caught.value.fix
+    assert not (tmp_path / "out").exists()
+    assert not list((tmp_path / "checkpoints").glob("checkpoint-*")), "no step of the policy"
+
+
+def test_chance_is_ruled_out_by_prompts_and_not_by_pairs() -> None:
+    """Against the table of the sign test; ten pairs of one prompt say no more than one."""
+    from workbench_align_rlhf.chance import probability, require_better
+
+    assert [round(probability(*known), 4) for known in ((5, 5), (4, 5), (8, 10), (9, 10), (0, 0))] == [
+        0.0312,
+        0.1875,
+        0.0547,
+        0.0107,
+        1.0,
+    ]
+    many = [{"prompt": number} for number in range(10)]
+    require_better(many, [1.0] * 9 + [-1.0], 0.95, "align")
+    with pytest.raises(TrainingError, match="8 of 10"):
+        require_better(many, [1.0] * 8 + [-1.0] * 2, 0.95, "align")
+    with pytest.raises(TrainingError, match="1 of 1"):
+        require_better([{"prompt": 0}] * 10, [1.0] * 10, 0.95, "align")
+    with pytest.raises(TrainingError, match="0 of 0"):
+        require_better(many, [0.0] * 10, 0.95, "align")
+    with pytest.raises(TrainingError):
+        require_better(many, [1.0] * 9 + [float("nan")], 0.95, "align")
+    require_better(many, [-1.0] * 10, 0.0, "align")
+
+
+def test_pairs_longer_than_max_length_are_counted_and_none_left_is_refused(start: Path, tmp_path: Path) -> None:
+    rows = [Preference(question(c), (answer(YES),), (answer(NO),), "heldout" if c in HELDOUT else "train") for c in COLOURS]
+    rows += [Preference(question(c), (answer(YES * 4),), (answer(NO),)) for c in ("red", "green", "blue")]
+    examples.write(tmp_path / "data", rows, Preference.schema)
+    own = RewardModelConfig(steps=4, batch_size=4, max_length=40, optimizer=FAST, certainty=0)
+    recorder = align(start, tmp_path / "data", tmp_path / "some", reward_model=own, steps=2)
+    told = summary(recorder)
+    assert (told["reward_model_train_pairs"], told["reward_model_train_pairs_left_out"]) == (8, 3)
+    assert recorder.warnings == ["3 of 11 pairs of the split train are longer than reward_model.max_length 40 and left out"]
+    with pytest.raises(ParamsError, match="all 11 pairs of the split train are longer than max_length 8") as caught:
+        align(start, tmp_path / "data", tmp_path / "none", reward_model=own.model_copy(update={"max_length": 8}))
+    assert caught.value.where.endswith("key reward_model.max_length")
+    rows += [Preference(question("red"), (answer(YES * 9),), (answer(NO),))]
+    examples.write(tmp_path / "long", rows, Preference.schema)
+    with pytest.raises(ParamsError, match="the model's window has 64"):
+        align(start, tmp_path / "long", tmp_path / "window", reward_model=own.model_copy(update={"max_length": 200}))
+
+
+def test_a_bound_is_not_kept_by_what_is_no_number() -> None:
+    from workbench_align_rlhf.bound import require_inside
+
+    with pytest.raises(TrainingError, match="nan nats"):
+        require_inside(float("nan"), 3.0, "the end", "align")

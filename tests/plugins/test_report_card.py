@@ -159,6 +159,33 @@ def test_one_group_gives_no_interval(tmp_path: Path, model_directory: Path) -> N
     assert "–" in page
 
 
+def test_only_what_is_measured_in_nats_is_called_so_and_models_stand_in_the_pipelines_order(
+    tmp_path: Path,
+    model_directory: Path,  # noqa: F811
+) -> None:
+    """The logs of GRPO and of KTO tell of rewards; by their names `grpo` would come first."""
+    root = tmp_path / "results"
+    write_pipeline(root, model_directory, models=("base", "sft", "kto", "grpo"), evaluations=())
+    logged = {"kto": {"kl": 0.1, "rewards/chosen": 0.2}, "grpo": {"reward": 0.5, "completions/clipped_ratio": 0.0}}
+    for name, more in logged.items():
+        write_training_log(root / "models" / name, [{"step": 10.0, "loss": 0.25, **more}])
+    page, readme, recorder, _ = write_report(root, CardConfig(models=("base", "sft", "kto", "grpo")))
+    lines = [line for line in readme.splitlines() if "at step" in line]
+    assert lines == [
+        "- **base**: loss 4.5000 nats per token at step 5",
+        "- **sft**: loss 3.5000 nats per token at step 5",
+        "- **kto**: loss 0.2500 (of its own objective) at step 10",
+        "- **grpo**: loss 0.2500 (of its own objective) at step 10",
+    ]
+    assert page.count("loss (nats per token)") == 2
+    assert "base → sft → kto → grpo" in readme
+    assert recorder.warnings == []
+    _, readme, recorder, _ = write_report(root, CardConfig(models=("base", "sft")))
+    assert "base → sft → grpo → kto" in readme
+    assert len(recorder.warnings) == 1
+    assert recorder.warnings[0].startswith("grpo, kto: not among `models`")
+
+
 def test_no_model_is_a_clear_error(tmp_path: Path, model_directory: Path) -> None:  # noqa: F811
     write_pipeline(tmp_path / "results", model_directory, models=())
     with pytest.raises(ArtifactError, match="no model"):

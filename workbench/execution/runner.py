@@ -363,6 +363,10 @@ class _Listeners:
         self._pulse.beat()
         self._journal.generation(generation)
 
+    def warning(self, message: str) -> None:
+        self._pulse.beat()
+        self._alerts.warned(message)
+
     def progress(self, done: float, total: float | None, unit: str, label: str) -> None:
         self._pulse.beat()
         self.first_progress = self.first_progress or time.monotonic()

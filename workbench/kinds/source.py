@@ -1,4 +1,4 @@
-"""Kind ``source``: where data comes from. A source and its filters are the stage `curate`."""
+"""Kind ``source``: where data comes from. A source, its filters and the verifiers of its problems are the stage `curate`."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from workbench.artifacts.examples import Example
 from workbench.artifacts.table import Columns
 from workbench.errors import ArtifactError, ParamsError
 from workbench.kinds.filter import Filter
+from workbench.kinds.reward import Reward, require_right_answers
 from workbench.kinds.stage import OWN, Stage
 from workbench.plugin import C
 from workbench.run import Chart, Run
@@ -44,7 +45,7 @@ class Source(Stage[C]):
     nested: ClassVar[bool] = True
     inputs: ClassVar[Mapping[str, str]] = {}
     outputs: ClassVar[Mapping[str, str]] = {"out": OWN, "decisions": "decisions"}
-    parts: ClassVar[Mapping[str, str]] = {"filters": "filter"}
+    parts: ClassVar[Mapping[str, str]] = {"filters": "filter", "verifiers": "reward"}
     produces: str
     """The artifact format: corpus, conversations, preferences, problems or benchmark."""
     meta_fields: ClassVar[tuple[str, ...]] = ("origin",)
@@ -73,11 +74,17 @@ class Source(Stage[C]):
             raise ParamsError(
                 f"filters apply to a corpus, and {self.name!r} produces {self.produces}", run.stage, "remove `filters:`"
             )
+        verifiers = cast("list[Reward[Any]]", list(self.members.get("verifiers", ())))
+        if verifiers and self.produces != "problems":
+            what = f"verifiers apply to problems, and {self.name!r} produces {self.produces}"
+            raise ParamsError(what, run.stage, "remove `verifiers:`")
         if self.produces == "corpus":
             funnel = self._write_corpus(cast("Iterator[Document]", records), filters, outputs, run)
         else:
             funnel = Funnel()
             self._write_others(records, outputs, funnel)
+        for split in examples.SPLITS if verifiers else ():
+            require_right_answers(verifiers, examples.read(outputs["out"], split), "verifiers", f"{run.stage}, split {split}")
         funnel.report(self.skipped, run)
 
     def _write_corpus(

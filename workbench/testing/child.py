@@ -71,6 +71,9 @@ class Heart:
     def generation(self, generation: Generation) -> None:
         """Not kept."""
 
+    def warning(self, message: str) -> None:
+        """Not kept."""
+
     def middle(self) -> int | None:
         """Where to kill the next run: right after its first complete checkpoint, else halfway; None without progress."""
         if self.sealed_at is not None and self.sealed_at < self.beats:

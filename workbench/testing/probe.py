@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -11,7 +10,7 @@ from typing import Any, ClassVar
 from workbench.artifacts.corpus import Document
 from workbench.errors import PluginError
 from workbench.kinds.filter import Filter
-from workbench.kinds.reward import Reward
+from workbench.kinds.reward import Reward, score
 from workbench.kinds.source import Source
 from workbench.kinds.stage import Stage
 from workbench.plugin import Config
@@ -62,17 +61,13 @@ class Scoring(Stage[Config]):
         """Write one score per completion.
 
         Raises:
-            PluginError: a score is not a finite number.
+            PluginError: it raised an error, or a score is not a finite number.
         """
         (reward,) = self.members["rewards"]
         assert isinstance(reward, Reward)
         scores = []
         for completion, answer in json.loads(inputs[SAMPLE].read_text(encoding="utf-8")):
-            score = reward.score(completion, answer)
-            if not isinstance(score, int | float) or not math.isfinite(score):
-                what = f"the reward of {completion[:80]!r} for the answer {answer[:80]!r} is {score!r}"
-                raise PluginError(what, f"reward {reward.name!r}", "return a finite float")
-            scores.append(float(score))
+            scores.append(score(reward, completion, answer))
         outputs["out"].mkdir(parents=True)
         (outputs["out"] / "scores.json").write_text(json.dumps(scores), encoding="utf-8")
 

@@ -21,6 +21,7 @@ class Recorder:
     charts: dict[str, Chart] = field(default_factory=dict)
     texts: dict[str, str] = field(default_factory=dict)
     generations: list[Generation] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
     beats: list[tuple[float, float | None, str, str]] = field(default_factory=list)
     """The reports of progress: done, total, unit and label."""
 
@@ -43,6 +44,10 @@ class Recorder:
     def generation(self, generation: Generation) -> None:
         """Keep a generated text."""
         self.generations.append(generation)
+
+    def warning(self, message: str) -> None:
+        """Keep a warning."""
+        self.warnings.append(message)
 
     def progress(self, done: float, total: float | None, unit: str, label: str) -> None:
         """Keep a sign of progress."""

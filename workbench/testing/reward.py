@@ -25,6 +25,11 @@ ODD: Mapping[str, str] = {
     "NUL characters": "1\0002",
     "one half of a surrogate pair": "\ud800",
     "a division by zero": "1/0",
+    "a fraction of decimals": "4.5/5",
+    "a power beyond any memory": "1e999999999",
+    "digits of another script": "\u0664\u0662",
+    "a power in superscript": "10\u207b",
+    "two signs": "--5",
     "an open bracket": "([{\\",
 }
 

@@ -56,6 +56,10 @@ class Alerts:
             what = f"it will take {expected:,.0f} s at this pace; `workbench plan` predicted {self._predicted:,.0f} s"
             self._raise("late", what, once="late")
 
+    def warned(self, message: str) -> None:
+        """Raise ``warning`` for what a plugin warns of."""
+        self._raise("warning", message, once=f"warning: {message}")
+
     def ended(self, error: BaseException) -> None:
         """Raise ``training`` if training was ended because of its loss or weights; the console shows the error itself."""
         if isinstance(error, TrainingError):

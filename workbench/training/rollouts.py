@@ -28,6 +28,11 @@ def encode_prompts(model: CausalModel, rows: Sequence[Row], max_tokens: int, sta
     return prompts
 
 
+def cut(answers: Sequence[tuple[int, ...]], max_tokens: int) -> list[bool]:
+    """Whether each generated answer was ended by the token limit: one that the model ended leaves room for the end token."""
+    return [len(answer) >= max_tokens for answer in answers]
+
+
 def decode(model: CausalModel, answers: Sequence[tuple[int, ...]]) -> list[str]:
     """The texts of generated answers."""
     texts: list[str] = model.tokenizer.batch_decode([list(answer) for answer in answers], skip_special_tokens=True)

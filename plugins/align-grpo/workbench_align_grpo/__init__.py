@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
@@ -11,14 +12,14 @@ from workbench_trl.rows import draw
 
 from workbench import hookimpl
 from workbench.artifacts import examples
-from workbench.errors import ParamsError
+from workbench.errors import ParamsError, TrainingError
 from workbench.estimate import Estimate
 from workbench.kinds.align import AlignStage
 from workbench.kinds.reward import Reward
 from workbench.kinds.training import OptimizerConfig, read_training_log
 from workbench.plugin import Config, Plugin
 from workbench.run import Chart, Run
-from workbench_align_grpo.rewards import Judge, judges, verify
+from workbench_align_grpo.rewards import Judge, differing, require_verifiers, verify
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -44,11 +45,14 @@ class GrpoConfig(Config):
     clip: float = Field(0.2, gt=0)
     """How far the ratio of new to old probability counts, ε in the paper; without effect at one iteration."""
     max_tokens: int = Field(64, ge=1)
-    """Longest answer, tokens."""
+    """Longest answer, tokens. One that has not ended by then is cut: its verifier gives it 0, others what the text earns."""
+    mask_truncated_completions: bool = False
+    """Leave cut answers out of the loss (DAPO, Yu et al. 2025); their rewards still count in the means of their groups."""
     temperature: float = Field(1.0, gt=0)
     """Of the sampled answers."""
     beta: float = Field(0.0, ge=0)
-    """Weight of the KL divergence from the starting model in the loss; 0 holds no second model in memory."""
+    """Weight of the KL divergence from the starting model in the loss, as estimated from the sampled tokens (equation 4 of the
+    paper); 0 holds no second model in memory."""
     loss: Literal["grpo", "dapo", "bnpo", "dr_grpo"] = "dapo"
     """What the sum over tokens is divided by: each answer's length (``grpo``), the step's tokens (``dapo``), those of the forward
     pass (``bnpo``), or ``max_tokens`` (``dr_grpo``)."""
@@ -56,6 +60,8 @@ class GrpoConfig(Config):
     """Whose standard deviation divides the advantages; ``none`` is that of Dr. GRPO (Liu et al. 2025)."""
     weights: tuple[float, ...] = ()
     """Weight of each reward, in the order of ``rewards:``; none given weighs all by 1."""
+    if_nothing_learnt: Literal["refuse", "warn"] = "refuse"
+    """What becomes of a training in which the rewards of no group ever differed, so that the model is the one it started from."""
     optimizer: OptimizerConfig = OptimizerConfig(name="adamw", learning_rate=2e-4)
     """Optimizer and schedule."""
     max_gradient_norm: float = Field(1.0, gt=0)
@@ -93,11 +99,21 @@ class GrpoConfig(Config):
         return self.rounds * self.answers_per_step
 
 
+@dataclass(frozen=True)
+class Answers:
+    """The likeliest answers of a model to held-out problems."""
+
+    texts: Sequence[str]
+    cut: Sequence[bool]
+    """Whether ``max_tokens`` ended the answer, and not the model."""
+
+
 class Grpo(AlignStage[GrpoConfig]):
     """Group relative policy optimisation with TRL (Shao et al. 2024, https://arxiv.org/abs/2402.03300).
 
     Answers to each problem are sampled in groups and scored by the plugins listed under ``rewards:``. A reward that problems
-    name as their verifier scores those; any other scores all. Accuracy is what the verifiers say of greedy answers.
+    name as their verifier scores those; any other scores all. Accuracy is what the verifiers say of greedy answers. An answer
+    that ``max_tokens`` has cut is wrong for its verifier, in training and held-out.
     """
 
     name = "grpo"
@@ -123,7 +139,14 @@ class Grpo(AlignStage[GrpoConfig]):
         return Estimate(tokens, "tokens", tokens=tokens)
 
     def align(self, model: Path, data: Path, out: Path, run: Run) -> None:
-        """Answer held-out problems, train, save, answer them again."""
+        """Answer held-out problems, train, save, answer them again.
+
+        Raises:
+            ArtifactError: a problem's verifier is not among the rewards, or is wrong about its right answer.
+            ParamsError: a prompt leaves no room for an answer.
+            PluginError: a reward plugin raised an error or gave no finite number.
+            TrainingError: nothing could be learnt, or a loss or weight is not finite.
+        """
         from workbench_trl import trainer as on_trl
 
         from workbench.models.pretrained import load_causal_model, load_tokenizer
@@ -131,7 +154,7 @@ class Grpo(AlignStage[GrpoConfig]):
 
         shared.set_up_torch(run)
         problems = list(examples.read(data, "train"))
-        scorers = judges(self.rewards, problems, str(data))
+        verifiers = require_verifiers(self.rewards, problems, f"{data}, split train")
         heldout = self._heldout(data)
         self._require_room(model, problems, run)
         before = self._answer(model, heldout, run)
@@ -139,7 +162,10 @@ class Grpo(AlignStage[GrpoConfig]):
         number = self.config.rounds * self.config.problems_per_step
         rows = shared.in_memory(draw(problems, number, run.seed), ["prompt", "answer", "verifier"])
         start = load_causal_model(model, attention=run.compute.attn_implementation)
+        ends = frozenset({tokenizer.eos_token_id, tokenizer.pad_token_id, *_ends(start)} - {None})
+        scorers = [Judge(reward, reward.name in verifiers, ends, self.config.group_size) for reward in self.rewards]
         trainer = on_trl.train(lambda: self._trainer(start, tokenizer, rows, scorers, run), run)
+        self._require_signal(shared.training_rows(trainer.state, None), run)
         shared.save(trainer, tokenizer, out)
         run.metric("steps", self.config.steps)
         run.metric("answers", self.config.answers)
@@ -153,6 +179,7 @@ class Grpo(AlignStage[GrpoConfig]):
 
         from workbench.training.optimizers import build
         from workbench.training.trainer import Reporter, common_arguments
+        from workbench_align_grpo.signal import Watch
 
         config = self.config
         arguments = GRPOConfig(
@@ -165,6 +192,7 @@ class Grpo(AlignStage[GrpoConfig]):
             num_iterations=config.iterations,
             epsilon=config.clip,
             max_completion_length=config.max_tokens,
+            mask_truncated_completions=config.mask_truncated_completions,
             temperature=config.temperature,
             beta=config.beta,
             loss_type=config.loss,
@@ -179,12 +207,12 @@ class Grpo(AlignStage[GrpoConfig]):
             train_dataset=rows,
             processing_class=tokenizer,
             optimizers=build(model, config.optimizer, config.steps, run),
-            callbacks=[Reporter(run, "grpo")],
+            callbacks=[Reporter(run, "grpo"), Watch(self._columns(), run)],
         )
 
     def _heldout(self, data: Path) -> Problems:
         rows = sorted(examples.read(data, "heldout"), key=lambda row: str(row["id"]))
-        judges(self.rewards, rows, str(data))
+        require_verifiers(self.rewards, rows, f"{data}, split heldout")
         return rows[: self.config.heldout or len(rows)]
 
     def _require_room(self, model: Path, problems: Problems, run: Run) -> None:
@@ -193,39 +221,68 @@ class Grpo(AlignStage[GrpoConfig]):
 
         rollouts.encode_prompts(scoring.load(model, "cpu"), problems, self.config.max_tokens, run.stage)
 
-    def _answer(self, model: Path, problems: Problems, run: Run) -> list[str]:
-        """The likeliest answers."""
+    def _columns(self) -> list[str]:
+        weights = self.config.weights or (1.0,) * len(self.rewards)
+        return [differing(reward.name) for reward, weight in zip(self.rewards, weights, strict=True) if weight]
+
+    def _require_signal(self, rows: Sequence[Mapping[str, float]], run: Run) -> None:
+        from workbench_align_grpo.signal import share, what_is_missing
+
+        differ = share(rows, self._columns())
+        if differ is None:  # no row of the log
+            return
+        run.metric("differing_groups", differ)
+        if differ == 0 and self.config.if_nothing_learnt == "refuse":
+            raise TrainingError(
+                f"in {self.config.steps} steps {what_is_missing(rows)}",
+                f"stage {run.stage}",
+                "start from a model that solves some of the problems and not all (fine-tune on answers first, or take easier or "
+                "harder problems), or raise group_size, temperature or max_tokens; `if_nothing_learnt: warn` keeps the model",
+            )
+
+    def _answer(self, model: Path, problems: Problems, run: Run) -> Answers:
         from workbench.models import scoring
         from workbench.models.generation import Sampling, generate
         from workbench.training import rollouts
 
         causal = scoring.load(model, run.compute.device)
         prompts = rollouts.encode_prompts(causal, problems, self.config.max_tokens, run.stage)
-        return rollouts.decode(causal, generate(causal, prompts, Sampling(self.config.max_tokens, temperature=0.0)))
+        answers = generate(causal, prompts, Sampling(self.config.max_tokens, temperature=0.0))
+        return Answers(rollouts.decode(causal, answers), rollouts.cut(answers, self.config.max_tokens))
 
-    def _compare(self, problems: Problems, before: Sequence[str], after: Sequence[str], run: Run) -> None:
-        """Tell the accuracy before and after, and show answers."""
+    def _compare(self, problems: Problems, before: Answers, after: Answers, run: Run) -> None:
+        """Tell the accuracy and the share of cut answers before and after, and show answers."""
         if not problems:
             return
-        scores = [verify(self.rewards, problems, texts) for texts in (before, after)]
+        scores = [verify(self.rewards, problems, answers.texts, answers.cut) for answers in (before, after)]
         first, last = (sum(values) / len(problems) for values in scores)
         run.metric("heldout_problems", len(problems))
         run.metric("heldout_accuracy_before", first)
         run.metric("heldout_accuracy", last)
         run.metric("heldout_accuracy_gain", last - first)
-        rows = zip(problems, before, after, *scores, strict=True)
+        run.metric("heldout_cut_share_before", sum(before.cut) / len(problems))
+        run.metric("heldout_cut_share", sum(after.cut) / len(problems))
+        rows = zip(problems, before.texts, before.cut, scores[0], after.texts, after.cut, scores[1], strict=True)
         table = [
             {
                 "problem": row["prompt"][-1]["content"],
                 "answer": row["answer"],
                 "before": text_before,
+                "cut_before": cut_before,
                 "score_before": score_before,
                 "after": text_after,
+                "cut_after": cut_after,
                 "score_after": score_after,
             }
-            for row, text_before, text_after, score_before, score_after in rows
+            for row, text_before, cut_before, score_before, text_after, cut_after, score_after in rows
         ]
         run.table("answers", "Answers to held-out problems before and after", table[:SHOWN])
+
+
+def _ends(model: PreTrainedModel) -> list[int | None]:
+    """Further end tokens that the model names for generation."""
+    told = model.generation_config.eos_token_id if model.generation_config is not None else None
+    return told if isinstance(told, list) else [told]
 
 
 def _draw_rewards(out: Path, run: Run) -> None:
@@ -237,7 +294,10 @@ def _draw_rewards(out: Path, run: Run) -> None:
     series = {name.split("/")[1]: [row.get(name, 0.0) for row in rows] for name in names}
     steps = [row["step"] for row in rows]
     run.chart(Chart("rewards", "Mean reward of the sampled answers", "optimizer steps", "reward", steps, series))
+    cut = {"cut": [row["completions/clipped_ratio"] for row in rows]}
+    run.chart(Chart("cut", "Sampled answers cut by max_tokens", "optimizer steps", "share of the answers", steps, cut))
     run.metric("reward", rows[-1]["reward"])
+    run.metric("cut_share", rows[-1]["completions/clipped_ratio"])
 
 
 @hookimpl

@@ -37,9 +37,12 @@ class RewardModelConfig(Config):
     batch_size: int = Field(16, ge=1)
     """Pairs in one forward pass."""
     max_length: int = Field(256, ge=8)
-    """Longer pairs are left out, tokens."""
+    """Pairs of which a side is longer are left out and counted, tokens."""
     center: float | None = Field(0.01, gt=0)
     """Weight of the squared sum of a pair's rewards, which keeps their mean near zero (Eisenstein et al. 2023); null: none."""
+    certainty: float = Field(0.95, ge=0, lt=1)
+    """How sure held-out pairs must make it that the model ranks better than chance, by a sign test over their prompts; where they
+    don't, the stage ends before the policy's training. 0 goes on with any reward model."""
     optimizer: OptimizerConfig = OptimizerConfig(name="adamw", learning_rate=5e-4)
     """Optimizer and schedule."""
 
@@ -58,11 +61,14 @@ class RlhfConfig(Config):
     batch_size: int = Field(64, ge=1)
     """Answers in one forward pass; divides prompts_per_step × group_size."""
     max_tokens: int = Field(64, ge=1)
-    """Longest answer, tokens."""
+    """Longest answer, tokens. One that has not ended by then is cut; the reward model scores it as if it had ended there."""
+    mask_truncated_completions: bool = False
+    """Leave cut answers out of the loss (DAPO, Yu et al. 2025) and of the divergence; their rewards still count in baselines."""
     temperature: float = Field(1.0, gt=0)
     """Of the sampled answers, in training and in the evaluation."""
     beta: float = Field(0.05, gt=0)
-    """Weight of the KL divergence from the starting model, taken off the reward; greater is closer."""
+    """Weight of the divergence from the starting model, taken off an answer's reward; greater is closer. It is log π - log π_ref
+    of the sampled tokens, summed, which may be negative, and not the exact divergence that the metric ``kl`` is."""
     kl_bound: float = Field(20.0, gt=0)
     """Largest KL divergence from the starting model, nats per answer; a policy beyond it is refused."""
     optimizer: OptimizerConfig = OptimizerConfig(name="adamw", learning_rate=1e-4)
@@ -97,11 +103,23 @@ class Answers:
     tokens: Sequence[tuple[int, ...]]
     texts: Sequence[str]
     rewards: Sequence[float]
+    cut: Sequence[bool]
+    """Whether ``max_tokens`` ended the answer, and not the model."""
 
     @property
     def reward(self) -> float:
         """The mean."""
         return sum(self.rewards) / len(self.rewards)
+
+    @property
+    def length(self) -> float:
+        """Mean, tokens."""
+        return sum(map(len, self.tokens)) / len(self.tokens)
+
+    @property
+    def cut_share(self) -> float:
+        """Share of the answers that were cut."""
+        return sum(self.cut) / len(self.cut)
 
 
 class Rlhf(AlignStage[RlhfConfig]):
@@ -122,7 +140,13 @@ class Rlhf(AlignStage[RlhfConfig]):
         return Estimate(tokens, "tokens", tokens=tokens)
 
     def align(self, model: Path, data: Path, out: Path, run: Run) -> None:
-        """Train the reward model, answer held-out prompts, train the policy, save it, answer again, compare."""
+        """Train the reward model, answer held-out prompts, train the policy, save it, answer again, compare.
+
+        Raises:
+            ArtifactError: no preference is held out.
+            ParamsError: prompts or pairs don't fit the model's window, or no pair fits ``max_length``.
+            TrainingError: the reward model is at chance, the policy beyond its bound, or a number not finite.
+        """
         from workbench_trl import trainer as on_trl
 
         from workbench.models import scoring
@@ -132,11 +156,14 @@ class Rlhf(AlignStage[RlhfConfig]):
 
         shared.set_up_torch(run)
         tokenizer = load_tokenizer(model)
-        reward_model = rewards.obtain(model, tokenizer, list(examples.read(data, "train")), self.config, run)
-        heldout = self._heldout(data)
-        self._rank(reward_model, tokenizer, heldout, run)
-        prompts = _distinct(heldout)
         reference = scoring.load(model, run.compute.device)
+        longest = self.config.reward_model.max_length
+        pairs = rewards.of_length(examples.read(data, "train"), tokenizer, longest, reference.window, "train", run)
+        heldout = self._heldout(data)
+        judged = rewards.of_length(heldout, tokenizer, longest, reference.window, "heldout", run)
+        reward_model = rewards.obtain(model, tokenizer, pairs, self.config, run)
+        self._rank(reward_model, tokenizer, judged, run)
+        prompts = _distinct(heldout)
         before = self._answer(reference, prompts, reward_model, run)
         drawn = self._prompts(data, reference, run)
         trainer = on_trl.train(lambda: self._trainer(model, tokenizer, drawn, reward_model, run), run)
@@ -183,6 +210,7 @@ class Rlhf(AlignStage[RlhfConfig]):
             max_grad_norm=config.max_gradient_norm,
             num_generations=config.group_size,
             max_completion_length=config.max_tokens,
+            mask_truncated_completions=config.mask_truncated_completions,
             temperature=config.temperature,
             beta=config.beta,
             shuffle_dataset=False,  # the prompts are drawn in their order
@@ -202,12 +230,14 @@ class Rlhf(AlignStage[RlhfConfig]):
     def _rank(self, reward_model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rows: Rows, run: Run) -> None:
         """How often the reward model prefers the chosen answer of held-out pairs."""
         from workbench_align_rlhf import reward_model as rewards
+        from workbench_align_rlhf.chance import require_better
 
         sides = [[*row["prompt"], *row[side]] for side in ("chosen", "rejected") for row in rows]
         scores = rewards.score(reward_model, tokenizer, sides, self.config.batch_size)
         margins = [chosen - rejected for chosen, rejected in zip(scores[: len(rows)], scores[len(rows) :], strict=True)]
         run.metric("reward_model_accuracy", sum(margin > 0 for margin in margins) / len(margins))
         run.metric("reward_model_margin", sum(margins) / len(margins))
+        require_better(rows, margins, self.config.reward_model.certainty, run.stage)
 
     def _answer(self, model: CausalModel, rows: Rows, reward_model: PreTrainedModel, run: Run) -> Answers:
         from workbench.models.generation import Sampling, generate
@@ -218,22 +248,30 @@ class Rlhf(AlignStage[RlhfConfig]):
         tokens = generate(model, prompts, Sampling(self.config.max_tokens, self.config.temperature, run.seed))
         texts = rollouts.decode(model, tokens)
         whole = [[*row["prompt"], {"role": "assistant", "content": text}] for row, text in zip(rows, texts, strict=True)]
-        return Answers(tokens, texts, rewards.score(reward_model, model.tokenizer, whole, self.config.batch_size))
+        scores = rewards.score(reward_model, model.tokenizer, whole, self.config.batch_size)
+        return Answers(tokens, texts, scores, rollouts.cut(tokens, self.config.max_tokens))
 
     def _compare(self, prompts: Rows, before: Answers, after: Answers, run: Run) -> None:
         run.metric("heldout_reward_before", before.reward)
         run.metric("heldout_reward", after.reward)
         run.metric("heldout_reward_gain", after.reward - before.reward)
-        rows = zip(prompts, before.texts, before.rewards, after.texts, after.rewards, strict=True)
+        run.metric("heldout_length_before", before.length)
+        run.metric("heldout_length", after.length)
+        run.metric("heldout_cut_share_before", before.cut_share)
+        run.metric("heldout_cut_share", after.cut_share)
         table = [
             {
                 "prompt": row["prompt"][-1]["content"],
-                "before": text_before,
-                "reward_before": reward_before,
-                "after": text_after,
-                "reward_after": reward_after,
+                "before": before.texts[place],
+                "tokens_before": len(before.tokens[place]),
+                "cut_before": before.cut[place],
+                "reward_before": before.rewards[place],
+                "after": after.texts[place],
+                "tokens_after": len(after.tokens[place]),
+                "cut_after": after.cut[place],
+                "reward_after": after.rewards[place],
             }
-            for row, text_before, reward_before, text_after, reward_after in rows
+            for place, row in enumerate(prompts)
         ]
         run.table("answers", "Answers to held-out prompts before and after", table[:SHOWN])
 
@@ -260,7 +298,7 @@ def _distinct(rows: Iterable[Mapping[str, Any]]) -> Rows:
 
 
 def _draw(out: Path, run: Run) -> None:
-    """Reward and divergence of the sampled answers over the training."""
+    """Reward, length, cut share and divergence of the sampled answers over the training."""
     rows = [row for row in read_training_log(out) if "reward" in row and "kl" in row]
     if not rows:
         return
@@ -268,8 +306,14 @@ def _draw(out: Path, run: Run) -> None:
     rewards = [row["reward"] for row in rows]
     divergences = [row["kl"] * row["completions/mean_length"] for row in rows]
     run.chart(Chart("rewards", "Mean reward of the sampled answers", "optimizer steps", "reward", steps, {"reward": rewards}))
-    title = "KL divergence from the starting model"
+    lengths = {"length": [row["completions/mean_length"] for row in rows]}
+    run.chart(Chart("length", "Mean length of the sampled answers", "optimizer steps", "tokens", steps, lengths))
+    cut = {"cut": [row["completions/clipped_ratio"] for row in rows]}
+    run.chart(Chart("cut", "Sampled answers cut by max_tokens", "optimizer steps", "share of the answers", steps, cut))
+    title = "KL divergence from the starting model, as estimated from the sampled tokens"
     run.chart(Chart("kl", title, "optimizer steps", "nats per answer", steps, {"policy": divergences}))
+    run.metric("length", lengths["length"][-1])
+    run.metric("cut_share", cut["cut"][-1])
 
 
 @hookimpl

@@ -5,6 +5,8 @@ Importing this module imports transformers; the plugin imports it inside its met
 
 from __future__ import annotations
 
+import math
+
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from workbench.errors import TrainingError
@@ -24,8 +26,18 @@ class KlBound(TrainerCallback):
         logs: dict[str, float] | None = None,
         **_: object,
     ) -> None:
-        """TRL logs the mean of log π - log π_ref over tokens; times the mean length it is that of an answer."""
+        """TRL logs the mean of log π - log π_ref over tokens; times the mean length it is that of an answer.
+
+        Raises:
+            TrainingError: the policy is beyond its bound, or a reward is no finite number, which TRL would pass over.
+        """
         if logs and "kl" in logs:
+            if not math.isfinite(logs["reward"]):
+                raise TrainingError(
+                    f"the reward model gave {logs['reward']} to answers at step {state.global_step}",
+                    f"stage {self._stage}",
+                    "lower reward_model.optimizer.learning_rate in params.yaml",
+                )
             require_inside(logs["kl"] * logs["completions/mean_length"], self._bound, f"step {state.global_step}", self._stage)
 
 
@@ -35,7 +47,7 @@ def require_inside(divergence: float, bound: float, moment: str, stage: str) -> 
     Raises:
         TrainingError: says by how much, and what to change.
     """
-    if divergence > bound:
+    if not divergence <= bound:  # NaN too
         raise TrainingError(
             f"the KL divergence from the starting model is {divergence:.3g} nats per answer at {moment}, over kl_bound {bound:g}",
             f"stage {stage}",

@@ -5,7 +5,7 @@ Importing this module imports torch and TRL; the plugin imports it inside its me
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from trl import RewardConfig, RewardTrainer
 from trl.trainer.reward_trainer import suppress_seqcls_warning
 from workbench_trl import trainer as on_trl
 
+from workbench.errors import ParamsError
 from workbench.run import Run, Value
 from workbench.training import trainer as shared
 from workbench.training.checkpoints import newest_complete
@@ -38,6 +39,50 @@ class RewardModelRun(Run):
     def log(self, values: Mapping[str, Value], step: int | None = None) -> None:
         """As a run, with a prefix."""
         super().log({f"{NAME}/{name}": value for name, value in values.items()}, step)
+
+
+def of_length(
+    rows: Iterable[Any], tokenizer: PreTrainedTokenizerBase, longest: int, window: int, split: str, run: Run
+) -> list[Any]:
+    """The pairs of which both sides have at most ``longest`` tokens; the others are counted as a metric of the stage.
+
+    TRL's RewardTrainer would leave the others out without a word.
+
+    Raises:
+        ParamsError: no pair is left, or one is longer than the model's window.
+    """
+    kept, left_out, shortest, widest = [], 0, None, 0
+    for row in rows:
+        width = max(len(ids(tokenizer, [*row["prompt"], *row[side]])) for side in ("chosen", "rejected"))
+        shortest = width if shortest is None else min(shortest, width)
+        if width > longest:
+            left_out += 1
+            continue
+        kept.append(row)
+        widest = max(widest, width)
+    where = f"params.yaml, stage {run.stage}, key reward_model.max_length"
+    if not kept:
+        what = (
+            f"all {left_out} pairs of the split {split} are longer than max_length {longest}; the shortest has {shortest} tokens"
+        )
+        raise ParamsError(what, where, f"raise it to {shortest} at least, or shorten the answers")
+    if widest > window:
+        what = f"a pair of the split {split} has {widest} tokens within max_length {longest}, and the model's window has {window}"
+        raise ParamsError(what, where, f"lower it to {window}")
+    run.metric(f"reward_model_{split}_pairs", len(kept))
+    run.metric(f"reward_model_{split}_pairs_left_out", left_out)
+    if left_out:
+        whole = len(kept) + left_out
+        run.warn(
+            f"{left_out} of {whole} pairs of the split {split} are longer than reward_model.max_length {longest} and left out"
+        )
+    return kept
+
+
+def ids(tokenizer: PreTrainedTokenizerBase, messages: Messages) -> list[int]:
+    """Token ids of a conversation, as TRL makes them."""
+    encoded: list[int] = tokenizer.apply_chat_template(list(messages))["input_ids"]
+    return encoded
 
 
 def obtain(model: Path, tokenizer: PreTrainedTokenizerBase, rows: Sequence[Any], config: RlhfConfig, run: Run) -> PreTrainedModel:
@@ -90,7 +135,7 @@ def score(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, conversations: Sequence[Messages], batch_size: int
 ) -> list[float]:
     """The reward of each conversation's last turn. Equal lengths run together, so none is padded."""
-    encoded = [tokenizer.apply_chat_template(list(messages))["input_ids"] for messages in conversations]
+    encoded = [ids(tokenizer, messages) for messages in conversations]
     rewards = [0.0] * len(encoded)
     order = sorted(range(len(encoded)), key=lambda index: (len(encoded[index]), index))
     with torch.inference_mode():

@@ -30,7 +30,8 @@ class CardConfig(Config):
     language: str = "en"
     """ISO 639 code of the training text."""
     models: tuple[str, ...] = ("base", "sft", "aligned")
-    """Order in which the models were trained; those that don't exist are left out."""
+    """Order in which the models were trained; those that don't exist are left out. Others than these come last, by name, and are
+    warned of."""
     prompts: tuple[str, ...] = ()
     """Questions that the last model answers, in its chat template; none loads no model."""
     max_tokens: int = Field(64, ge=1)
@@ -50,6 +51,8 @@ class Card(ReportStage[CardConfig]):
         findings = gather(results, self.config.models, run.seed)
         if not findings.models:
             raise ArtifactError("there is no model to report on", str(results.models), "run the stages that train one")
+        if findings.unplaced:
+            run.warn(f"{', '.join(findings.unplaced)}: not among `models` of the report, so they come last, by name")
         last = results.models / findings.models[-1]
         summary = card.summary_of(card.read_architecture(last), findings.models)
         written = self._answers(last, run)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from workbench_report_card.page import interval_text
-from workbench_report_card.results import Evaluated, Findings
+from workbench_report_card.results import Curve, Evaluated, Findings
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def render(title: str, summary: str, findings: Findings) -> str:
     if not findings.evaluations:
         parts.append("No evaluation was run.")
     parts += ["## Data", *(_funnel(findings) or ["No data set was curated in this pipeline."])]
-    parts += ["## Training", _training(findings.stages), "`index.html`, beside this card, has the curves, intervals and samples."]
+    parts += ["## Training", _training(findings.curves), "`index.html`, beside this card, has the curves, intervals and samples."]
     return "\n\n".join(parts) + "\n"
 
 
@@ -127,11 +127,10 @@ def _funnel(findings: Findings) -> list[str]:
     return [f"- **{f.name}**: " + ", ".join(f"{label} {number:,}" for label, number in f.steps) for f in findings.funnels]
 
 
-def _training(stages: Mapping[str, Mapping[str, float]]) -> str:
+def _training(curves: Sequence[Curve]) -> str:
     lines = [
-        f"- **{name}**: {int(metrics['steps']):,} steps, last loss {metrics['loss']:.4f} "
-        f"nats per {'pair' if 'pairs' in metrics else 'token'}"
-        for name, metrics in stages.items()
-        if {"steps", "loss"} <= set(metrics)
+        f"- **{curve.model}**: loss {curve.loss[-1]:.4f} {curve.unit or '(of its own objective)'} at step {curve.steps:,}"
+        for curve in curves
+        if curve.loss
     ]
     return "\n".join(lines) or "No training was recorded."

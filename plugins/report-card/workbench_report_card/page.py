@@ -107,7 +107,9 @@ def _interval_chart(found: Evaluated) -> str:
 
 
 def _loss_chart(curve: Curve) -> str:
-    return charts.line_chart(f"Training loss of {curve.model}", curve.x_label, "loss (nats)", curve.x, curve.loss)
+    return charts.line_chart(
+        f"Training loss of {curve.model}", curve.x_label, f"loss ({curve.unit})" if curve.unit else "loss", curve.x, curve.loss
+    )
 
 
 def _funnel_chart(funnel: Funnel) -> str:

@@ -36,7 +36,10 @@ class Curve:
     x_label: str
     x: tuple[float, ...]
     loss: tuple[float, ...]
-    """Nats: per token of text, per pair of a preference loss."""
+    unit: str
+    """Of the loss; empty for the objectives of alignment, each of which has a unit of its own or none."""
+    steps: int
+    """Optimizer steps up to the last row of the log."""
 
 
 @dataclass(frozen=True)
@@ -94,8 +97,8 @@ class Findings:
     evaluations: tuple[Evaluated, ...]
     models: tuple[str, ...]
     """Names of the models that exist, in order of training."""
-    stages: Mapping[str, Mapping[str, float]]
-    """Metrics of each stage."""
+    unplaced: tuple[str, ...]
+    """Those of them whose place in that order nobody has told; they are the last."""
 
 
 def gather(results: Results, order: Sequence[str], seed: int) -> Findings:
@@ -107,7 +110,7 @@ def gather(results: Results, order: Sequence[str], seed: int) -> Findings:
         curves=tuple(_curve(results.models / name, name) for name in models if _is_logged(results.models / name)),
         evaluations=tuple(_evaluations(results.evals, models, seed)),
         models=tuple(models),
-        stages=stages,
+        unplaced=tuple(name for name in models if name not in order),
     )
 
 
@@ -150,7 +153,10 @@ def _curve(directory: Path, model: str) -> Curve:
     rows = [row for row in read_training_log(directory) if "loss" in row]
     by_tokens = all("tokens" in row for row in rows)
     x = tuple(row["tokens" if by_tokens else "step"] for row in rows)
-    return Curve(model, "tokens" if by_tokens else "optimizer steps", x, tuple(row["loss"] for row in rows))
+    rewarded = any(name.startswith("reward") for row in rows for name in row)
+    unit = "" if rewarded else "nats per token"
+    steps = int(rows[-1]["step"]) if rows else 0
+    return Curve(model, "tokens" if by_tokens else "optimizer steps", x, tuple(row["loss"] for row in rows), unit, steps)
 
 
 def _evaluations(folder: Path, models: Sequence[str], seed: int) -> list[Evaluated]:
