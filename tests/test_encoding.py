@@ -22,7 +22,8 @@ PIECES = st.sampled_from([*SPECIAL, "<|", "|>", "end", " ", "\n", "mill", "é", 
 TEXTS = st.lists(PIECES, min_size=1, max_size=12).map("".join)
 CHATML = (
     "{% for message in messages %}{{ '<|user|>' + message['role'] + '\\n' }}{% generation %}{{ message['content'] | trim }}"
-    "{{ '<|end|>' }}{% endgeneration %}{{ '\\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|user|>assistant\\n' }}{% endif %}"
+    "{{ '<|end|>' }}{% endgeneration %}{{ '\\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|user|>assistant\\n' }}{% endif %}"
 )
 FIXTURE = {"deadline": None, "suppress_health_check": [HealthCheck.function_scoped_fixture]}
 

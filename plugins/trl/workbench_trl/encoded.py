@@ -1,6 +1,7 @@
 """Conversations and pairs as token ids and labels.
 
-They are made here rather than by TRL's trainers, so that text stays text and no row is lost without a word. Importing this module imports neither torch nor TRL.
+They are made here rather than by TRL's trainers, so that text stays text and no row is lost without a word. Importing this
+module imports neither torch nor TRL.
 """
 
 from __future__ import annotations
