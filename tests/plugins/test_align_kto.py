@@ -153,31 +153,38 @@ def test_a_killed_run_ends_with_the_bytes_of_an_uninterrupted_one(
     assert whole == killed
 
 
-def test_pairs_are_parted_so_that_no_prompt_meets_its_own_other_answer(base: Path, preferences: Path, tmp_path: Path) -> None:
+def test_pairs_are_parted_so_that_no_prompt_meets_its_own_other_answer() -> None:
     from workbench_align_kto import _parted
+    from workbench_trl.encoded import Pair
 
-    pairs = examples.sample(preferences, "train", 8, 0)
+    pairs = [Pair(id=f"{n}", prompt_ids=[n], chosen_ids=[100 + n], rejected_ids=[200 + n]) for n in range(8)]
     for size in (2, 3, 8):
         parted = _parted(pairs, size)
+        assert sorted(row["completion_ids"][0] for row in parted) == [*range(100, 108), *range(200, 208)]
         for start in range(0, len(parted), 2 * size):
             batch = parted[start : start + 2 * size]
             assert sum(example["label"] for example in batch) * 2 == len(batch)
-            assert all(batch[place - 1]["prompt"] != example["prompt"] for place, example in enumerate(batch))
+            assert all(row["completion_ids"][0] // 100 == (1 if row["label"] else 2) for row in batch)
+            assert all(row["KL_completion_ids"][0] % 100 != row["prompt_ids"][0] for row in batch)
+            assert sorted(row["KL_completion_ids"] for row in batch) == sorted(row["completion_ids"] for row in batch)
 
 
-def test_pairs_whose_prompt_fills_max_length_are_left_out(base: Path, preferences: Path, tmp_path: Path) -> None:
+def test_pairs_are_counted_from_the_data_to_the_gradient(base: Path, preferences: Path, tmp_path: Path) -> None:
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(base)
     prompts = [row["prompt"] for row in examples.read(preferences, "train")]
     lengths = sorted(len(ids) for ids in tokenizer.apply_chat_template(prompts, add_generation_prompt=True)["input_ids"])
     run = make_run(tmp_path)
+    settings: dict[str, Any] = {"steps": 2, "max_length": lengths[4], "max_cut_share": 1.0, "optimizer": FAST}
     kept = sum(length < lengths[4] for length in lengths)
-    config = KtoConfig(steps=1, batch_size=8, max_length=lengths[4], optimizer=FAST, logging_steps=1, save_steps=1)
+    assert kept > 3
+    config = KtoConfig(batch_size=3, logging_steps=1, save_steps=1, **settings)
     Kto(config).execute({"model": base, "data": preferences}, {"out": tmp_path / "out"}, run)
-    assert 2 <= kept < 8
-    assert run.summary["pairs"] == kept
-    with pytest.raises(ArtifactError, match="0 of 8 pairs"):
+    assert run.summary["pairs_drawn"] == 6
+    assert run.summary["pairs"] in (2, 3)
+    assert run.summary["pairs_left_out"] + run.summary["pairs"] + run.summary["pairs_outside_batches"] == 6
+    with pytest.raises(ArtifactError, match="none of 8 pairs can be learnt from"):
         align(base, preferences, tmp_path, steps=2, max_length=lengths[0])
 
 

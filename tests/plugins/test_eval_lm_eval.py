@@ -49,10 +49,12 @@ def instances(kind: str, arguments: list[tuple[Any, ...]]) -> list[Any]:
     return [Instance(kind, {}, arguments_, index) for index, arguments_ in enumerate(arguments)]
 
 
-def ours(model: CausalModel, neutral: str = "") -> Any:
+def ours(model: CausalModel, neutral: str = "", *, rendered: bool = False) -> Any:
     from workbench_eval_lm_eval.model import ScoringLM
 
-    return ScoringLM(model, batch_tokens=256, neutral=neutral)
+    lm = ScoringLM(model, batch_tokens=256, neutral=neutral)
+    lm.rendered = rendered
+    return lm
 
 
 def test_log_likelihoods_equal_those_of_the_harness(model: CausalModel, hflm: Any) -> None:
@@ -61,7 +63,7 @@ def test_log_likelihoods_equal_those_of_the_harness(model: CausalModel, hflm: An
     pairs += [("ends in spaces  ", "so"), ("<|user|>Who?<|end|><|assistant|>", "Nobody"), (" ".join(SENTENCES), " The mill.")]
     requests = instances("loglikelihood", pairs)
     expected = hflm.loglikelihood(requests, disable_tqdm=True)
-    for mine, theirs in zip(ours(model).loglikelihood(requests), expected, strict=True):
+    for mine, theirs in zip(ours(model, rendered=True).loglikelihood(requests), expected, strict=True):
         assert mine[0] == pytest.approx(theirs[0], abs=1e-3)
         assert mine[1] == theirs[1]
 
@@ -95,6 +97,18 @@ def test_a_neutral_question_takes_the_place_of_nothing(model: CausalModel) -> No
     assert empty != nothing
 
 
+@pytest.mark.parametrize("rendered", [False, True])
+def test_a_special_tokens_letters_are_text(model: CausalModel, *, rendered: bool) -> None:
+    """In the context of a task without chat template, and in every continuation; a rendered context keeps its own tokens."""
+    asked = [{"role": "user", "content": "What is <|end|>?"}]
+    context = model.render(asked, add_generation_prompt=True) if rendered else "What is <|end|>? "
+    ((value, _),) = ours(model, rendered=rendered).loglikelihood(instances("loglikelihood", [(context, "It is<|end|>")]))
+    text = model.encode_texts(["What is <|end|>?", "It is<|end|>", " It is<|end|>"])
+    before = (3, *text[0], 0, 4) if rendered else text[0]
+    (expected,) = scoring.score(model, [scoring.Request(before, text[1] if rendered else text[2])], batch_tokens=256)
+    assert value == pytest.approx(expected.log_likelihood, abs=1e-4)
+
+
 def run_stage(tmp_path: Path, model: Path, folder: Path, config: LmEvalConfig) -> tuple[dict[str, float], list[dict[str, Any]]]:
     run = make_run(tmp_path, seed=3)
     inputs = {"model": model, "benchmark": folder}
@@ -109,7 +123,7 @@ def test_mutual_information_by_hand(tmp_path: Path, model_directory: Path, folde
     metrics, rows = run_stage(tmp_path, model_directory, folder, config)
     by_question = {q.document: q for q in QUESTIONS}
     documents = {row["id"]: row["document"] for row in benchmark.read(folder)}
-    lm = ours(scoring.load(model_directory, "cpu"), "<|user|>Who?<|end|><|assistant|>" if chat else "")
+    lm = ours(scoring.load(model_directory, "cpu"), "<|user|>Who?<|end|><|assistant|>" if chat else "", rendered=chat)
     for row in rows:
         question = by_question[documents[row["id"]]]
         context = f"<|user|>{question.question}<|end|><|assistant|>" if chat else question.question

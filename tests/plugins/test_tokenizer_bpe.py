@@ -72,8 +72,8 @@ def test_the_generation_mark_covers_the_answer_and_its_end(tokenizer: object) ->
 
 
 def test_an_unknown_role_is_refused(tokenizer: object) -> None:
-    with pytest.raises(Exception, match="system, user and assistant"):
-        tokenizer.apply_chat_template([{"role": "tool", "content": "x"}], tokenize=False)  # type: ignore[attr-defined]
+    with pytest.raises(Exception, match="system, user, assistant and tool"):
+        tokenizer.apply_chat_template([{"role": "narrator", "content": "x"}], tokenize=False)  # type: ignore[attr-defined]
 
 
 def test_a_tiny_corpus_gives_a_smaller_vocabulary(tmp_path: Path) -> None:

@@ -37,16 +37,29 @@ class TokenizerStage(Stage[C]):
         """Train on the corpus and save ``tokenizer.json`` and ``tokenizer_config.json`` (with the chat template) to ``out``."""
 
     def execute(self, inputs: Mapping[str, Path], outputs: Mapping[str, Path], run: Run) -> None:
-        """Train, check the round trip, report fertility by source."""
+        """Train, check that text is kept apart from control and restored, report fertility by source.
+
+        Raises:
+            ArtifactError: a text would become a special token, or is not restored.
+        """
         from tokenizers import Tokenizer
 
         corpus = Corpus(inputs["corpus"])
         outputs["out"].mkdir(parents=True)
         self.train(corpus, outputs["out"], run)
         tokenizer = Tokenizer.from_file(str(outputs["out"] / "tokenizer.json"))
+        tokenizer.encode_special_tokens = True  # the letters of a special token in a document are text
+        _require_text_apart(tokenizer, outputs["out"])
         if self.lossless:
             _require_round_trip(tokenizer, corpus)
         _report(tokenizer, corpus, run)
+
+
+def _require_text_apart(tokenizer: Tokenizer, directory: Path) -> None:
+    for index, token in sorted(tokenizer.get_added_tokens_decoder().items()):
+        if token.special and index in tokenizer.encode(token.content, add_special_tokens=False).ids:
+            what = f"the special token {token.content!r} is what the same letters in a text are encoded as"
+            raise ArtifactError(what, str(directory), "choose letters and signs that no text is cut into, such as <|end|>")
 
 
 def _require_round_trip(tokenizer: Tokenizer, corpus: Corpus) -> None:

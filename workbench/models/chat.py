@@ -45,7 +45,7 @@ class ChatTokens(Config):
 
 
 class SpecialTokenWatch:
-    """Counts the texts that contain a special token literally, which would be read as structure."""
+    """Counts the texts that contain a special token literally, which is read as text."""
 
     def __init__(self, special_tokens: Sequence[str]) -> None:
         self.texts = 0
@@ -61,21 +61,42 @@ class SpecialTokenWatch:
 def chat_template(tokens: ChatTokens) -> str:
     """A one-line Jinja template; ``generation`` marks the assistant's turns, including their end token.
 
-    The prompt with ``add_generation_prompt`` is a prefix of the whole conversation, so that a loss on the answer is exact.
+    The prompt with ``add_generation_prompt`` is a prefix of the whole conversation, so that a loss on the answer is exact. A
+    system turn without text is no turn. Tools, their calls and answers, and thoughts are text in tags, as in Hermes and Qwen.
     """
     end = _quoted(tokens.end_token)
+    system, user, assistant = (_quoted(token) for token in (tokens.system_token, tokens.user_token, tokens.assistant_token))
     return (
+        "{% if tools %}"
+        f"{{{{ {system} }}}}"
+        "{% if messages[0]['role'] == 'system' and messages[0]['content'] | trim %}"
+        "{{ messages[0]['content'] + '\\n\\n' }}{% endif %}"
+        "{{ 'Functions that you may call, each call as JSON in <tool_call></tool_call>:\\n<tools>' }}"
+        "{% for tool in tools %}{{ '\\n' }}{{ tool | tojson }}{% endfor %}"
+        f"{{{{ '\\n</tools>' + {end} }}}}"
+        "{% endif %}"
         "{% for message in messages %}"
         "{% if message['role'] == 'assistant' %}"
-        f"{{{{ {_quoted(tokens.assistant_token)} }}}}"
-        f"{{% generation %}}{{{{ message['content'] + {end} }}}}{{% endgeneration %}}"
+        f"{{{{ {assistant} }}}}"
+        "{% generation %}"
+        "{% if message['reasoning_content'] %}{{ '<think>\\n' + message['reasoning_content'] + '\\n</think>\\n\\n' }}{% endif %}"
+        "{{ message['content'] or '' }}"
+        "{% for call in message['tool_calls'] or [] %}{% set asked = call['function'] or call %}"
+        "{{ ('\\n' if message['content'] or not loop.first else '') + '<tool_call>\\n{\"name\": ' }}{{ asked['name'] | tojson }}"
+        "{{ ', \"arguments\": ' }}"
+        "{{ asked['arguments'] if asked['arguments'] is string else asked['arguments'] | tojson }}{{ '}\\n</tool_call>' }}"
+        "{% endfor %}"
+        f"{{{{ {end} }}}}{{% endgeneration %}}"
         "{% elif message['role'] == 'user' %}"
-        f"{{{{ {_quoted(tokens.user_token)} + message['content'] + {end} }}}}"
+        f"{{{{ {user} + message['content'] + {end} }}}}"
+        "{% elif message['role'] == 'tool' %}"
+        f"{{{{ {user} + '<tool_response>\\n' + (message['content'] or '') + '\\n</tool_response>' + {end} }}}}"
         "{% elif message['role'] == 'system' %}"
-        f"{{{{ {_quoted(tokens.system_token)} + message['content'] + {end} }}}}"
-        "{% else %}{{ raise_exception('the roles are system, user and assistant') }}"
+        "{% if message['content'] | trim and not (tools and loop.first) %}"
+        f"{{{{ {system} + message['content'] + {end} }}}}{{% endif %}}"
+        "{% else %}{{ raise_exception('the roles are system, user, assistant and tool') }}"
         "{% endif %}{% endfor %}"
-        f"{{% if add_generation_prompt %}}{{{{ {_quoted(tokens.assistant_token)} }}}}{{% endif %}}"
+        f"{{% if add_generation_prompt %}}{{{{ {assistant} }}}}{{% endif %}}"
     )
 
 

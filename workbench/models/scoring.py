@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.errors import ArtifactError
+from workbench.models import encoding
 from workbench.models.pretrained import load_causal_model, load_tokenizer
 
 if TYPE_CHECKING:
@@ -65,23 +66,29 @@ class CausalModel:
     start: int
     """The token that stands before a document: bos, or eos where there is no bos."""
 
-    def encode(self, texts: Sequence[str]) -> list[tuple[int, ...]]:
-        """Token ids of each text, without added tokens."""
-        if not texts:
-            return []
-        batch = self.tokenizer(list(texts), add_special_tokens=False, return_attention_mask=False)
-        return [tuple(ids) for ids in batch["input_ids"]]
-
-    def render(self, messages: Sequence[Any], *, add_generation_prompt: bool) -> str:
-        """The conversation as text in the model's chat template, without added tokens.
+    def encode(self, rendered: Sequence[str]) -> list[tuple[int, ...]]:
+        """Token ids of what :meth:`render` gives, without added tokens: special tokens are control unless marked as text.
 
         Raises:
-            ArtifactError: the tokenizer lacks a chat template.
+            ArtifactError: what is marked as text cannot be encoded as text by this tokenizer.
         """
-        if not self.tokenizer.chat_template:
-            raise ArtifactError("the tokenizer lacks a chat template", self.tokenizer.name_or_path, "evaluate without it")
-        apply = self.tokenizer.apply_chat_template
-        return str(apply(list(messages), tokenize=False, add_generation_prompt=add_generation_prompt))
+        return encoding.encode(self.tokenizer, rendered)
+
+    def encode_texts(self, texts: Sequence[str]) -> list[tuple[int, ...]]:
+        """Token ids of each text, without added tokens; a special token's letters in it are letters."""
+        return encoding.encode_texts(self.tokenizer, texts)
+
+    def mark(self, text: str) -> str:
+        """A plain text for :meth:`encode`, alone or after a rendered one: a special token's letters in it are marked as text."""
+        return encoding.mark(self.tokenizer, text)
+
+    def render(self, messages: Sequence[Any], *, add_generation_prompt: bool) -> str:
+        """The conversation in the model's chat template, for :meth:`encode`, without added tokens.
+
+        Raises:
+            ArtifactError: the tokenizer lacks a chat template, or the template refuses the conversation.
+        """
+        return encoding.render(self.tokenizer, messages, add_generation_prompt=add_generation_prompt)
 
 
 def load(directory: Path, device: str) -> CausalModel:

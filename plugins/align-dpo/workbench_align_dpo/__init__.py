@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -31,7 +31,8 @@ class DpoConfig(PostTrainingConfig):
     batch_size: int = Field(16, ge=1)
     """Pairs in one forward pass."""
     order: Literal["shuffled", "written"] = "shuffled"
-    """``shuffled`` draws pairs at random; ``written`` takes them as the data has them, which keeps coupled pairs in one batch."""
+    """``shuffled`` draws pairs at random; ``written`` draws whole batches and keeps the data's order, so that coupled pairs which
+    stand together share a batch."""
     beta: float = Field(0.1, gt=0)
     """Strength of the tie to the reference model: greater is closer."""
     loss: Literal["sigmoid", "hinge", "ipo"] = "sigmoid"
@@ -61,32 +62,49 @@ class Dpo(AlignStage[DpoConfig]):
         return Estimate(flops, "FLOP", tokens=tokens, flops=flops, memory=memory)
 
     def align(self, model: Path, data: Path, out: Path, run: Run) -> None:
-        """Load, draw pairs, train, save, show margins."""
+        """Load, draw and encode pairs, train, save.
+
+        Raises:
+            ArtifactError: no pair can be learnt from, or ``max_length`` cuts or leaves out too many.
+        """
+        from workbench_trl import encoded
         from workbench_trl import trainer as on_trl
+        from workbench_trl.ledger import Ledger
 
         from workbench.models.pretrained import load_causal_model, load_tokenizer
         from workbench.training import trainer as shared
 
         shared.set_up_torch(run)
         tokenizer = load_tokenizer(model)
-        if self.config.order == "shuffled":
-            rows = examples.sample(data, "train", self.config.total_examples, run.seed)
-        else:
-            rows = list(islice(examples.read(data, "train"), self.config.total_examples))
-        run.metric("steps", self.config.steps)
-        run.metric("pairs", len(rows))
         start = load_causal_model(model, attention=run.compute.attn_implementation)
         shared.require_window(start, self.config.max_length, run)
-        pairs = shared.in_memory(rows, ["prompt", "chosen", "rejected"])
+        run.metric("steps", self.config.steps)
+        ledger = Ledger("pairs", self.config.max_length, self.config.max_cut_share)
+        rows = encoded.pairs(self._drawn(data, run.seed), tokenizer, ledger)
+        ledger.close(run, f"{data}, split train", on_trl.window_of(start))
+        pairs = shared.in_memory(rows, ["prompt_ids", "chosen_ids", "rejected_ids"])
         trainer = on_trl.train(lambda: self._trainer(start, tokenizer, pairs, run), run)
         shared.save(trainer, tokenizer, out)
 
+    def _drawn(self, data: Path, seed: int) -> list[dict[str, Any]]:
+        number, size = self.config.total_examples, self.config.batch_size
+        if self.config.order == "shuffled":
+            return examples.sample(data, "train", number, seed)
+        rows = list(examples.read(data, "train"))
+        batches = [rows[start : start + size] for start in range(0, len(rows), size)]
+        if len(rows) > number:  # each batch is whole but the last, which is left over
+            batches = [batches[place] for place in sorted(random.Random(seed).sample(range(len(rows) // size), number // size))]
+        return [row for batch in batches for row in batch]
+
     def _trainer(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, pairs: Dataset, run: Run) -> Any:
         from trl import DPOConfig, DPOTrainer
-        from workbench_trl.trainer import post_training_arguments
+        from workbench_trl.trainer import Encoded, post_training_arguments
 
         from workbench.training.optimizers import build
         from workbench.training.trainer import Reporter
+
+        class EncodedDPOTrainer(Encoded, DPOTrainer):
+            pass
 
         config = self.config
         arguments = DPOConfig(
@@ -97,7 +115,7 @@ class Dpo(AlignStage[DpoConfig]):
             precompute_ref_log_probs=True,
             precompute_ref_batch_size=4 * config.batch_size,
         )
-        return DPOTrainer(
+        return EncodedDPOTrainer(
             model=model,
             args=arguments,
             train_dataset=pairs,

@@ -21,8 +21,7 @@ from workbench.run import Run
 if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-Rows = Sequence[Mapping[str, Any]]
+    from workbench_trl.encoded import Pair
 
 
 class KtoConfig(PostTrainingConfig):
@@ -64,39 +63,52 @@ class Kto(AlignStage[KtoConfig]):
         return Estimate(flops, "FLOP", tokens=tokens, flops=flops, memory=memory)
 
     def align(self, model: Path, data: Path, out: Path, run: Run) -> None:
-        """Load, draw pairs, part them, train, save."""
+        """Load, draw and encode pairs, part them, train, save.
+
+        Raises:
+            ArtifactError: fewer than two pairs can be learnt from, or ``max_length`` cuts or leaves out too many.
+        """
+        from workbench_trl import encoded
         from workbench_trl import trainer as on_trl
+        from workbench_trl.ledger import Ledger
 
         from workbench.models.pretrained import load_causal_model, load_tokenizer
         from workbench.training import trainer as shared
 
         shared.set_up_torch(run)
         tokenizer = load_tokenizer(model)
-        pairs = self._pairs(data, tokenizer, run)
-        run.metric("steps", self.config.steps)
-        run.metric("pairs", len(pairs))
         start = load_causal_model(model, attention=run.compute.attn_implementation)
         shared.require_window(start, self.config.max_length, run)
-        judged = shared.in_memory(_parted(pairs, self.config.batch_size), ["prompt", "completion", "label"])
+        run.metric("steps", self.config.steps)
+        ledger = Ledger("pairs", self.config.max_length, self.config.max_cut_share)
+        drawn = examples.sample(data, "train", self.config.total_examples, run.seed)
+        pairs = encoded.pairs(drawn, tokenizer, ledger)
+        ledger.close(run, f"{data}, split train", on_trl.window_of(start))
+        whole = self._whole_batches(pairs, data)
+        run.metric("pairs", len(whole))
+        run.metric("pairs_outside_batches", len(pairs) - len(whole))
+        judged = shared.in_memory(
+            _parted(whole, self.config.batch_size), ["prompt_ids", "completion_ids", "KL_completion_ids", "label"]
+        )
         trainer = on_trl.train(lambda: self._trainer(start, tokenizer, judged, run), run)
         shared.save(trainer, tokenizer, out)
 
-    def _pairs(self, data: Path, tokenizer: PreTrainedTokenizerBase, run: Run) -> Rows:
-        """Whole batches of drawn pairs whose prompt leaves room for an answer; one smaller batch where there are too few."""
-        drawn = examples.sample(data, "train", self.config.total_examples, run.seed)
-        prompts = tokenizer.apply_chat_template([row["prompt"] for row in drawn], add_generation_prompt=True)["input_ids"]
-        pairs = [row for row, ids in zip(drawn, prompts, strict=True) if len(ids) < self.config.max_length]
+    def _whole_batches(self, pairs: list[Pair], data: Path) -> list[Pair]:
+        """The first of them, or one smaller batch where there are too few."""
         if len(pairs) < 2:
-            what = f"{len(pairs)} of {len(drawn)} pairs have a prompt shorter than max_length, and kto needs two"
-            raise ArtifactError(what, f"{data}, split train", "raise max_length in params.yaml, or add pairs")
+            what = "one pair is left, and kto estimates its reference point from answers to other prompts"
+            raise ArtifactError(what, f"{data}, split train", "add pairs, or raise max_length in params.yaml")
         return pairs[: max(len(pairs) // self.config.batch_size, 1) * self.config.batch_size]
 
     def _trainer(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, judged: Dataset, run: Run) -> Any:
         from trl import KTOConfig, KTOTrainer
-        from workbench_trl.trainer import post_training_arguments
+        from workbench_trl.trainer import Encoded, post_training_arguments
 
         from workbench.training.optimizers import build
         from workbench.training.trainer import Reporter
+
+        class EncodedKTOTrainer(Encoded, KTOTrainer):
+            pass
 
         config = self.config
         arguments = KTOConfig(
@@ -107,7 +119,7 @@ class Kto(AlignStage[KtoConfig]):
             precompute_ref_log_probs=True,
             precompute_ref_batch_size=8 * config.batch_size,
         )
-        return KTOTrainer(
+        return EncodedKTOTrainer(
             model=model,
             args=arguments,
             train_dataset=judged,
@@ -117,17 +129,20 @@ class Kto(AlignStage[KtoConfig]):
         )
 
 
-def _parted(pairs: Rows, batch_size: int) -> list[dict[str, Any]]:
+def _parted(pairs: Sequence[Pair], batch_size: int) -> list[dict[str, Any]]:
     """The examples of the pairs, batch by batch, the desirable ones of a batch before the undesirable ones.
 
-    TRL gives each prompt of a batch the answer before it, to estimate how much the model gains on answers to other prompts.
-    In this order that answer is never the other one of the same pair, as it would be if pairs stood together.
+    As in TRL, each prompt of a batch is given the answer before it too, to estimate how much the model gains on answers to other
+    prompts. In this order that answer is never the other one of the same pair, as it would be if pairs stood together.
     """
     parted = []
     for start in range(0, len(pairs), batch_size):
         batch = pairs[start : start + batch_size]
-        for side, label in (("chosen", True), ("rejected", False)):
-            parted += [{"id": pair["id"], "prompt": pair["prompt"], "completion": pair[side], "label": label} for pair in batch]
+        judged = [(pair, pair["chosen_ids"], True) for pair in batch] + [(pair, pair["rejected_ids"], False) for pair in batch]
+        for place, (pair, answer, label) in enumerate(judged):
+            other = judged[place - 1][1]
+            example = {"prompt_ids": pair["prompt_ids"], "completion_ids": answer, "KL_completion_ids": other, "label": label}
+            parted.append({"id": pair["id"], **example})
     return parted
 
 

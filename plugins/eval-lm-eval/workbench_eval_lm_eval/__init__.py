@@ -21,7 +21,7 @@ from workbench.errors import ArtifactError, ParamsError
 from workbench.estimate import Estimate, size_of
 from workbench.kinds.eval import EvalStage
 from workbench.models import cost as model_cost
-from workbench.models import scoring
+from workbench.models import encoding, scoring
 from workbench.plugin import Config, Plugin
 from workbench.run import Chart, Run
 
@@ -140,6 +140,7 @@ class LmEval(EvalStage[LmEvalConfig]):
             seed=run.seed,
             progress=lambda done, total: run.progress(done, total, "tokens", "log-likelihoods"),
         )
+        lm.rendered = self.config.apply_chat_template
         results: Mapping[str, Any] = evaluate(
             lm=lm,
             task_dict={"tasks": dict(tasks), "groups": {}, "group_map": {}},
@@ -272,7 +273,7 @@ def _example(task: str, sample: Mapping[str, Any], metric: str) -> dict[str, Any
         "group": str(document.get("group") or identity),
         "score": float(sample[metric]),
         "task": task,
-        "question": str(sample["arguments"][0][0]),
+        "question": encoding.unmarked(str(sample["arguments"][0][0])),
         "plain": sample.get("acc"),
     } | _choice(sample, metric)
 

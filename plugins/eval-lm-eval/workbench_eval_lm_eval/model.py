@@ -26,6 +26,9 @@ class ScoringLM(LM):
     ``neutral`` stands in for an empty context; without it, that is the start token alone, as in `HFLM`.
     """
 
+    rendered = False
+    """Whether contexts come in the chat template, whose special tokens are control. All else is text, whatever its letters."""
+
     def __init__(
         self, model: CausalModel, *, batch_tokens: int, neutral: str = "", seed: int = 0, progress: Progress | None = None
     ) -> None:
@@ -76,6 +79,8 @@ class ScoringLM(LM):
     def _split(self, context: str, continuation: str) -> tuple[str, str]:
         """Spaces at the end of a context belong to the continuation, whose first word they begin."""
         context = context or self._neutral
+        if self.rendered or not context:  # else it is marked as a part of the whole text
+            continuation = self._model.mark(continuation)
         kept = context.rstrip()
         return (kept, context[len(kept) :] + continuation) if kept else (context, continuation)
 
@@ -103,9 +108,17 @@ class ScoringLM(LM):
         if not texts:
             return []
         start = self._model.tokenizer.decode([self._model.start])
-        plain = [tuple(ids) for ids in self._model.encode(texts)]
-        framed = self._model.tokenizer(list(texts), return_attention_mask=False)["input_ids"]
-        return [bare if text.startswith(start) else tuple(whole) for text, bare, whole in zip(texts, plain, framed, strict=True)]
+        plain = self._model.encode(texts if self.rendered else [self._model.mark(text) for text in texts])
+        before, after = self._added()
+        begun = [self.rendered and text.startswith(start) for text in texts]
+        return [bare if done else before + bare + after for done, bare in zip(begun, plain, strict=True)]
+
+    def _added(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The special tokens that the tokenizer puts before and after a text."""
+        (bare,) = self._model.encode(["x"])
+        whole = tuple(self._model.tokenizer("x", return_attention_mask=False)["input_ids"])
+        place = next((place for place in range(len(whole)) if whole[place : place + len(bare)] == bare), 0)
+        return whole[:place], whole[place + len(bare) :]
 
     def _score(self, requests: Sequence[Request]) -> list[scoring.Score]:
         return scoring.score(self._model, requests, batch_tokens=self._batch_tokens, progress=self._progress)

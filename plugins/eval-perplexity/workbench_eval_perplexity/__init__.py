@@ -113,7 +113,7 @@ class Perplexity(EvalStage[PerplexityConfig]):
         return Evaluation(metrics, "bits_per_byte", higher_is_better=False, examples=examples, weight="bytes")
 
     def _score(self, model: CausalModel, rows: Sequence[Mapping[str, Any]], run: Run) -> list[Scored]:
-        encoded = model.encode([row["text"] for row in rows])
+        encoded = model.encode_texts([row["text"] for row in rows])
         scores = scoring.score(
             model,
             [Request((model.start,), tokens) for tokens in encoded],
@@ -128,7 +128,7 @@ class Perplexity(EvalStage[PerplexityConfig]):
 
     def _examples(self, model: CausalModel, scored: Sequence[Scored], train: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         texts = [row["text"] for row in train]
-        unigram = Unigram.fit(model.encode(texts), len(model.tokenizer))
+        unigram = Unigram.fit(model.encode_texts(texts), len(model.tokenizer))
         held = [document.row["text"] for document in scored]
         alone, primed = zstd_bits(held), zstd_bits(held, "\n\n".join(texts))
         sources = {document.row["source"] for document in scored}

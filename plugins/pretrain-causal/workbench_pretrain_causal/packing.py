@@ -46,6 +46,7 @@ def pack(corpus: Corpus, tokenizer: Path, separator: int, context_length: int) -
         ArtifactError: the corpus is shorter than one sequence.
     """
     fast = Tokenizer.from_file(str(tokenizer / "tokenizer.json"))
+    fast.encode_special_tokens = True  # no document ends where it says so: the letters of a special token are letters
     pieces = [np.asarray([separator, *ids], dtype=np.uint32) for ids in _encoded(corpus, fast)]
     stream = np.concatenate(pieces)
     count = len(stream) // context_length

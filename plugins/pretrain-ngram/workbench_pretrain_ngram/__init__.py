@@ -91,6 +91,7 @@ def _encoded(corpus: Corpus, tokenizer: Path, run: Run) -> Iterator[list[int]]:
     from tokenizers import Tokenizer
 
     fast = Tokenizer.from_file(str(tokenizer / "tokenizer.json"))
+    fast.encode_special_tokens = True  # the letters of a special token in a document are letters
     texts = run.track(corpus.texts(), unit="documents", total=len(corpus), label="n-grams")
     while batch := list(islice(texts, TEXTS_PER_BATCH)):
         yield from (encoding.ids for encoding in fast.encode_batch_fast(batch, add_special_tokens=False))

@@ -82,24 +82,33 @@ class Trl(SftStage[TrlConfig]):
         return Estimate(flops, "FLOP", tokens=tokens, flops=flops, memory=memory)
 
     def finetune(self, model: Path, conversations: Path, out: Path, run: Run) -> None:
-        """Load, draw conversations, train, save."""
+        """Load, draw and encode conversations, train, save.
+
+        Raises:
+            ArtifactError: no conversation can be learnt from, or ``max_length`` cuts or leaves out too many.
+        """
+        from workbench_trl import encoded
         from workbench_trl import trainer as on_trl
+        from workbench_trl.ledger import Ledger
 
         from workbench.models.pretrained import load_causal_model, load_tokenizer
         from workbench.training import trainer as shared
 
         shared.set_up_torch(run)
         tokenizer = load_tokenizer(model)
-        rows = examples.sample(conversations, "train", self.config.total_examples, run.seed)
-        run.metric("steps", self.config.steps)
-        run.metric("conversations", len(rows))
         start = load_causal_model(model, attention=run.compute.attn_implementation)
         shared.require_window(start, self.config.max_length, run)
+        run.metric("steps", self.config.steps)
+        ledger = Ledger("conversations", self.config.max_length, self.config.max_cut_share)
+        rows = encoded.conversations(
+            examples.sample(conversations, "train", self.config.total_examples, run.seed), tokenizer, ledger
+        )
+        ledger.close(run, f"{conversations}, split train", on_trl.window_of(start))
         if self.config.peft:
             from workbench_sft_trl import adapters
 
             start = adapters.attach(start, self.config.peft, run)
-        data = shared.in_memory(rows, ["messages"])
+        data = shared.in_memory(rows, ["input_ids", "labels"])
         trainer = on_trl.train(lambda: self._trainer(start, tokenizer, data, run), run)
         if self.config.peft:
             trainer.model = adapters.merge(trainer.model)
@@ -115,7 +124,6 @@ class Trl(SftStage[TrlConfig]):
         config = self.config
         arguments = SFTConfig(
             **post_training_arguments(run, config, batch_size=config.batch_size),
-            assistant_only_loss=True,
             train_sampling_strategy="group_by_length" if config.group_by_length else "random",
         )
         return SFTTrainer(

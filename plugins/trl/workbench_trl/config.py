@@ -21,7 +21,9 @@ class PostTrainingConfig(Config):
     gradient_accumulation: int = Field(1, ge=1)
     """Forward passes per optimizer step."""
     max_length: int = Field(256, ge=8)
-    """Maximum sequence length in tokens; longer sequences are truncated."""
+    """Maximum sequence length in tokens; longer sequences are cut at their end."""
+    max_cut_share: float = Field(0.05, ge=0, le=1)
+    """Largest share of the rows that ``max_length`` may cut or leave out; more is an error."""
     optimizer: OptimizerConfig = OptimizerConfig()
     """Optimizer and schedule."""
     max_gradient_norm: float = Field(1.0, gt=0)

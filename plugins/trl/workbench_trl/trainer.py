@@ -13,10 +13,18 @@ from workbench.training import trainer as shared
 from workbench_trl.labelled_head import labelled_head
 
 if TYPE_CHECKING:
-    from transformers import Trainer
+    from datasets import Dataset
+    from transformers import PreTrainedModel, Trainer
 
     from workbench.run import Run
     from workbench_trl.config import PostTrainingConfig
+
+
+class Encoded:
+    """Mixin for trainers of TRL whose rows are encoded already: nothing is rendered, cut or dropped by them any more."""
+
+    def _prepare_dataset(self, dataset: Dataset, *_: object) -> Dataset:
+        return dataset
 
 
 def post_training_arguments(run: Run, config: PostTrainingConfig, *, batch_size: int) -> dict[str, Any]:
@@ -48,3 +56,9 @@ def train(make: Callable[[], Trainer], run: Run) -> Trainer:
         trainer = make()
         shared.train(trainer, run)
     return trainer
+
+
+def window_of(model: PreTrainedModel) -> int | None:
+    """Tokens that the model reads at most; None where its configuration sets no limit."""
+    window: int | None = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    return window
