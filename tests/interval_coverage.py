@@ -1,4 +1,7 @@
-"""How often the 95 % interval of `workbench.models.statistics` holds the truth, by simulation: for few groups, unequal ones, and skewed scores."""
+"""How often the 95 % interval of `workbench.models.statistics` holds the truth, by simulation.
+
+`python tests/interval_coverage.py` prints the table for few groups, unequal ones and skewed scores.
+"""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ def ours(model: CausalModel, neutral: str = "") -> Any:
 
 
 def has_own_token(model: CausalModel, text: str, cut: int) -> bool:
-    """Whether the text after the cut has a token that does not begin before it; whole words are merged with what is before them."""
+    """Whether the text after the cut has a token that does not begin before it; the rest are merged."""
     whole, before = model.encode([text, text[:cut].rstrip() or text[:cut]])
     return len(whole) > len(before)
 

@@ -1,4 +1,4 @@
-"""Each metric that `lm-eval` accepts calls a damaged model worse, and is the harness's own; what it does not accept is refused early."""
+"""Each metric that `lm-eval` accepts calls a damaged model worse, and is the harness's own; the others are refused early."""
 
 from __future__ import annotations
 
@@ -14,10 +14,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from tiny_model import SENTENCES, build_model
+from tiny_model import SENTENCES, build_model, documents, turn, write_corpus
 from workbench_eval_lm_eval import LmEval, LmEvalConfig
+from workbench_eval_perplexity import Perplexity, PerplexityConfig
+from workbench_eval_preference import PreferenceAccuracy, PreferenceConfig
 
-from workbench.artifacts import evaluation
+from workbench.artifacts import evaluation, examples
+from workbench.artifacts.corpus import Document
+from workbench.artifacts.examples import Preference
 from workbench.comparison import scores
 from workbench.errors import ParamsError, WorkbenchError
 from workbench.models import scoring
@@ -87,7 +91,7 @@ def evaluate(folder: Path, model: Path, benchmark: Path, **config: Any) -> tuple
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A model that has learnt the answers by heart, and two that are damaged: noise on its weights, and other weights altogether."""
+    """A model that knows the answers by heart, and two that are damaged: by noise on its weights, and by never having learnt."""
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -95,6 +99,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     untrained = build_model(folder, window=96)
     model = scoring.load(untrained, "cpu")
     texts = [f"{question} {text}" for question, text in zip(QUESTIONS, ANSWERS, strict=True)]
+    texts += [f"<|user|>{question}<|end|><|assistant|>{text}" for question, text in zip(QUESTIONS, ANSWERS, strict=True)]
     rows = [torch.tensor([[model.start, *tokens, model.tokenizer.eos_token_id]]) for tokens in model.encode(texts)]
     width = max(row.shape[1] for row in rows)
     inputs = torch.cat([torch.nn.functional.pad(row, (0, width - row.shape[1]), value=0) for row in rows])
@@ -131,6 +136,32 @@ def test_each_metric_calls_damaged_models_worse(tmp_path: Path, models: dict[str
         found = scores.compare(tmp_path / "good" / "out", tmp_path / damaged / "out")
         assert isinstance(found, scores.ScoreChange)
         assert (found.verdict, found.score) == ("worse", SCORES.get(metric, metric))
+
+
+def test_perplexity_and_preference_call_damaged_models_worse(tmp_path: Path, models: dict[str, Path]) -> None:
+    pairs = list(zip(QUESTIONS, ANSWERS, strict=True))
+    write_corpus(tmp_path / "heldout", [Document(f"{question} {text}", question, {"origin": ""}) for question, text in pairs])
+    write_corpus(tmp_path / "train", documents(20))
+    preferences = [
+        Preference((turn("user", question),), (turn("assistant", text),), (turn("assistant", f"Not {place}."),), "heldout")
+        for place, (question, text) in enumerate(pairs)
+    ]
+    train = Preference((turn("user", "x"),), (turn("assistant", "y"),), (turn("assistant", "z"),))
+    examples.write(tmp_path / "preferences", [train, *preferences], Preference.schema)
+    read = {name: tmp_path / name for name in ("heldout", "train")}
+    for name, model in models.items():
+        (tmp_path / name).mkdir()
+        Perplexity(PerplexityConfig(samples=0)).execute(
+            {"model": model, **read}, {"out": tmp_path / name / "perplexity"}, make_run(tmp_path / name)
+        )
+        inputs = {"model": model, "preferences": tmp_path / "preferences"}
+        plugin = PreferenceAccuracy(PreferenceConfig(scoring="normalized"))
+        plugin.execute(inputs, {"out": tmp_path / name / "preference"}, make_run(tmp_path / name))
+    for damaged in ("noisy", "untrained"):
+        for kind in ("perplexity", "preference"):
+            found = scores.compare(tmp_path / "good" / kind, tmp_path / damaged / kind)
+            assert isinstance(found, scores.ScoreChange)
+            assert (kind, found.verdict) == (kind, "worse")
 
 
 def harness(model: Path, task: Path, folder: Path) -> dict[str, float]:
@@ -186,7 +217,14 @@ def test_what_has_no_score_with_a_direction_is_refused_before_the_model_loads(
 def test_f1_of_more_than_two_answers_is_refused_before_the_model_loads(tmp_path: Path) -> None:
     rows = [{"question": f"Which {i}?", "choices": list(SENTENCES[:3]), "answer": i % 3, "text": ""} for i in range(9)]
     task = write_task(tmp_path / "task", "choice", ["acc", "f1"], rows)
-    with pytest.raises(ParamsError, match="cannot compute.*multiclass"):
+    with pytest.raises(ParamsError, match=r"cannot compute.*multiclass"):
+        evaluate(tmp_path / "run", tmp_path / "there is no model", task, metric="acc")
+
+
+def test_a_brier_score_of_questions_with_unlike_numbers_of_choices_is_refused_before_the_model_loads(tmp_path: Path) -> None:
+    rows = [{"question": f"Which {i}?", "choices": list(SENTENCES[: 2 + i % 2]), "answer": 0, "text": ""} for i in range(9)]
+    task = write_task(tmp_path / "task", "choice", ["acc", "brier_score"], rows)
+    with pytest.raises(ParamsError, match="cannot compute"):
         evaluate(tmp_path / "run", tmp_path / "there is no model", task, metric="acc")
 
 

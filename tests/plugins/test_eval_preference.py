@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from tiny_model import SENTENCES, build_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny_model import SENTENCES, build_model
 from workbench_eval_preference import PreferenceAccuracy, PreferenceConfig, independent_groups
 
 from workbench.artifacts import evaluation, examples

@@ -121,8 +121,8 @@ def require_fit(beyond: Sequence[int], window: int, max_share: float, where: str
     cut = sum(tokens > 0 for tokens in beyond)
     if cut > max_share * len(beyond):
         raise ParamsError(
-            f"{cut:,} of {len(beyond):,} questions are longer than the model's window of {window:,} tokens, by up to {max(beyond):,}; "
-            "their beginning would be cut",
+            f"{cut:,} of {len(beyond):,} questions are longer than the model's window of {window:,} tokens, "
+            f"by up to {max(beyond):,}; their beginning would be cut",
             where,
             "ask shorter questions, evaluate a model with a wider window, or raise the share if the end of a question is enough",
         )

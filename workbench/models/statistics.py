@@ -1,9 +1,10 @@
 """Intervals for evaluations: examples of one group are dependent, and models are compared on the same examples.
 
 Clustered standard errors as Miller 2024 asks for, "Adding Error Bars to Evals" (https://arxiv.org/abs/2411.00640); intervals of
-shares after Wilson 1927. With few groups, or with groups of very different sizes, the usual formula is too sure of itself: here the
+shares after Wilson 1927. With few groups, or groups of very different sizes, the usual formula is too sure of itself: here the
 variance is that of Bell and McCaffrey (CR2) and the interval Student's, with their degrees of freedom (Imbens and Kolesár 2016,
-https://doi.org/10.1162/REST_a_00552). Neither scipy nor statsmodels has these; ``tests/interval_coverage.py`` simulates what they cover.
+https://doi.org/10.1162/REST_a_00552). Neither scipy nor statsmodels has these; ``tests/interval_coverage.py`` simulates their
+coverage.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
 CONFIDENCE = 0.95
 POWER = 0.8
 FEWEST_GROUPS = 6
-"""Of groups that may lie on either side of zero, five or fewer lie all on one side in more than 5 % of cases (2 · 2⁻⁵), whatever their
-sizes; so an interval begins at six."""
+"""Of groups that may lie on either side of zero, five or fewer lie all on one side in more than 5 % of cases (2 · 2⁻⁵); so an
+interval begins at six."""
 MOST_BLOCKS = 100
 """Of a jackknife: each computes the statistic once more."""
 
@@ -134,9 +135,9 @@ class Jackknife:
 def jackknife(statistic: Callable[[Sequence[int]], float], groups: Sequence[str]) -> Jackknife:
     """Values of the examples for a statistic that is no mean, such as a correlation or BLEU.
 
-    Each group is left out in turn (Efron and Tibshirani 1993, chapter 11); more than :data:`MOST_BLOCKS` groups are first joined into
-    so many blocks, by a hash of their names, so that the same groups always make the same blocks. The statistic has to be smooth:
-    the jackknife of a median is wrong.
+    Each group is left out in turn (Efron and Tibshirani 1993, chapter 11). More than :data:`MOST_BLOCKS` groups are first joined
+    into so many blocks, by a hash of their names, so that the same groups always make the same blocks. The statistic has to be
+    smooth: the jackknife of a median is wrong.
 
     Args:
         statistic: its value over the examples at some places.

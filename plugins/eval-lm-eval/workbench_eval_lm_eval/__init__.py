@@ -134,7 +134,7 @@ class LmEval(EvalStage[LmEvalConfig]):
             if not rows:
                 raise ArtifactError(f"no question of task {task!r} has a score", _TASKS, "look at its data")
             found = scores.score([value for _, value in rows], [row["group"] for row, _ in rows], rule)
-            weights = found.weights or [None] * len(rows)
+            weights: Sequence[float | None] = found.weights or [None] * len(rows)
             for (row, _), value, weight, group in zip(rows, found.values, weights, found.groups, strict=True):
                 examples.append(row | {"score": value, "weight": weight, "group": group})
         return examples, sum(map(len, samples.values())) - len(examples)
@@ -384,7 +384,9 @@ def _argmax(values: Sequence[float]) -> int:
 
 
 def _harness_metrics(results: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
-    """The harness's own aggregates, with the task's name before them when there are several; 1 as ``….not_finite`` where one is not."""
+    """The harness's own aggregates, with the task's name before them when there are several; for one that is not finite,
+    ``….not_finite`` is 1.
+    """
     metrics: dict[str, float] = {}
     for task, values in sorted(results.items()):
         prefix = f"{task}." if len(results) > 1 else ""

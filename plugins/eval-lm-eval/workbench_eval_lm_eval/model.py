@@ -100,8 +100,8 @@ class Options:
 class ScoringLM(LM):
     """Answers as `lm_eval.models.huggingface.HFLM` does, from :mod:`workbench.models.scoring`.
 
-    ``neutral`` stands in for an empty context; without it, that is the start token alone, as in `HFLM`. Of the distinct questions of a
-    request type at most ``max_cut_share`` may be longer than the model's window.
+    ``neutral`` stands in for an empty context; without it, that is the start token alone, as in `HFLM`. At most
+    ``max_cut_share`` of the distinct questions may be longer than the model's window.
     """
 
     def __init__(
@@ -123,8 +123,10 @@ class ScoringLM(LM):
         """Distinct answers whose first letters share a token with the end of their question."""
 
     def losses(self, asked: Sequence[tuple[Any, ...]]) -> dict[str, int]:
-        """For one question's requests: ``cut``, the tokens at its beginning that the model did not see, and ``capped``, the answers
-        that ended where the window did, before the limit of their task.
+        """What one question's requests lost.
+
+        ``cut`` are the tokens at its beginning that the model did not see, ``capped`` the answers that ended where the window
+        did, before the limit of their task.
         """
         written = [(args[0], Options.read(args[1])) for args in asked if isinstance(args[-1], dict)]
         keys = [(args[0], "" if isinstance(args[-1], dict) else args[-1]) for args in asked if len(args) > 1]

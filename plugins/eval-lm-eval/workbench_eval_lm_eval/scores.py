@@ -20,6 +20,8 @@ from workbench.models.statistics import jackknife
 
 METRIC = "params.yaml, with.metric of this evaluation"
 Form = Literal["mean", "likelihood", "corpus"]
+MORE, LESS = True, False
+"""Of a score, which is better."""
 
 
 @dataclass(frozen=True)
@@ -80,18 +82,18 @@ def _rule(metric: str, how: str, declared: bool, aggregate: Callable[[Sequence[A
         case "mean" | "nanmean":
             return Rule(metric, declared, "mean", aggregate)
         case "brier_score":
-            return Rule(metric, False, "mean", aggregate)
+            return Rule(metric, LESS, "mean", aggregate)
         case "perplexity":
-            return Rule("negative_log_likelihood", False, "likelihood", aggregate)
+            return Rule("negative_log_likelihood", LESS, "likelihood", aggregate)
         case "weighted_perplexity":
             unit = {"word_perplexity": "word", "byte_perplexity": "byte"}.get(metric, "unit")
-            return Rule(f"nats_per_{unit}", False, "likelihood", aggregate)
+            return Rule(f"nats_per_{unit}", LESS, "likelihood", aggregate)
         case "bits_per_byte":
-            return Rule("bits_per_byte", False, "likelihood", aggregate, unit=math.log(2))
+            return Rule("bits_per_byte", LESS, "likelihood", aggregate, unit=math.log(2))
         case "f1" | "matthews_corrcoef" | "bleu" | "chrf" | "chrf++":
-            return Rule(metric, True, "corpus", aggregate)
+            return Rule(metric, MORE, "corpus", aggregate)
         case "ter":
-            return Rule(metric, False, "corpus", aggregate)
+            return Rule(metric, LESS, "corpus", aggregate)
     return None
 
 
