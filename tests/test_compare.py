@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 
 import light_pipeline
@@ -54,6 +55,53 @@ def test_a_revision_and_the_workspace(made: Workspace) -> None:
     assert line.endswith("6 examples  better")
     lengths = [len(word) for word in ("of", "several", "words", "the", "last", "line")]
     assert f"{2 * sum(lengths) / 6:+.4g} [" in line
+
+
+@pytest.fixture
+def edited(made: Workspace) -> Iterator[Workspace]:
+    """The workspace, whose files are put back afterwards."""
+    kept = {name: (made.root / name).read_text(encoding="utf-8") for name in ("params.yaml", "dvc.yaml")}
+    yield made
+    for name, text in kept.items():
+        (made.root / name).write_text(text, encoding="utf-8")
+
+
+def test_results_from_before_an_edit_are_stale_and_not_the_same(edited: Workspace) -> None:
+    edited.params(dedup__with__words=3)
+    done = edited.run("compare")
+    assert done.code == 0, done.text
+    assert "dedup: B: words 2 → 3" in done.out
+    assert "eval@first: B: dedup may change what it reads" in done.out
+    (same,) = [line for line in done.out.splitlines() if line.startswith("the same in both: ")]
+    assert same == "the same in both: curate@corpus, curate@other"
+    record = json.loads(edited.run("compare", "--json").out)
+    assert {stage["stage"]: stage["stale"] for stage in record["stages"]}["dedup"] == ["B: words 2 → 3"]
+    edited.run("compare", "HEAD", "workspace", "--html", str(edited.root / "data" / "page.html"))
+    assert "words 2 → 3" in (edited.root / "data" / "page.html").read_text()
+
+
+def test_an_evaluation_that_the_pipeline_no_longer_has_is_stale(edited: Workspace) -> None:
+    for name in ("params.yaml", "dvc.yaml"):
+        edited.edit(name, lambda content: content.get("stages", content).pop("eval"))
+    done = edited.run("compare")
+    assert done.code == 0, done.text
+    assert "eval@first: B: dvc.yaml no longer has it" in done.out
+    head = edited.git("rev-parse", "HEAD").strip()
+    workspace.commit(edited)
+    try:
+        done = edited.run("compare", "HEAD", head)
+        assert done.code == 0, done.text
+        assert "eval@first: A: dvc.yaml no longer has it" in done.out
+    finally:
+        edited.git("reset", "--quiet", "--soft", head)
+
+
+def test_a_pipeline_that_cannot_be_checked_leaves_it_open_what_is_stale(edited: Workspace) -> None:
+    edited.params(dedup__use="no-such-plugin")
+    done = edited.run("compare")
+    assert done.code == 0, done.text
+    assert "whether results are stale is not known of B: " in done.out
+    assert "eval@first: scale 1 → 3" in done.out
 
 
 @pytest.mark.slow

@@ -102,6 +102,28 @@ def test_samples_depend_on_the_seed_alone(model: CausalModel) -> None:
     assert generate(model, prompts, Sampling(8, seed=4)) != first
 
 
-def test_more_tokens_than_the_window_holds_are_refused(model: CausalModel) -> None:
-    with pytest.raises(ParamsError, match=f"{model.window} tokens are to be written, and the model's window has {model.window}"):
-        generate(model, [(model.start,)], Sampling(model.window))
+@pytest.mark.parametrize(("prompt", "tokens"), [(1, 32), (27, 6), (40, 1)])
+def test_a_prompt_is_never_cut_for_what_is_to_be_written(model: CausalModel, prompt: int, tokens: int) -> None:
+    prompts = [(7,), tuple(range(5, 5 + prompt))]
+    with pytest.raises(
+        ParamsError, match=f"{tokens} tokens are to be written after a prompt of {prompt}.* window has {model.window}"
+    ):
+        generate(model, prompts, Sampling(tokens))
+    if prompt < model.window:
+        assert generate(model, prompts, Sampling(model.window - prompt, temperature=0))
+
+
+def test_what_lies_beyond_the_window_is_counted(model: CausalModel) -> None:
+    assert model.beyond(Request(tuple(range(30)), (1, 2, 3))) == 0  # the last token is only predicted
+    assert model.beyond(Request(tuple(range(31)), (1, 2, 3))) == 1
+    scoring.require_fit([0, 0, 0, 1], model.window, 0.25, "here")
+    with pytest.raises(ParamsError, match="2 of 4 questions are longer than the model's window of 32 tokens, by up to 9"):
+        scoring.require_fit([0, 9, 0, 1], model.window, 0.25, "here")
+
+
+def test_sampling_takes_from_the_likeliest_tokens_alone(model: CausalModel) -> None:
+    prompts = [(model.start,)] * 8
+    greedy = generate(model, prompts, Sampling(8, temperature=0))
+    assert generate(model, prompts, Sampling(8, top_k=1)) == greedy
+    assert generate(model, prompts, Sampling(8, top_p=1e-9)) == greedy
+    assert generate(model, prompts, Sampling(8)) != greedy

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from tiny_model import SENTENCES, model_directory  # noqa: F401
+from tiny_model import SENTENCES, build_model, model_directory  # noqa: F401
 from workbench_eval_lm_eval import LmEval, LmEvalConfig, benchmark_spec
 
 from workbench.artifacts import benchmark, evaluation
@@ -27,6 +27,12 @@ QUESTIONS = [
 @pytest.fixture(scope="module")
 def model(model_directory: Path) -> CausalModel:  # noqa: F811
     return scoring.load(model_directory, "cpu")
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model whose window holds every question of these tests."""
+    return build_model(tmp_path_factory.mktemp("wide"), window=256)
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +63,12 @@ def ours(model: CausalModel, neutral: str = "", *, rendered: bool = False) -> An
     return lm
 
 
+def has_own_token(model: CausalModel, text: str, cut: int) -> bool:
+    """Whether the text after the cut has a token that does not begin before it; the rest are merged."""
+    whole, before = model.encode([text, text[:cut].rstrip() or text[:cut]])
+    return len(whole) > len(before)
+
+
 def test_log_likelihoods_equal_those_of_the_harness(model: CausalModel, hflm: Any) -> None:
     pairs = [(q.question, " " + choice) for q in QUESTIONS[:4] for choice in q.choices]
     pairs += [("", " " + choice) for choice in SENTENCES]
@@ -68,17 +80,108 @@ def test_log_likelihoods_equal_those_of_the_harness(model: CausalModel, hflm: An
         assert mine[1] == theirs[1]
 
 
+def test_a_token_merged_across_question_and_answer_is_scored_as_in_the_harness(model: CausalModel, hflm: Any) -> None:
+    """One by one: asked together, the harness takes two ways to cut one text for the same request."""
+    pairs = [(text[:cut], text[cut:]) for text in SENTENCES[:3] for cut in range(1, 20) if has_own_token(model, text, cut)]
+    requests = instances("loglikelihood", pairs)
+    expected = [hflm.loglikelihood([request], disable_tqdm=True)[0] for request in requests]
+    lm = ours(model)
+    found = lm.loglikelihood(requests)
+    assert [score for score, _ in found] == pytest.approx([score for score, _ in expected], abs=1e-3)
+    assert [greedy for _, greedy in found] == [greedy for _, greedy in expected]
+    assert lm.merged > 5
+
+
 def test_rolling_log_likelihoods_equal_those_of_the_harness(model: CausalModel, hflm: Any) -> None:
     requests = instances("loglikelihood_rolling", [(SENTENCES[0],), (" ".join(SENTENCES * 2),), ("The mill",)])
     expected = hflm.loglikelihood_rolling(requests, disable_tqdm=True)
     assert ours(model).loglikelihood_rolling(requests) == pytest.approx(expected, abs=1e-3)
 
 
-def test_generations_equal_those_of_the_harness(model: CausalModel, hflm: Any) -> None:
-    options = {"until": ["\n\n"], "max_gen_toks": 8, "do_sample": False}
-    requests = instances("generate_until", [("The wheel", options), ("The river bends", options)])
-    expected = hflm.generate_until(requests, disable_tqdm=True)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"max_gen_toks": 8, "do_sample": False},
+        {"max_gen_toks": 8},
+        {"max_gen_toks": 8, "temperature": 0},
+        {"max_gen_toks": 8, "do_sample": False, "temperature": 0.0},
+        {"max_gen_toks": 8, "do_sample": False, "temperature": 0.7},
+        {"max_new_tokens": 5, "num_beams": 1},
+        {"max_gen_toks": 8, "until": "w"},
+        {"max_gen_toks": 8, "do_sample": True, "temperature": 1.0, "top_k": 1},
+    ],
+)
+def test_generations_equal_those_of_the_harness(model: CausalModel, hflm: Any, options: dict[str, Any]) -> None:
+    options = {"until": ["\n\n"]} | options
+    requests = instances(
+        "generate_until", [(text, options) for text in ("The wheel", "The river bends", "In spring", "<|user|>Who")]
+    )
+    expected = [
+        hflm.generate_until([request], disable_tqdm=True)[0] for request in requests
+    ]  # one by one: padding moves last bits
     assert ours(model).generate_until(requests) == expected
+
+
+def test_temperature_and_seed_decide_what_is_drawn(model: CausalModel) -> None:
+    def drawn(options: dict[str, Any], seed: int = 0) -> list[str]:
+        from workbench_eval_lm_eval.model import ScoringLM
+
+        requests = instances("generate_until", [(text, {"max_gen_toks": 8} | options) for text in SENTENCES])
+        found: list[str] = ScoringLM(model, batch_tokens=256, seed=seed).generate_until(requests)
+        return found
+
+    greedy, sampled = drawn({}), drawn({"temperature": 1.0})
+    assert drawn({"temperature": 1.0}) == sampled != greedy
+    assert drawn({"temperature": 1.0}, seed=1) != sampled
+    assert drawn({"temperature": 1e-4}) == greedy
+    assert drawn({"do_sample": True, "temperature": 0}) == greedy
+
+
+def test_the_tokens_to_be_written_give_way_to_the_prompt(model: CausalModel) -> None:
+    """More are wanted than the window holds: the prompt stays whole, and what is cut short is said."""
+    texts = ["The wheel", SENTENCES[0]]
+    lm = ours(model)
+    options = {"max_gen_toks": 500}
+    found = lm.generate_until(instances("generate_until", [(text, options) for text in texts]))
+    for text, answer in zip(texts, found, strict=True):
+        room = model.window - len(model.encode([text])[0])
+        (alone,) = ours(model).generate_until(instances("generate_until", [(text, {"max_gen_toks": room})]))
+        assert answer == alone
+        assert lm.losses([(text, options)]) == {"cut": 0, "capped": 1}
+    stopped = {"max_gen_toks": 500, "until": [found[0][2:4]]}
+    lm.generate_until(instances("generate_until", [(texts[0], stopped)]))
+    assert ours(model).losses([(texts[0], stopped)])["capped"] == 0
+
+
+def test_questions_beyond_the_window_are_counted_and_above_a_share_refused(
+    tmp_path: Path,
+    model_directory: Path,  # noqa: F811
+) -> None:
+    folder = tmp_path / "short"
+    benchmark.write(folder, [Question(f"Who {i}?", ("He", "A", "In", "The"), i % 4, f"d{i}", f"g{i}") for i in range(9)], "short")
+    fits = LmEvalConfig(questions=4, metric="acc")
+    metrics, rows = run_stage(tmp_path, model_directory, folder, fits)
+    assert metrics["questions_cut"] == 0
+    assert {row["cut"] for row in rows} == {0}
+    longer = fits.model_copy(update={"num_fewshot": 6})
+    with pytest.raises(ParamsError, match="4 of 4 questions are longer than the model's window of 32 tokens") as caught:
+        run_stage(tmp_path / "refused", model_directory, folder, longer)
+    assert "max_cut_share" in caught.value.where
+    allowed = longer.model_copy(update={"max_cut_share": 1.0})
+    metrics, rows = run_stage(tmp_path / "allowed", model_directory, folder, allowed)
+    assert metrics["questions_cut"] == 4
+    tokens = scoring.load(model_directory, "cpu").encode([row["question"] for row in rows])
+    for row, question in zip(rows, tokens, strict=True):
+        assert 0 < row["cut"] < len(question)
+
+
+def test_answers_without_a_token_are_refused_as_by_the_harness(model: CausalModel, hflm: Any) -> None:
+    for pair in [("The mill", ""), ("", "")]:
+        requests = instances("loglikelihood", [pair])
+        with pytest.raises((AssertionError, IndexError)):
+            hflm.loglikelihood(requests, disable_tqdm=True)
+        with pytest.raises(ArtifactError, match="has no token of its own"):
+            ours(model).loglikelihood(requests)
 
 
 def test_a_stop_string_ends_a_generation(model: CausalModel) -> None:
@@ -110,6 +213,7 @@ def test_a_special_tokens_letters_are_text(model: CausalModel, *, rendered: bool
 
 
 def run_stage(tmp_path: Path, model: Path, folder: Path, config: LmEvalConfig) -> tuple[dict[str, float], list[dict[str, Any]]]:
+    tmp_path.mkdir(exist_ok=True)
     run = make_run(tmp_path, seed=3)
     inputs = {"model": model, "benchmark": folder}
     LmEval(config).execute(inputs, {"out": tmp_path / "out"}, run)
@@ -118,12 +222,12 @@ def run_stage(tmp_path: Path, model: Path, folder: Path, config: LmEvalConfig) -
 
 
 @pytest.mark.parametrize("chat", [False, True])
-def test_mutual_information_by_hand(tmp_path: Path, model_directory: Path, folder: Path, chat: bool) -> None:  # noqa: F811
+def test_mutual_information_by_hand(tmp_path: Path, wide: Path, folder: Path, chat: bool) -> None:
     config = LmEvalConfig(apply_chat_template=chat, neutral_question="Who?" if chat else "")
-    metrics, rows = run_stage(tmp_path, model_directory, folder, config)
+    metrics, rows = run_stage(tmp_path, wide, folder, config)
     by_question = {q.document: q for q in QUESTIONS}
     documents = {row["id"]: row["document"] for row in benchmark.read(folder)}
-    lm = ours(scoring.load(model_directory, "cpu"), "<|user|>Who?<|end|><|assistant|>" if chat else "", rendered=chat)
+    lm = ours(scoring.load(wide, "cpu"), "<|user|>Who?<|end|><|assistant|>" if chat else "", rendered=chat)
     for row in rows:
         question = by_question[documents[row["id"]]]
         context = f"<|user|>{question.question}<|end|><|assistant|>" if chat else question.question
@@ -140,16 +244,16 @@ def test_mutual_information_by_hand(tmp_path: Path, model_directory: Path, folde
     assert (metrics["chance"], metrics["most_frequent_position"], metrics["questions"]) == (0.25, 0.25, 12)
 
 
-def test_a_fixed_choice_of_questions_and_few_shots(tmp_path: Path, model_directory: Path, folder: Path) -> None:  # noqa: F811
+def test_a_fixed_choice_of_questions_and_few_shots(tmp_path: Path, wide: Path, folder: Path) -> None:
     config, whole = LmEvalConfig(questions=5, num_fewshot=1, metric="acc"), LmEvalConfig(num_fewshot=3, metric="acc")
-    metrics, rows = run_stage(tmp_path, model_directory, folder, config)
+    metrics, rows = run_stage(tmp_path, wide, folder, config)
     assert metrics["questions"] == len({row["id"] for row in rows}) == 5
     assert all(row["question"].count("What about part") == 2 for row in rows)
-    _, rows_of_all = run_stage(tmp_path, model_directory, folder, whole)
+    _, rows_of_all = run_stage(tmp_path, wide, folder, whole)
     asked = [re.findall(r"What about part (\d+)\?", row["question"]) for row in rows_of_all]
     assert len(asked) == 12
     assert all(len(set(numbers)) == 4 for numbers in asked), "a question with its answer stands before itself"
-    assert run_stage(tmp_path, model_directory, folder, config) == (metrics, rows)
+    assert run_stage(tmp_path, wide, folder, config) == (metrics, rows)
 
 
 def test_an_absent_benchmark_is_a_clear_error(tmp_path: Path, model_directory: Path) -> None:  # noqa: F811
@@ -173,3 +277,8 @@ def test_a_metric_that_the_task_lacks_is_refused(tmp_path: Path, model_directory
 def test_unsafe_and_unknown_tasks_are_refused(tmp_path: Path, model_directory: Path, task: str, message: str) -> None:  # noqa: F811
     with pytest.raises(ParamsError, match=message):
         run_stage(tmp_path, model_directory, tmp_path, LmEvalConfig(tasks=(task,)))
+
+
+def test_a_configuration_says_whether_it_needs_the_benchmark() -> None:
+    assert LmEval(LmEvalConfig()).needed() == {"model", "benchmark"}
+    assert LmEval(LmEvalConfig(tasks=("wikitext",))).needed() == {"model"}

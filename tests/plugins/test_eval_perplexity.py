@@ -15,6 +15,7 @@ from workbench_eval_perplexity.sections import has_docstring_section
 
 from workbench.artifacts import evaluation
 from workbench.artifacts.corpus import Corpus, Document
+from workbench.errors import ParamsError
 from workbench.testing import make_run
 
 
@@ -43,6 +44,20 @@ def test_bits_per_byte_is_the_weighted_mean_of_the_examples(tmp_path: Path, mode
     assert metrics["bits_per_byte"] == pytest.approx(sum(row["score"] * row["bytes"] for row in rows) / total)
     assert metrics["documents"] == len(rows) == 8
     assert metrics["perplexity_per_token"] == pytest.approx(2 ** (metrics["bits_per_byte"] * total / metrics["tokens"]))
+
+
+def test_a_document_without_a_token_is_left_out_and_counted(tmp_path: Path, model_directory: Path) -> None:  # noqa: F811
+    write_corpus(tmp_path / "heldout", [*documents(3), Document("", "book", {"origin": "none"})])
+    write_corpus(tmp_path / "train", documents(20))
+    inputs = {"model": model_directory, "heldout": tmp_path / "heldout", "train": tmp_path / "train"}
+    Perplexity(PerplexityConfig(samples=0)).execute(inputs, {"out": tmp_path / "out"}, make_run(tmp_path))
+    metrics = evaluation.read_record(tmp_path / "out")["metrics"]
+    assert (metrics["documents"], metrics["documents_without_token"]) == (3, 1)
+
+
+def test_samples_that_do_not_fit_the_window_are_refused_before_a_document_is_read(tmp_path: Path, model_directory: Path) -> None:  # noqa: F811
+    with pytest.raises(ParamsError, match="32 tokens are to be written after a prompt of 1"):
+        Perplexity(PerplexityConfig(samples=1, sample_tokens=32)).evaluate(model_directory, {}, make_run(tmp_path))
 
 
 @pytest.mark.parametrize(("sources", "column"), [(6, "source"), (5, "id")])

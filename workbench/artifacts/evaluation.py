@@ -32,6 +32,8 @@ class Evaluation:
     """One row per example with ``id``, ``group`` (a cluster of dependent examples), ``score`` and any other useful columns."""
     weight: str | None = None
     """Name of the examples' column that weights the mean of ``score``, None for equal weights."""
+    of_corpus: bool = False
+    """Whether scores are shares of one measure of all examples together, such as BLEU, and so mean nothing over some of them."""
 
 
 def write(directory: Path, evaluation: Evaluation, columns: Columns) -> int:
@@ -45,6 +47,8 @@ def write(directory: Path, evaluation: Evaluation, columns: Columns) -> int:
         "examples": number,
         "metrics": dict(evaluation.metrics),
     }
+    if evaluation.of_corpus:
+        record["of_corpus"] = True
     (directory / METRICS_FILE).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     return number
 

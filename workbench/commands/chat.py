@@ -85,7 +85,7 @@ class Partner:
             text = self.model.render(turns, add_generation_prompt=True)
             return list(self.model.encode([text])[0])
         text = "".join(turn["content"] for turn in turns)
-        return [self.model.start, *self.model.encode([text])[0]]
+        return [self.model.start, *self.model.encode_texts([text])[0]]
 
 
 def find(root: Path, name: str) -> Path:

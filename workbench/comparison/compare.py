@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -49,6 +49,8 @@ class StageChange:
     """The difference in score over the shared examples, if both sides have per-example results that differ."""
     note: str = ""
     """Why an expected comparison of examples is missing."""
+    stale: Sequence[str] = ()
+    """What the results are stale of, side by side: what the files of ``A`` or ``B`` ask for is not what made them."""
 
     @property
     def same(self) -> bool:
@@ -67,6 +69,8 @@ class Comparison:
     """Distribution, version before, version after; ``absent`` for none."""
     pinned: bool
     """Whether the environments of both are known."""
+    unknown: Sequence[str] = ()
+    """Sides of which it is not known whether their results are stale, and why."""
 
 
 def compare(main: Path, before: str, after: str) -> Comparison:
@@ -79,9 +83,19 @@ def compare(main: Path, before: str, after: str) -> Comparison:
         folder = Path(name)
         first, second = find(main, before, folder / "before"), find(main, after, folder / "after")
         parts = {**first.parts, **second.parts}
-        stages = [_Pair(main, old, new, parts, folder).change() for old, new in _pairs(first, second)]
+        stages = [
+            replace(_Pair(main, old, new, parts, folder).change(), stale=[*_stale("A", first, old), *_stale("B", second, new)])
+            for old, new in _pairs(first, second)
+        ]
     pinned = bool(first.pins and second.pins)
-    return Comparison(first.name, second.name, stages, list(_packages(first.pins, second.pins)) if pinned else [], pinned)
+    packages = list(_packages(first.pins, second.pins)) if pinned else []
+    unknown = [f"{letter}: {side.unknown}" for letter, side in (("A", first), ("B", second)) if side.unknown]
+    return Comparison(first.name, second.name, stages, packages, pinned, unknown)
+
+
+def _stale(letter: str, side: Side, stage: RecordedStage | None) -> Iterator[str]:
+    if stage is not None and (reasons := side.stale.get(stage.stage)):
+        yield f"{letter}: {'; '.join(reasons)}"
 
 
 def _pairs(first: Side, second: Side) -> Iterator[tuple[RecordedStage | None, RecordedStage | None]]:

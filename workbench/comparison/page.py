@@ -27,17 +27,20 @@ def lines(found: Comparison) -> Iterator[str]:
     yield f"A  {found.before}"
     yield f"B  {found.after}"
     changed = [stage for stage in found.stages if not stage.same]
-    if not changed and not found.packages:
+    stale = [stage for stage in found.stages if stage.stale]
+    if not changed and not found.packages and not stale:
         yield "nothing differs"
+        yield from _unknown(found)
         return
+    yield from _section("stale results: not of what the files of their side ask for now", _stale_lines(stale))
     yield from _section("results, B − A with the 95 % interval over the same examples", _score_lines(changed))
     yield from _section("other metrics, A → B", _metric_lines(changed))
     yield from _section("configuration and code, A → B", _config_lines(changed))
     yield from _section("data that both have, with other bytes", _data_lines(changed))
     yield from _section("packages, A → B", _package_lines(found))
-    same = [stage.stage for stage in found.stages if stage.same]
-    if same:
+    if same := _same(found):
         yield from ("", f"the same in both: {', '.join(same)}")
+    yield from _unknown(found)
 
 
 def record(found: Comparison) -> dict[str, Any]:
@@ -48,6 +51,7 @@ def record(found: Comparison) -> dict[str, Any]:
         "stages": [asdict(stage) | {"verdict": stage.score.verdict if stage.score else None} for stage in found.stages],
         "packages": [{"name": name, "before": old, "after": new} for name, old, new in found.packages],
         "environments_known": found.pinned,
+        "staleness_unknown": list(found.unknown),
     }
 
 
@@ -72,8 +76,10 @@ def as_html(found: Comparison) -> str:
     ]
     causes = [[_text(stage.stage), _text("; ".join(words))] for stage in changed if (words := _words(stage))]
     data = [[_text(stage.stage), _text(", ".join(paths))] for stage in changed if (paths := [*stage.inputs, *stage.outputs])]
+    stale = [[_text(stage.stage), _text("; ".join(stage.stale))] for stage in found.stages if stage.stale]
     packages = [[_text(cell) for cell in row] for row in found.packages]
     tables = [
+        _table("Stale results: not of what the files of their side ask for now", ["stage", "stale of"], stale),
         _table("Results over the same examples", ["stage", "score", "A", "B", "B − A, 95 % interval", ""], scored),
         *(f"<p>{html.escape(note)}</p>\n" for note in _notes(changed)),
         _table("Other metrics", ["stage", "metric", "A", "B"], metrics),
@@ -84,15 +90,33 @@ def as_html(found: Comparison) -> str:
     if changed or found.packages:
         if not found.pinned:
             tables.append(f"<p>Packages: {_UNPINNED}</p>\n")
-        if same := [stage.stage for stage in found.stages if stage.same]:
+        if same := _same(found):
             tables.append(f"<p>The same in both: {html.escape(', '.join(same))}</p>\n")
+    if not any(tables):
+        tables = ["<p>Nothing differs.</p>"]
+    tables += [f"<p>{html.escape(line)}</p>\n" for line in _unknown(found) if line]
     title = f"{found.before} and {found.after}"
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
         f"<style>{_STYLE}</style></head>\n<body><h1>Comparison</h1>"
         f"<p><b>A</b> {html.escape(found.before)}<br><b>B</b> {html.escape(found.after)}</p>\n"
-        f"{''.join(tables) or '<p>Nothing differs.</p>'}</body></html>\n"
+        f"{''.join(tables)}</body></html>\n"
     )
+
+
+def _same(found: Comparison) -> list[str]:
+    """Stages whose results are up to date on both sides, and the same."""
+    return [stage.stage for stage in found.stages if stage.same and not stage.stale]
+
+
+def _stale_lines(stages: Sequence[StageChange]) -> Iterator[str]:
+    for stage in stages:
+        yield f"{stage.stage}: {'; '.join(stage.stale)}"
+
+
+def _unknown(found: Comparison) -> Iterator[str]:
+    for why in found.unknown:
+        yield from ("", f"whether results are stale is not known of {why}")
 
 
 def _section(title: str, rows: Iterator[str]) -> Iterator[str]:

@@ -37,12 +37,15 @@ def compare(before: Path, after: Path) -> ScoreChange | str:
     for key in ("score", "weight", "higher_is_better"):
         if records[0][key] != records[1][key]:
             return f"{key} is {records[0][key]} in one and {records[1][key]} in the other"
+    record = records[1]
     first, second = ({row["id"]: row for row in evaluation.read_examples(folder)} for folder in (before, after))
     shared = [identity for identity in first if identity in second]
+    unshared = len(first) + len(second) - 2 * len(shared)
+    if record.get("of_corpus") and unshared:
+        return f"{record['score']} is of all examples together, and {unshared} are not shared"
     groups = [str(second[identity]["group"]) for identity in shared]
     if len(set(groups)) < FEWEST_GROUPS:
         return f"they share {len(shared)} examples of {len(set(groups))} groups; an interval needs {FEWEST_GROUPS} groups"
-    record = records[1]
     weights = [float(second[identity][record["weight"]]) for identity in shared] if record["weight"] else None
     earlier, later = ([float(rows[identity]["score"]) for identity in shared] for rows in (first, second))
     return ScoreChange(
@@ -51,7 +54,7 @@ def compare(before: Path, after: Path) -> ScoreChange | str:
         _mean(later, weights),
         paired_difference(earlier, later, groups, weights=weights),
         bool(record["higher_is_better"]),
-        len(first) + len(second) - 2 * len(shared),
+        unshared,
     )
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from workbench.answers import RecordedStage
 from workbench.artifacts import dvc_lock
+from workbench.comparison import staleness
 from workbench.errors import WorkbenchError
 from workbench.hosting import trackers
 from workbench.lib import git
@@ -34,6 +35,10 @@ class Side:
     parts: causes.Parts = field(default_factory=dict)
     pins: Mapping[str, str] = field(default_factory=dict)
     """Distribution → version; empty if no session recorded them."""
+    stale: staleness.Stale = field(default_factory=dict)
+    """Of its stages, those whose results its files no longer ask for, and why."""
+    unknown: str = ""
+    """Why it cannot be known what is stale."""
 
 
 def find(main: Path, word: str, into: Path) -> Side:
@@ -48,10 +53,15 @@ def find(main: Path, word: str, into: Path) -> Side:
         WorkbenchError: nothing is known under that name.
     """
     if word == WORKSPACE:
-        return replace(_of_files(word, _Disk(main)), pins=provenance.pins().releases)
+        side = replace(_of_files(word, _Disk(main)), pins=provenance.pins().releases)
+        return _with_stale(side, lambda: staleness.of_workspace(main, dvc_lock.stages(main)))
     commit = revision(main, word)
     if commit:
-        return _of_files(word if commit.startswith(word) else f"{word} ({commit[:7]})", _Commit(main, commit))
+        files = _Commit(main, commit)
+        side = _of_files(word if commit.startswith(word) else f"{word} ({commit[:7]})", files)
+        into.mkdir(parents=True, exist_ok=True)
+        locked = dvc_lock.parse(files.read(str(dvc_lock.FILE)))
+        return _with_stale(side, lambda: staleness.of_commit(files.read, locked, into / "pipeline"))
     return _of_run(main, word, into)
 
 
@@ -92,6 +102,13 @@ def _of_files(name: str, files: _Disk | _Commit) -> Side:
             text = files.read(found.metrics_file) if found.metrics_file else ""
             stages[stage] = replace(found, metrics=json.loads(text)) if text else found
     return Side(name, stages, parts=_parts(files.read(str(LOCK_FILE))))
+
+
+def _with_stale(side: Side, find: Callable[[], staleness.Stale]) -> Side:
+    try:
+        return replace(side, stale=find())
+    except WorkbenchError as error:
+        return replace(side, unknown=error.what)
 
 
 def _of_run(main: Path, word: str, into: Path) -> Side:

@@ -45,6 +45,10 @@ class Stage(Plugin[C], ABC):
         declared = self.outputs[flow]
         return str(getattr(self, "produces", declared)) if declared == OWN else declared
 
+    def needed(self) -> frozenset[str]:
+        """Input flows that this configuration cannot do without; a plugin adds the optional ones that its ``with`` asks for."""
+        return frozenset(self.inputs) - self.optional
+
     def estimate(self, inputs: Mapping[str, Path]) -> Estimate:
         """Estimate the cost of a run on these inputs, quickly and without heavy imports; some inputs may not exist yet."""
         return Estimate(size_of(inputs), "bytes")

@@ -26,26 +26,26 @@ class Sampling:
     """Seed of the draws; no effect at temperature 0."""
     batch_size: int = 50
     """Prompts run together; it affects the draws that a prompt gets."""
+    top_p: float = 1.0
+    """Draws come from the most likely tokens that have this share of the probability together."""
+    top_k: int = 0
+    """Draws come from this many most likely tokens; 0 takes all."""
 
 
 def generate(model: CausalModel, prompts: Sequence[tuple[int, ...]], sampling: Sampling) -> list[tuple[int, ...]]:
     """Continue each prompt up to the end-of-sequence token, which is left out; results follow the order of the prompts.
 
-    Prompts of the same length run together, without padding. A prompt that leaves no room for
-    ``max_tokens`` in the window loses tokens on the left.
+    Prompts of the same length run together, without padding.
 
     Raises:
-        ParamsError: ``max_tokens`` fills the window, so that there is no room for a prompt.
+        ParamsError: a prompt and ``max_tokens`` do not fit the model's window together.
     """
     import torch
 
-    room = model.window - sampling.max_tokens
-    if room < 1:
-        what = f"{sampling.max_tokens} tokens are to be written, and the model's window has {model.window}"
-        raise ParamsError(what, "the stage's entry in params.yaml", f"write fewer than {model.window} tokens a text")
+    require_room(model, prompts, sampling.max_tokens)
     by_length: dict[int, list[int]] = defaultdict(list)
     for index, prompt in enumerate(prompts):
-        by_length[min(len(prompt), room)].append(index)
+        by_length[len(prompt)].append(index)
     written: dict[int, tuple[int, ...]] = {}
     with torch.random.fork_rng(), torch.inference_mode():
         torch.manual_seed(sampling.seed)
@@ -53,9 +53,25 @@ def generate(model: CausalModel, prompts: Sequence[tuple[int, ...]], sampling: S
             indices = by_length[length]
             for start in range(0, len(indices), sampling.batch_size):
                 batch = indices[start : start + sampling.batch_size]
-                outputs = _continue(model, [prompts[index][-length:] for index in batch], sampling)
+                outputs = _continue(model, [prompts[index] for index in batch], sampling)
                 written.update(zip(batch, outputs, strict=True))
     return [written[index] for index in range(len(prompts))]
+
+
+def require_room(model: CausalModel, prompts: Sequence[tuple[int, ...]], max_tokens: int) -> None:
+    """Refuse prompts that leave no room in the model's window for what is to be written.
+
+    Raises:
+        ParamsError: names the longest.
+    """
+    longest = max(map(len, prompts), default=0)
+    if longest + max_tokens > model.window:
+        start = " ".join(model.tokenizer.decode(next(prompt for prompt in prompts if len(prompt) == longest)[:20]).split())
+        raise ParamsError(
+            f"{max_tokens} tokens are to be written after a prompt of {longest}, and the model's window has {model.window}",
+            f"the stage's entry in params.yaml; the prompt begins {start!r}",
+            f"write at most {model.window - longest} tokens a text" if longest < model.window else "shorten the prompt",
+        )
 
 
 def _continue(model: CausalModel, prompts: Sequence[tuple[int, ...]], sampling: Sampling) -> list[tuple[int, ...]]:
@@ -73,7 +89,11 @@ def _settings(model: CausalModel, sampling: Sampling) -> GenerationConfig:
 
     end = model.tokenizer.eos_token_id
     pad = end if model.tokenizer.pad_token_id is None else model.tokenizer.pad_token_id
-    drawn = {"do_sample": True, "temperature": sampling.temperature, "top_k": 0, "top_p": 1.0} if sampling.temperature else {}
+    drawn = (
+        {"do_sample": True, "temperature": sampling.temperature, "top_k": sampling.top_k, "top_p": sampling.top_p}
+        if sampling.temperature
+        else {}
+    )
     return GenerationConfig(max_new_tokens=sampling.max_tokens, eos_token_id=end, pad_token_id=pad, **drawn)
 
 

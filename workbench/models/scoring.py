@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench.errors import ArtifactError
+from workbench.errors import ArtifactError, ParamsError
 from workbench.models import encoding
 from workbench.models.pretrained import load_causal_model, load_tokenizer
 
@@ -78,6 +78,10 @@ class CausalModel:
         """Token ids of each text, without added tokens; a special token's letters in it are letters."""
         return encoding.encode_texts(self.tokenizer, texts)
 
+    def beyond(self, request: Request) -> int:
+        """Tokens at the beginning of a request that not all of its continuation sees, since the window ends before them."""
+        return max(0, len(request.context) + len(request.continuation) - self.window - 1)
+
     def mark(self, text: str) -> str:
         """A plain text for :meth:`encode`, alone or after a rendered one: a special token's letters in it are marked as text."""
         return encoding.mark(self.tokenizer, text)
@@ -107,6 +111,28 @@ def load(directory: Path, device: str) -> CausalModel:
         raise ArtifactError("the tokenizer lacks both bos and eos tokens", str(directory), "set `eos_token` before saving")
     window = getattr(model.config.get_text_config(), "max_position_embeddings", None) or UNBOUNDED_WINDOW
     return CausalModel(model.to(device).eval(), tokenizer, int(window), int(start))
+
+
+def require_fit(beyond: Sequence[int], window: int, max_share: float, where: str) -> None:
+    """Refuse questions too many of which lose their beginning.
+
+    Args:
+        beyond: tokens of each question that lie outside the window.
+        window: tokens.
+        max_share: of the questions that may lose something.
+        where: the key of that share.
+
+    Raises:
+        ParamsError: more lose something.
+    """
+    cut = sum(tokens > 0 for tokens in beyond)
+    if cut > max_share * len(beyond):
+        raise ParamsError(
+            f"{cut:,} of {len(beyond):,} questions are longer than the model's window of {window:,} tokens, "
+            f"by up to {max(beyond):,}; their beginning would be cut",
+            where,
+            "ask shorter questions, evaluate a model with a wider window, or raise the share if the end of a question is enough",
+        )
 
 
 def score(

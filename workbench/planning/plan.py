@@ -18,7 +18,7 @@ from workbench.planning import calibration, causes
 from workbench.planning.forecast import Forecast
 from workbench.planning.former import former_locks
 from workbench.project import plugin_lock, resolve
-from workbench.project.dvc.replay import Answer, StageOutcome, replay
+from workbench.project.dvc.replay import Answer, ChangeSinceRun, StageOutcome, replay
 from workbench.project.pipeline import StageCall
 from workbench.project.plugin_lock import Resolved
 
@@ -55,13 +55,40 @@ def make(root: Path, targets: Sequence[str] = (), *, costs: bool = True) -> list
         WorkbenchError: what ``workbench check`` finds wrong, or DVC cannot read the pipeline.
     """
     situation = _Situation.read(root)
-    with tempfile.TemporaryDirectory() as folder:
-        proposed = Path(folder, LOCK_FILE.name)
-        proposed.write_text(json.dumps(situation.content), encoding="utf-8")
-        outcomes = replay(root, proposed, targets)
+    outcomes = situation.replay(targets)
     answers = {outcome.stage: outcome.answer for outcome in outcomes}
     plans = [situation.explain(outcome, answers) for outcome in outcomes]
     return _Costs(situation).of(plans) if costs else plans
+
+
+def stale(root: Path) -> dict[str, tuple[str, ...]]:
+    """For each stage of dvc.yaml, why its recorded result is not of what the files ask for now; that it is absent is no reason.
+
+    Args:
+        root: the workspace, which must be the current directory.
+
+    Raises:
+        WorkbenchError: as :func:`make`.
+    """
+    situation = _Situation.read(root)
+    outcomes = situation.replay()
+    answers = {outcome.stage: outcome.answer for outcome in outcomes}
+    found: dict[str, tuple[str, ...]] = {}
+    for outcome in outcomes:
+        changes = tuple(change for change in outcome.changes if _outdates(change, found))
+        found[outcome.stage] = situation.explain(replace(outcome, changes=changes), answers).reasons if changes else ()
+    return found
+
+
+def _outdates(change: ChangeSinceRun, known: Mapping[str, Sequence[str]]) -> bool:
+    match change.kind:
+        case "awaited":
+            return bool(known.get(change.maker))
+        case "input":
+            return change.after != "missing"
+        case "output":
+            return change.after == "modified"
+    return True
 
 
 @dataclass(frozen=True)
@@ -91,6 +118,13 @@ class _Situation:
             causes.parts_of([*former_locks(root), content]),
             {name: stage.get("cmd", "") for name, stage in dvc_lock.stages(root).items()},
         )
+
+    def replay(self, targets: Sequence[str] = ()) -> list[StageOutcome]:
+        """What ``dvc repro TARGETS`` would do."""
+        with tempfile.TemporaryDirectory() as folder:
+            proposed = Path(folder, LOCK_FILE.name)
+            proposed.write_text(json.dumps(self.content), encoding="utf-8")
+            return replay(self.root, proposed, targets)
 
     def explain(self, outcome: StageOutcome, answers: Mapping[str, Answer]) -> StagePlan:
         """Describe an outcome in words."""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
@@ -17,13 +18,20 @@ from workbench import hookimpl
 from workbench.artifacts import benchmark
 from workbench.artifacts.evaluation import Evaluation
 from workbench.artifacts.table import Columns
-from workbench.errors import ArtifactError, ParamsError
+from workbench.errors import ArtifactError, ParamsError, WorkbenchError
 from workbench.estimate import Estimate, size_of
 from workbench.kinds.eval import EvalStage
 from workbench.models import cost as model_cost
 from workbench.models import encoding, scoring
 from workbench.plugin import Config, Plugin
 from workbench.run import Chart, Run
+from workbench_eval_lm_eval import scores
+from workbench_eval_lm_eval.scores import Rule
+
+if TYPE_CHECKING:
+    from lm_eval.api.model import LM
+
+    from workbench_eval_lm_eval.model import ScoringLM
 
 MUTUAL_INFORMATION = "acc_mutual_info"
 QUESTION_TOKENS = 400
@@ -50,6 +58,8 @@ class LmEvalConfig(Config):
     """Worked examples before each question."""
     questions: int = Field(0, ge=0)
     """Questions per task, chosen by the seed; 0 takes all."""
+    max_cut_share: float = Field(0.05, ge=0, le=1)
+    """Share of questions that may lose their beginning because they are longer than the model's window; above it, an error."""
     batch_tokens: int = Field(4_096, ge=1)
     """Tokens of a batch, padding included; changes the last bits of the scores."""
 
@@ -69,6 +79,9 @@ class LmEval(EvalStage[LmEvalConfig]):
         "choices": "int64",
         "plain": "double",
         "answer_only": "double",
+        "weight": "double",
+        "cut": "int64",
+        "capped": "int64",
     }
 
     def estimate(self, inputs: Mapping[str, Path]) -> Estimate:
@@ -77,26 +90,61 @@ class LmEval(EvalStage[LmEvalConfig]):
         whole = TOKENS_PER_BYTE * size_of({flow: path for flow, path in inputs.items() if flow == "benchmark"})
         return model_cost.of_reading(inputs["model"], asked or whole, self.config.batch_tokens)
 
+    def needed(self) -> frozenset[str]:
+        """The benchmark, unless tasks are named."""
+        return super().needed() | (frozenset() if self.config.tasks else {"benchmark"})
+
     def evaluate(self, model: Path, data: Mapping[str, Path], run: Run) -> Evaluation:
-        """Let the harness ask, then turn its samples into scored examples."""
+        """Rehearse without a model, let the harness ask the model, then turn its samples into scored examples."""
+        from workbench_eval_lm_eval.model import Rehearsal
+
         with sandboxed_templates():
             tasks = self._load_tasks(data.get("benchmark"), run)
-            results = self._ask(model, tasks, run)
-        examples = [
-            _example(task, sample, self.config.metric)
-            for task in sorted(tasks)
-            for sample in _one_filter(results["samples"][task])
-        ]
-        metrics = _harness_metrics(results["results"]) | _own_metrics(examples, self.config.metric)
+            rule = scores.one_rule({name: scores.rule_of(name, task, self.config.metric) for name, task in tasks.items()})
+            for task in tasks.values():
+                task.aggregation().update({name: _bounded(how) for name, how in task.aggregation().items()})
+            with _refusing(tasks, self.config.metric):
+                self._examples(self._ask(Rehearsal(), tasks, run.seed), rule)
+            causal = scoring.load(model, run.compute.device)
+            lm = self._scoring(causal, run)
+            results = self._ask(lm, tasks, run.seed)
+        examples, unscored = self._examples(results, rule)
+        examples = [row | lm.losses(row.pop("asked")) for row in examples]
+        harness = _harness_metrics(results["results"])
+        counts = {"questions_without_score": unscored, "answers_with_merged_token": lm.merged}
+        counts["answers_capped"] = sum(row["capped"] > 0 for row in examples)
+        metrics = (
+            harness | _own_metrics(examples, rule) | harness | {name: float(number) for name, number in counts.items() if number}
+        )
         _show_positions(examples, run)
-        return Evaluation(metrics, self.config.metric, _higher_is_better(tasks, self.config.metric), examples)
+        weight = "weight" if any(row["weight"] is not None for row in examples) else None
+        return Evaluation(metrics, rule.score, rule.higher_is_better, examples, weight=weight, of_corpus=rule.form == "corpus")
+
+    def _examples(self, results: Mapping[str, Any], rule: Rule) -> tuple[list[dict[str, Any]], int]:
+        """The scored examples of all tasks, and how many samples have no score."""
+        samples = {task: _one_filter(logged) for task, logged in sorted(results["samples"].items())}
+        ids = _identities(samples)
+        examples: list[dict[str, Any]] = []
+        for task, logged in samples.items():
+            rows = [
+                (_example(task, identity, sample, self.config.metric), sample[self.config.metric])
+                for identity, sample in zip(ids[task], logged, strict=True)
+                if scores.has_score(sample.get(self.config.metric), rule)
+            ]
+            if not rows:
+                raise ArtifactError(f"no question of task {task!r} has a score", _TASKS, "look at its data")
+            found = scores.score([value for _, value in rows], [row["group"] for row, _ in rows], rule)
+            weights: Sequence[float | None] = found.weights or [None] * len(rows)
+            for (row, _), value, weight, group in zip(rows, found.values, weights, found.groups, strict=True):
+                examples.append(row | {"score": value, "weight": weight, "group": group})
+        return examples, sum(map(len, samples.values())) - len(examples)
 
     def _load_tasks(self, folder: Path | None, run: Run) -> dict[str, Any]:
         """The harness's task objects by name.
 
         Raises:
             ArtifactError: the benchmark is asked for and absent.
-            ParamsError: a task is unknown, lacks the metric or executes generated code.
+            ParamsError: a task is unknown or executes generated code.
         """
         import datasets
         from lm_eval.tasks import TaskManager
@@ -113,9 +161,9 @@ class LmEval(EvalStage[LmEvalConfig]):
                 f"the harness could not load a task: {error}", _TASKS, "fetch its data from the hub first"
             ) from error
         for name, task in tasks.items():
-            _require_usable(name, task, self.config.metric)
+            if task.get_config("unsafe_code"):
+                raise _unsafe(name)
             task.set_config(key="num_fewshot", value=self.config.num_fewshot)
-            task.set_fewshot_seed(seed=run.seed)
         return tasks
 
     def _benchmark(self, folder: Path | None, run: Run) -> dict[str, Any]:
@@ -127,24 +175,29 @@ class LmEval(EvalStage[LmEvalConfig]):
         shown = {"fewshot_split": spec.get("test_split")} if self.config.num_fewshot else {}
         return shown | spec
 
-    def _ask(self, model: Path, tasks: Mapping[str, Any], run: Run) -> Mapping[str, Any]:
-        from lm_eval.evaluator import evaluate
-
+    def _scoring(self, model: scoring.CausalModel, run: Run) -> ScoringLM:
         from workbench_eval_lm_eval.model import ScoringLM
 
-        causal = scoring.load(model, run.compute.device)
         lm = ScoringLM(
-            causal,
+            model,
             batch_tokens=self.config.batch_tokens,
-            neutral=self._neutral(causal),
+            neutral=self._neutral(model),
             seed=run.seed,
+            max_cut_share=self.config.max_cut_share,
             progress=lambda done, total: run.progress(done, total, "tokens", "log-likelihoods"),
         )
         lm.rendered = self.config.apply_chat_template
+        return lm
+
+    def _ask(self, lm: LM, tasks: Mapping[str, Any], seed: int) -> Mapping[str, Any]:
+        from lm_eval.evaluator import evaluate
+
+        for task in tasks.values():
+            task.set_fewshot_seed(seed=seed)
         results: Mapping[str, Any] = evaluate(
             lm=lm,
             task_dict={"tasks": dict(tasks), "groups": {}, "group_map": {}},
-            samples=self._chosen(tasks, run.seed),
+            samples=self._chosen(tasks, seed),
             bootstrap_iters=0,
             apply_chat_template=self.config.apply_chat_template,
             fewshot_as_multiturn=self.config.apply_chat_template,
@@ -244,20 +297,38 @@ def _unsafe(name: str) -> ParamsError:
     return ParamsError(f"task {name!r} executes what the model writes", _TASKS, "remove it; there is no sandbox for it here")
 
 
-def _require_usable(name: str, task: Any, metric: str) -> None:
-    if task.get_config("unsafe_code"):
-        raise _unsafe(name)
-    offered = sorted(task.aggregation())
-    if metric not in offered:
+@contextmanager
+def _refusing(tasks: Mapping[str, Any], metric: str) -> Iterator[None]:
+    """Say of what the harness cannot do with a task that it cannot, before a model is loaded.
+
+    Raises:
+        ParamsError: the harness, or a function of the task, fails on answers of the right form.
+    """
+    from jinja2.exceptions import SecurityError
+
+    try:
+        yield
+    except (WorkbenchError, SecurityError):
+        raise
+    except Exception as error:
+        names = ", ".join(sorted(tasks))
         raise ParamsError(
-            f"task {name!r} has no metric {metric!r}",
-            "params.yaml, with.metric of this evaluation",
-            f"choose one of {', '.join(offered)}",
-        )
+            f"the harness cannot compute the metrics of {names}, {metric} among them: {type(error).__name__}: {error}",
+            _TASKS,
+            "take the metric out of the task that does not fit its questions, or name another task",
+        ) from error
 
 
-def _higher_is_better(tasks: Mapping[str, Any], metric: str) -> bool:
-    return all(bool(task.higher_is_better()[metric]) for task in tasks.values())
+def _bounded(aggregate: Callable[[Sequence[Any]], float]) -> Callable[[Sequence[Any]], float]:
+    """The same, infinite where it overflows: exp(nats per word) does for bad models and for languages without blanks."""
+
+    def compute(items: Sequence[Any]) -> float:
+        try:
+            return aggregate(items)
+        except OverflowError:
+            return math.inf
+
+    return compute
 
 
 def _one_filter(samples: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -265,16 +336,32 @@ def _one_filter(samples: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]
     return [sample for sample in samples if sample["filter"] == samples[0]["filter"]]
 
 
-def _example(task: str, sample: Mapping[str, Any], metric: str) -> dict[str, Any]:
-    document = sample["doc"]
-    identity = str(document.get("id") or f"{task}-{sample['doc_id']}")
+def _identities(samples: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, list[str]]:
+    """An id for every sample: its document's own if no other has it, else the task and the document's place in it."""
+    own = {task: [_field(sample["doc"], "id") for sample in logged] for task, logged in samples.items()}
+    counts = Counter(name for names in own.values() for name in names)
+    return {
+        task: [
+            name if name and counts[name] == 1 else f"{task}-{sample['doc_id']}"
+            for name, sample in zip(own[task], logged, strict=True)
+        ]
+        for task, logged in samples.items()
+    }
+
+
+def _field(document: object, name: str) -> str:
+    value = document.get(name) if isinstance(document, Mapping) else None
+    return "" if value is None else str(value)
+
+
+def _example(task: str, identity: str, sample: Mapping[str, Any], metric: str) -> dict[str, Any]:
     return {
         "id": identity,
-        "group": str(document.get("group") or identity),
-        "score": float(sample[metric]),
+        "group": _field(sample["doc"], "group") or identity,
         "task": task,
         "question": encoding.unmarked(str(sample["arguments"][0][0])),
         "plain": sample.get("acc"),
+        "asked": sample["arguments"],
     } | _choice(sample, metric)
 
 
@@ -299,19 +386,25 @@ def _argmax(values: Sequence[float]) -> int:
 
 
 def _harness_metrics(results: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
-    """The harness's own aggregates, with the task's name before them when there are several."""
+    """The harness's own aggregates, with the task's name before them when there are several; for one that is not finite,
+    ``….not_finite`` is 1.
+    """
     metrics: dict[str, float] = {}
     for task, values in sorted(results.items()):
         prefix = f"{task}." if len(results) > 1 else ""
         for name, value in values.items():
             metric, _, filter_ = name.partition(",")
-            if filter_ and isinstance(value, int | float) and "stderr" not in metric:
-                metrics[prefix + (metric if filter_ == "none" else f"{metric}.{filter_}")] = float(value)
+            if filter_ and isinstance(value, int | float) and not metric.endswith("_stderr"):
+                key = prefix + (metric if filter_ == "none" else f"{metric}.{filter_}")
+                metrics |= {key: float(value)} if math.isfinite(value) else {f"{key}.not_finite": 1.0}
     return metrics
 
 
-def _own_metrics(examples: Sequence[Mapping[str, Any]], metric: str) -> dict[str, float]:
-    metrics = {metric: sum(row["score"] for row in examples) / len(examples), "questions": float(len(examples))}
+def _own_metrics(examples: Sequence[Mapping[str, Any]], rule: Rule) -> dict[str, float]:
+    weights = [1.0 if row["weight"] is None else row["weight"] for row in examples]
+    mean = math.fsum(weight * row["score"] for weight, row in zip(weights, examples, strict=True)) / math.fsum(weights)
+    metrics = {rule.score: mean, "questions": float(len(examples))}
+    metrics["questions_cut"] = float(sum(row["cut"] > 0 for row in examples))
     choices = [row for row in examples if row["choices"]]
     if choices:
         positions = Counter(row["answer"] for row in choices)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lm_eval.api.model import LM
 
+from workbench.errors import ArtifactError, ParamsError
 from workbench.models import generation, scoring
 from workbench.models.generation import Sampling
 from workbench.models.scoring import CausalModel, Request
@@ -17,34 +19,137 @@ if TYPE_CHECKING:
 
 DEFAULT_NEW_TOKENS = 256
 """What the harness generates for tasks that set no limit."""
+HONOURED = frozenset({"until", "max_gen_toks", "do_sample", "temperature", "top_p", "top_k"})
+"""Keys of a task's ``generation_kwargs``, those that say the same in other words set aside."""
+_OPTIONS = "generation_kwargs of the task"
+_CUT = "params.yaml, with.max_cut_share of this evaluation"
 Progress = Callable[[int, int], None]
+
+
+class Rehearsal(LM):
+    """Answers at once, without a model: what the harness cannot do with its tasks, it cannot do with these answers either."""
+
+    def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
+        """Every continuation is as likely as every other."""
+        return [(-1.0, False)] * len(requests)
+
+    def loglikelihood_rolling(self, requests: list[Instance]) -> list[float]:
+        """Every text is as likely as every other."""
+        return [-1.0] * len(requests)
+
+    def generate_until(self, requests: list[Instance]) -> list[str]:
+        """Nothing is written; the options are looked at."""
+        for instance in requests:
+            Options.read(instance.args[1])
+        return [""] * len(requests)
+
+    def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
+        """The turns' texts, one after the other."""
+        return "\n".join(message["content"] for message in chat_history)
+
+    @property
+    def tokenizer_name(self) -> str:
+        """Part of the harness's cache keys, which this package leaves unused."""
+        return "rehearsal"
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a task wants its answers to be written."""
+
+    until: tuple[str, ...]
+    max_tokens: int
+    temperature: float
+    """0 is greedy."""
+    top_p: float
+    top_k: int
+    """0 takes all tokens."""
+
+    @classmethod
+    def read(cls, options: dict[str, Any]) -> Options:
+        """Read a task's ``generation_kwargs`` as the harness does.
+
+        Raises:
+            ParamsError: there is an option that would not be honoured, or a value that means nothing.
+        """
+        from lm_eval.models.utils import normalize_gen_kwargs
+
+        found: dict[str, Any] = dict(normalize_gen_kwargs(options, DEFAULT_NEW_TOKENS))
+        unknown = sorted(key for key, value in found.items() if key not in HONOURED and (key, value) != ("num_beams", 1))
+        if unknown:
+            fix = f"remove it, or name another task; {', '.join(sorted(HONOURED))} are honoured"
+            raise ParamsError(f"the option {unknown[0]!r} is not known here", _OPTIONS, fix)
+        if found["do_sample"] and "temperature" not in found:
+            raise ParamsError(
+                "do_sample is true without a temperature", _OPTIONS, "give a `temperature` above 0, or do_sample: false"
+            )
+        temperature = float(found.get("temperature") or 0.0) if found["do_sample"] else 0.0
+        read = cls(
+            tuple(found["until"]),
+            found["max_gen_toks"],
+            temperature,
+            float(found.get("top_p") or 1.0),
+            int(found.get("top_k") or 0),
+        )
+        if read.max_tokens < 1 or read.temperature < 0 or not 0 < read.top_p <= 1 or read.top_k < 0:
+            fix = "give at least one token, a temperature of at least 0, top_p in (0, 1], and top_k of at least 0"
+            raise ParamsError(f"these options mean nothing: {options}", _OPTIONS, fix)
+        return read
 
 
 class ScoringLM(LM):
     """Answers as `lm_eval.models.huggingface.HFLM` does, from :mod:`workbench.models.scoring`.
 
-    ``neutral`` stands in for an empty context; without it, that is the start token alone, as in `HFLM`.
+    ``neutral`` stands in for an empty context; without it, that is the start token alone, as in `HFLM`. At most
+    ``max_cut_share`` of the distinct questions may be longer than the model's window.
     """
 
     rendered = False
     """Whether contexts come in the chat template, whose special tokens are control. All else is text, whatever its letters."""
 
     def __init__(
-        self, model: CausalModel, *, batch_tokens: int, neutral: str = "", seed: int = 0, progress: Progress | None = None
+        self,
+        model: CausalModel,
+        *,
+        batch_tokens: int,
+        neutral: str = "",
+        seed: int = 0,
+        max_cut_share: float = 1.0,
+        progress: Progress | None = None,
     ) -> None:
         super().__init__()
         self._model, self._batch_tokens, self._neutral = model, batch_tokens, neutral
-        self._seed, self._progress = seed, progress
+        self._seed, self._max_cut_share, self._progress = seed, max_cut_share, progress
+        self._cut: dict[tuple[str, str], int] = {}
+        self._capped: set[tuple[str, int]] = set()
+        self.merged = 0
+        """Distinct answers whose first letters share a token with the end of their question."""
+
+    def losses(self, asked: Sequence[tuple[Any, ...]]) -> dict[str, int]:
+        """What one question's requests lost.
+
+        ``cut`` are the tokens at its beginning that the model did not see, ``capped`` the answers that ended where the window
+        did, before the limit of their task.
+        """
+        written = [(args[0], Options.read(args[1])) for args in asked if isinstance(args[-1], dict)]
+        keys = [(args[0], "" if isinstance(args[-1], dict) else args[-1]) for args in asked if len(args) > 1]
+        return {
+            "cut": max((self._cut.get(key, 0) for key in keys), default=0),
+            "capped": sum((context, options.max_tokens) in self._capped for context, options in written),
+        }
 
     def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
         """Log-probability in nats of each (context, continuation), and whether it is the greedy one."""
         pairs = [self._split(*instance.args) for instance in requests]
         distinct = list(dict.fromkeys(pairs))
         encoded = dict(zip(distinct, self._encode_pairs(distinct), strict=True))
-        answered = {request for request in encoded.values() if request}
-        ordered = sorted(answered, key=lambda request: (request.context, request.continuation))
-        scores = dict(zip(ordered, self._score(ordered), strict=True))
-        return [_answer(encoded[pair], scores) for pair in pairs]
+        self._note_cuts(
+            {instance.args: self._model.beyond(encoded[pair]) for instance, pair in zip(requests, pairs, strict=True)}
+        )
+        ordered = sorted(set(encoded.values()), key=lambda request: (request.context, request.continuation))
+        found = dict(zip(ordered, self._score(ordered), strict=True))
+        answers = [found[encoded[pair]] for pair in pairs]
+        return [(answer.log_likelihood, answer.greedy) for answer in answers]
 
     def loglikelihood_rolling(self, requests: list[Instance]) -> list[float]:
         """Log-probability in nats of each whole string, in disjoint windows with as much context as fits."""
@@ -55,21 +160,33 @@ class ScoringLM(LM):
 
     def generate_until(self, requests: list[Instance]) -> list[str]:
         """Continue each context up to a stop string, the end-of-sequence token or the limit of tokens."""
-        batches: dict[Sampling, list[int]] = defaultdict(list)
+        texts = [instance.args[0] or self._neutral for instance in requests]
+        prompts = [prompt or (self._model.start,) for prompt in self._encode(texts)]
+        most = self._model.window - 1  # one token at least is written
+        self._note_cuts(
+            {(instance.args[0], ""): max(0, len(prompt) - most) for instance, prompt in zip(requests, prompts, strict=True)}
+        )
+        batches: dict[tuple[Options, int], list[int]] = defaultdict(list)
         for index, instance in enumerate(requests):
-            batches[self._sampling(instance.args[1])].append(index)
-        texts: dict[int, str] = {}
-        for sampling, indices in batches.items():
-            prompts = self._encode([requests[index].args[0] or self._neutral for index in indices])
-            written = generation.generate(self._model, [prompt or (self._model.start,) for prompt in prompts], sampling)
-            for index, tokens in zip(indices, written, strict=True):
-                text = self._model.tokenizer.decode(tokens, skip_special_tokens=True)
-                texts[index] = _until(text, requests[index].args[1].get("until") or [])
-        return [texts[index] for index in range(len(requests))]
+            options = Options.read(instance.args[1])
+            batches[options, min(options.max_tokens, self._model.window - min(len(prompts[index]), most))].append(index)
+        written: dict[int, str] = {}
+        for (options, room), indices in batches.items():
+            sampling = Sampling(room, options.temperature, self._seed, top_p=options.top_p, top_k=options.top_k)
+            answers = generation.generate(self._model, [prompts[index][-most:] for index in indices], sampling)
+            for index, tokens in zip(indices, answers, strict=True):
+                whole = self._model.tokenizer.decode(tokens, skip_special_tokens=True)
+                written[index] = _until(whole, options.until)
+                if len(tokens) == room < options.max_tokens and written[index] == whole:
+                    self._capped.add((requests[index].args[0], options.max_tokens))
+        return [written[index] for index in range(len(requests))]
 
     def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
-        """The prompt in the model's own chat template."""
-        return self._model.render(chat_history, add_generation_prompt=add_generation_prompt)
+        """The prompt in the model's own chat template; its last turn is left open where it begins the answer."""
+        if add_generation_prompt:
+            return self._model.render(chat_history, add_generation_prompt=True)
+        apply = self._model.tokenizer.apply_chat_template
+        return str(apply(chat_history, tokenize=False, continue_final_message=True))
 
     @property
     def tokenizer_name(self) -> str:
@@ -84,24 +201,48 @@ class ScoringLM(LM):
         kept = context.rstrip()
         return (kept, context[len(kept) :] + continuation) if kept else (context, continuation)
 
-    def _encode_pairs(self, pairs: Sequence[tuple[str, str]]) -> list[Request | None]:
-        """Tokens are those of the whole text, cut where the context's end; None for a continuation of no token."""
-        contexts = sorted({context for context, _ in pairs if context})
-        lengths = {context: len(tokens) for context, tokens in zip(contexts, self._encode(contexts), strict=True)}
-        wholes = self._encode([context + continuation for context, continuation in pairs if context])
-        alone = self._model.encode([continuation for context, continuation in pairs if not context])
-        after_context, after_nothing = iter(wholes), iter(alone)
-        return [
-            _request(whole[: lengths[context]], whole[lengths[context] :])
-            if context and (whole := next(after_context))
-            else self._request_alone(next(after_nothing))
-            for context, _ in pairs
-        ]
+    def _note_cuts(self, cut: dict[tuple[str, str], int]) -> None:
+        """Remember what is cut from which question.
 
-    def _request_alone(self, tokens: tuple[int, ...]) -> Request | None:
-        if tokens and tokens[0] == self._model.start:
-            return _request(tokens[:1], tokens[1:])
-        return _request((self._model.start,), tokens)
+        Raises:
+            ParamsError: too many questions are cut.
+        """
+        self._cut |= cut
+        longest: dict[str, int] = defaultdict(int)
+        for (question, _), tokens in cut.items():
+            if question:
+                longest[question] = max(longest[question], tokens)
+        scoring.require_fit(list(longest.values()), self._model.window, self._max_cut_share, _CUT)
+
+    def _encode_pairs(self, pairs: Sequence[tuple[str, str]]) -> list[Request]:
+        """A context's own tokens, then those of the whole text from their number on: where the two share a token, as in `HFLM`.
+
+        Raises:
+            ArtifactError: a continuation has no token; `HFLM` fails too.
+        """
+        contexts = sorted({context for context, _ in pairs if context})
+        tokens = dict(zip(contexts, self._encode(contexts), strict=True))
+        wholes = iter(self._encode([context + continuation for context, continuation in pairs if context]))
+        alone = iter(self._model.encode([continuation for context, continuation in pairs if not context]))
+        requests = []
+        for context, continuation in pairs:
+            if context and tokens[context]:
+                before, whole = tokens[context], next(wholes)
+                self.merged += whole[: len(before)] != before
+                before, after = before, whole[len(before) :]
+            else:
+                before, after = self._after_nothing(next(wholes if context else alone))
+            if not after:
+                what = f"the answer {continuation!r} has no token of its own after {context[-40:]!r}"
+                raise ArtifactError(
+                    what, "data of the task", "give it a letter, or let a blank stand between question and answer"
+                )
+            requests.append(Request(before, after))
+        return requests
+
+    def _after_nothing(self, tokens: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        start = self._model.start
+        return (tokens[:1], tokens[1:]) if tokens[:1] == (start,) else ((start,), tokens)
 
     def _encode(self, texts: Sequence[str]) -> list[tuple[int, ...]]:
         """With the special tokens that the tokenizer adds by itself, unless the text begins with them already."""
@@ -123,23 +264,8 @@ class ScoringLM(LM):
     def _score(self, requests: Sequence[Request]) -> list[scoring.Score]:
         return scoring.score(self._model, requests, batch_tokens=self._batch_tokens, progress=self._progress)
 
-    def _sampling(self, options: dict[str, Any]) -> Sampling:
-        wanted = int(options.get("max_gen_toks", DEFAULT_NEW_TOKENS))
-        temperature = float(options.get("temperature") or 1.0) if options.get("do_sample") else 0.0
-        return Sampling(min(wanted, self._model.window - 1), temperature, self._seed)
 
-
-def _request(context: tuple[int, ...], continuation: tuple[int, ...]) -> Request | None:
-    return Request(context, continuation) if context and continuation else None
-
-
-def _answer(request: Request | None, scores: dict[Request, scoring.Score]) -> tuple[float, bool]:
-    if request is None:
-        return 0.0, True
-    return scores[request].log_likelihood, scores[request].greedy
-
-
-def _until(text: str, stops: str | list[str]) -> str:
-    for stop in [stops] if isinstance(stops, str) else stops:
+def _until(text: str, stops: Sequence[str]) -> str:
+    for stop in stops:
         text = text.split(stop, 1)[0] if stop else text
     return text

@@ -16,6 +16,7 @@ from workbench import hookimpl
 from workbench.artifacts.corpus import Corpus
 from workbench.artifacts.evaluation import Evaluation
 from workbench.artifacts.table import Columns
+from workbench.errors import ArtifactError
 from workbench.estimate import Estimate
 from workbench.kinds.eval import EvalStage
 from workbench.models import cost as model_cost
@@ -40,7 +41,8 @@ class PerplexityConfig(Config):
     documents: int = Field(1_000, ge=1)
     """Held-out documents scored: the first by id, a fixed random choice."""
     stride: int = Field(128, ge=1)
-    """Tokens by which the window moves on in documents longer than it; smaller is slower and gives more context."""
+    """Tokens by which the window moves on in documents longer than it, its own length at most; smaller is slower and gives more
+    context."""
     batch_tokens: int = Field(4_096, ge=1)
     """Tokens of a batch, padding included; changes the last bits of the scores."""
     novel_below: float = Field(0.5, gt=0, le=1)
@@ -104,26 +106,33 @@ class Perplexity(EvalStage[PerplexityConfig]):
     def evaluate(self, model: Path, data: Mapping[str, Path], run: Run) -> Evaluation:
         """Score the documents, compare with the baselines, sample."""
         causal = scoring.load(model, run.compute.device)
-        scored = self._score(causal, first_by_id(Corpus(data["heldout"]), self.config.documents), run)
+        generation.require_room(causal, [(causal.start,)] * bool(self.config.samples), self.config.sample_tokens)
+        heldout = first_by_id(Corpus(data["heldout"]), self.config.documents)
+        scored = self._score(causal, heldout, run)
         examples = self._examples(causal, scored, first_by_id(Corpus(data["train"]), self.config.baseline_documents))
         metrics = self._metrics(scored, examples)
+        if empty := len(heldout) - len(scored):
+            metrics["documents_without_token"] = empty
         _draw(examples, run)
         if self.config.samples:
             metrics |= self._sample(causal, scored, run)
         return Evaluation(metrics, "bits_per_byte", higher_is_better=False, examples=examples, weight="bytes")
 
     def _score(self, model: CausalModel, rows: Sequence[Mapping[str, Any]], run: Run) -> list[Scored]:
-        encoded = model.encode_texts([row["text"] for row in rows])
+        encoded = [
+            (row, tokens) for row, tokens in zip(rows, model.encode_texts([row["text"] for row in rows]), strict=True) if tokens
+        ]
+        if not encoded:
+            raise ArtifactError("no held-out document has a token", run.stage, "look at the held-out texts")
         scores = scoring.score(
             model,
-            [Request((model.start,), tokens) for tokens in encoded],
+            [Request((model.start,), tokens) for _, tokens in encoded],
             batch_tokens=self.config.batch_tokens,
             stride=min(self.config.stride, model.window),
             progress=lambda done, total: run.progress(done, total, "tokens", "bits per byte"),
         )
         return [
-            Scored(row, tokens, -score.log_likelihood / math.log(2))
-            for row, tokens, score in zip(rows, encoded, scores, strict=True)
+            Scored(row, tokens, -score.log_likelihood / math.log(2)) for (row, tokens), score in zip(encoded, scores, strict=True)
         ]
 
     def _examples(self, model: CausalModel, scored: Sequence[Scored], train: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

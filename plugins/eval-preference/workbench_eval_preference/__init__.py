@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from workbench import hookimpl
-from workbench.artifacts import examples, table
+from workbench.artifacts import examples
 from workbench.artifacts.evaluation import Evaluation
 from workbench.artifacts.table import Columns
 from workbench.errors import ArtifactError
@@ -39,6 +39,8 @@ class PreferenceConfig(Config):
     """The prompt that tells nothing about the answer; read by ``mutual-information`` alone."""
     rows: int = Field(0, ge=0)
     """Preferences compared: the first by id, a fixed random choice; 0 takes all."""
+    max_cut_share: float = Field(0.05, ge=0, le=1)
+    """Share of preferences whose prompt may lose its beginning because prompt and answer are longer than the model's window."""
     batch_tokens: int = Field(4_096, ge=1)
     """Tokens of a batch, padding included; changes the last bits of the scores."""
 
@@ -54,6 +56,7 @@ class PreferenceAccuracy(EvalStage[PreferenceConfig]):
         "chosen": "string",
         "rejected": "string",
         "margin": "double",
+        "cut": "int64",
     }
 
     def estimate(self, inputs: Mapping[str, Path]) -> Estimate:
@@ -66,14 +69,25 @@ class PreferenceAccuracy(EvalStage[PreferenceConfig]):
         """Score both answers of every preference."""
         rows = self._read(data["preferences"])
         causal = scoring.load(model, run.compute.device)
-        chosen, rejected = self._values(causal, rows, run)
-        results = [_example(row, first - second) for row, first, second in zip(rows, chosen, rejected, strict=True)]
+        answers = [(row["prompt"], row[side]) for side in ("chosen", "rejected") for row in rows]
+        requests = _requests(causal, answers)
+        cut = [max(map(causal.beyond, pair)) for pair in zip(requests[: len(rows)], requests[len(rows) :], strict=True)]
+        scoring.require_fit(cut, causal.window, self.config.max_cut_share, "params.yaml, with.max_cut_share of this evaluation")
+        values = self._values(causal, answers, requests, run)
+        results = [
+            _example(row, group, first - second) | {"cut": lost}
+            for row, group, first, second, lost in zip(
+                rows, independent_groups(rows), values[: len(rows)], values[len(rows) :], cut, strict=True
+            )
+        ]
         margins = [result["margin"] for result in results]
         _draw(margins, run)
         metrics = {
             "accuracy": sum(result["score"] for result in results) / len(results),
             "mean_margin": sum(margins) / len(margins),
             "rows": float(len(results)),
+            "groups": float(len({result["group"] for result in results})),
+            "prompts_cut": float(sum(lost > 0 for lost in cut)),
         }
         return Evaluation(metrics, "accuracy", higher_is_better=True, examples=results)
 
@@ -85,15 +99,17 @@ class PreferenceAccuracy(EvalStage[PreferenceConfig]):
             )
         return heapq.nsmallest(self.config.rows or len(rows), rows, key=lambda row: str(row["id"]))
 
-    def _values(self, model: CausalModel, rows: Sequence[Mapping[str, Any]], run: Run) -> tuple[list[float], list[float]]:
-        answers = [(row["prompt"], row[side]) for side in ("chosen", "rejected") for row in rows]
-        wanted = [*answers]
+    def _values(
+        self, model: CausalModel, answers: Sequence[tuple[Messages, Messages]], requests: Sequence[Request], run: Run
+    ) -> list[float]:
+        """The value of every answer after its prompt."""
+        wanted = [*requests]
         if self.config.scoring == "mutual-information":
             neutral: Messages = [{"role": "user", "content": self.config.neutral_question}]
-            wanted += [(neutral, answer) for _, answer in answers]
+            wanted += _requests(model, [(neutral, answer) for _, answer in answers])
         scores = scoring.score(
             model,
-            _requests(model, wanted),
+            wanted,
             batch_tokens=self.config.batch_tokens,
             progress=lambda done, total: run.progress(done, total, "tokens", "preferences"),
         )
@@ -102,7 +118,30 @@ class PreferenceAccuracy(EvalStage[PreferenceConfig]):
             values = [after - alone for after, alone in zip(values[: len(answers)], values[len(answers) :], strict=True)]
         elif self.config.scoring == "normalized":
             values = [value / len(_text(answer).encode("utf-8")) for value, (_, answer) in zip(values, answers, strict=True)]
-        return values[: len(rows)], values[len(rows) :]
+        return values
+
+
+def independent_groups(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A group for each row: rows that share a prompt or an answer, directly or through others, are of one.
+
+    Groups are the connected components of the graph of rows and texts, named by the smallest id in them.
+    """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    texts: dict[tuple[str, str], int] = {}
+    edges = [
+        (place, texts.setdefault(text, len(texts)))
+        for place, row in enumerate(rows)
+        for text in (("prompt", _text(row["prompt"])), ("answer", _text(row["chosen"])), ("answer", _text(row["rejected"])))
+    ]
+    left, right = [row for row, _ in edges], [len(rows) + text for _, text in edges]
+    size = len(rows) + len(texts)
+    _, labels = connected_components(coo_array(([True] * len(edges), (left, right)), shape=(size, size)), directed=False)
+    names: dict[int, str] = {}
+    for row, label in sorted(zip(rows, labels[: len(rows)].tolist(), strict=True), key=lambda pair: str(pair[0]["id"])):
+        names.setdefault(label, str(row["id"]))
+    return [names[label] for label in labels[: len(rows)].tolist()]
 
 
 def _requests(model: CausalModel, pairs: Sequence[tuple[Messages, Messages]]) -> list[Request]:
@@ -124,13 +163,12 @@ def _requests(model: CausalModel, pairs: Sequence[tuple[Messages, Messages]]) ->
     return [Request(whole[: len(prompt)], whole[len(prompt) :]) for prompt, whole in encoded]
 
 
-def _example(row: Mapping[str, Any], margin: float) -> dict[str, Any]:
-    prompt = _text(row["prompt"])
+def _example(row: Mapping[str, Any], group: str, margin: float) -> dict[str, Any]:
     return {
         "id": row["id"],
-        "group": table.content_id({"prompt": prompt}),
+        "group": group,
         "score": 0.5 if margin == 0 else float(margin > 0),
-        "prompt": prompt,
+        "prompt": _text(row["prompt"]),
         "chosen": _text(row["chosen"]),
         "rejected": _text(row["rejected"]),
         "margin": margin,

@@ -48,7 +48,7 @@ class Card(ReportStage[CardConfig]):
 
     def write(self, results: Results, out: Path, run: Run) -> None:
         """Write ``README.md`` and ``index.html``, and tell the run the paired differences."""
-        findings = gather(results, self.config.models, run.seed)
+        findings = gather(results, self.config.models)
         if not findings.models:
             raise ArtifactError("there is no model to report on", str(results.models), "run the stages that train one")
         if findings.unplaced:

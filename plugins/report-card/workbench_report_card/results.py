@@ -101,14 +101,14 @@ class Findings:
     """Those of them whose place in that order nobody has told; they are the last."""
 
 
-def gather(results: Results, order: Sequence[str], seed: int) -> Findings:
+def gather(results: Results, order: Sequence[str]) -> Findings:
     """Read all results; ``order`` gives the models' order of training, others follow by name."""
     models = _models(results.models, order)
     stages = {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in sorted(results.metrics.glob("*.json"))}
     return Findings(
         funnels=tuple(_curated(stages) + _deduplicated(results.decisions)),
         curves=tuple(_curve(results.models / name, name) for name in models if _is_logged(results.models / name)),
-        evaluations=tuple(_evaluations(results.evals, models, seed)),
+        evaluations=tuple(_evaluations(results.evals, models)),
         models=tuple(models),
         unplaced=tuple(name for name in models if name not in order),
     )
@@ -159,27 +159,23 @@ def _curve(directory: Path, model: str) -> Curve:
     return Curve(model, "tokens" if by_tokens else "optimizer steps", x, tuple(row["loss"] for row in rows), unit, steps)
 
 
-def _evaluations(folder: Path, models: Sequence[str], seed: int) -> list[Evaluated]:
+def _evaluations(folder: Path, models: Sequence[str]) -> list[Evaluated]:
     found: dict[str, dict[str, Path]] = {}
     for path in sorted(folder.glob(f"*/{evaluation.METRICS_FILE}")):
         for model in sorted(models, key=len, reverse=True):
             if path.parent.name.endswith(f"-{model}"):
                 found.setdefault(path.parent.name.removesuffix(f"-{model}"), {})[model] = path.parent
                 break
-    return [_evaluated(name, {m: folders[m] for m in models if m in folders}, seed) for name, folders in sorted(found.items())]
+    return [_evaluated(name, {m: folders[m] for m in models if m in folders}) for name, folders in sorted(found.items())]
 
 
-def _evaluated(name: str, folders: Mapping[str, Path], seed: int) -> Evaluated:
+def _evaluated(name: str, folders: Mapping[str, Path]) -> Evaluated:
     records = {model: evaluation.read_record(folder) for model, folder in folders.items()}
     examples = {model: {row["id"]: row for row in evaluation.read_examples(folder)} for model, folder in folders.items()}
     first = next(iter(records.values()))
     weight, higher = first["weight"], bool(first["higher_is_better"])
-    measured = tuple(
-        _measured(model, records[model]["metrics"], list(examples[model].values()), weight, seed) for model in folders
-    )
-    differences = [
-        _difference(before, after, examples, weight=weight, higher=higher, seed=seed) for before, after in _pairs(list(folders))
-    ]
+    measured = tuple(_measured(model, records[model]["metrics"], list(examples[model].values()), weight) for model in folders)
+    differences = [_difference(before, after, examples, weight=weight, higher=higher) for before, after in _pairs(list(folders))]
     return Evaluated(name, first["score"], higher, measured, tuple(found for found in differences if found))
 
 
@@ -189,12 +185,10 @@ def _pairs(models: Sequence[str]) -> list[tuple[str, str]]:
     return [*pairs, (models[0], models[-1])] if len(models) > 2 else pairs
 
 
-def _measured(
-    model: str, metrics: Mapping[str, float], rows: Sequence[Mapping[str, Any]], weight: str | None, seed: int
-) -> Measured:
+def _measured(model: str, metrics: Mapping[str, float], rows: Sequence[Mapping[str, Any]], weight: str | None) -> Measured:
     scores, weights = [row["score"] for row in rows], _weights(rows, weight)
     groups = [row["group"] for row in rows]
-    interval = clustered_mean(scores, groups, weights=weights, seed=seed) if len(set(groups)) >= FEWEST_GROUPS else None
+    interval = clustered_mean(scores, groups, weights=weights) if len(set(groups)) >= FEWEST_GROUPS else None
     total = math.fsum(weights) if weights else len(scores)
     mean = math.fsum(score * w for score, w in zip(scores, weights or [1.0] * len(scores), strict=True)) / total
     return Measured(model, metrics, mean, interval, len(rows), len(set(groups)))
@@ -207,7 +201,6 @@ def _difference(
     *,
     weight: str | None,
     higher: bool,
-    seed: int,
 ) -> Difference | None:
     """None where the two share too few groups of examples for an interval."""
     shared = [identity for identity in examples[before] if identity in examples[after]]
@@ -216,7 +209,7 @@ def _difference(
     if len(set(groups)) < FEWEST_GROUPS:
         return None
     earlier, later = ([examples[model][identity]["score"] for identity in shared] for model in (before, after))
-    result = paired_difference(earlier, later, groups, weights=_weights(rows, weight), seed=seed)
+    result = paired_difference(earlier, later, groups, weights=_weights(rows, weight))
     return Difference(before, after, result, result.excludes_zero and (result.estimate > 0) is higher)
 
 
