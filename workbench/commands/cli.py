@@ -232,6 +232,8 @@ def sync(
     root = main_root(Path.cwd())
     brought = watcher.replay(root) if again else watcher.sync(root)
     typer.echo(f"brought {brought} sessions to the trackers")
+    for session in watcher.incomplete(root):
+        typer.echo("\n".join(watcher.warnings(root, session)), err=True)
     if left := watcher.waiting(root):
         raise WorkbenchError(
             f"{len(left)} sessions are not in the trackers yet; their journals are whole",

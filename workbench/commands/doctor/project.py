@@ -126,10 +126,14 @@ def journal(root: Path) -> Iterator[Check]:
     for name in damaged:
         file = session.folder_of(main, name) / "session.json"
         yield Check("journal", "fail", f"the record of session {name} is damaged", f"bring back or remove {file}")
+    for name in (incomplete := watcher.incomplete(main)):
+        for warning in watcher.warnings(main, name):
+            what = warning.partition("\n")[0].removeprefix("warning: ")
+            yield Check("journal", "warn", f"session {name}: {what}", "workbench sync, which sends the whole session again")
     if left:
         what = f"{len(left)} sessions are not in the trackers yet; their journals are whole"
         yield Check("journal", "warn", what, "workbench sync")
-    elif not damaged:
+    elif not damaged and not incomplete:
         yield Check("journal", "ok", "every session that has ended is in the trackers")
 
 
