@@ -13,7 +13,7 @@ _SET_PARENT_DEATH_SIGNAL, _SET_CHILD_SUBREAPER = 1, 36
 
 
 def end_with_parent() -> None:
-    """From now on the kernel kills this process when its parent ends. A parent that has ended already is for the caller to see."""
+    """From now on the kernel kills this process when its parent ends; whether it has ended already, the caller has to see."""
     _prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
 
 
