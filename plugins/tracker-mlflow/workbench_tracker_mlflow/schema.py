@@ -54,7 +54,8 @@ def _revisions() -> tuple[str, frozenset[str]]:
     """The newest schema of the installed MLflow, and all before; empty if they cannot be told."""
     found = find_spec("mlflow")
     folders = found.submodule_search_locations if found else None
-    own, earlier = set(), set()
+    own: set[str] = set()
+    earlier: set[str] = set()
     for file in (Path(folders[0]) / _MIGRATIONS).glob("*.py") if folders else ():
         for down, name in _REVISION.findall(file.read_text(encoding="utf-8")):
             (earlier if down else own).add(name)
