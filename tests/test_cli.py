@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import light_pipeline
 import plugin_project
 import pytest
 import workspace
@@ -306,12 +307,40 @@ def test_code_that_changed_since_it_was_resolved_does_not_run(made: Workspace) -
     require_error(done, "its code has changed since the pipeline was resolved", "stage curate.corpus")
 
 
-@pytest.mark.parametrize("command", ["check", "claim", "resolve"])
+@pytest.mark.parametrize("command", ["check", "claim", "resolve", "sync", "ui", "plan", "verify", "promote", "compare"])
 def test_outside_a_project(untouched: Workspace, tmp_path: Path, command: str) -> None:
     elsewhere = Workspace(tmp_path, untouched.variables)
     done = elsewhere.run(command)
     require_error(done, str(tmp_path))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_output_behind_a_link_is_refused_before_anything_runs(tmp_path: Path) -> None:
+    made = light_pipeline.create(tmp_path)
+    elsewhere = tmp_path / "large disk"
+    elsewhere.mkdir()
+    (made.root / "data").symlink_to(elsewhere)
+    for words in (("check",), ("resolve",)):
+        require_error(made.run(*words), "data/curated/corpus lies behind the link data, to", str(elsewhere), "dvc cache dir")
+    (made.root / "data").unlink()
+    (made.root / "data" / "curated").mkdir(parents=True)
+    (made.root / "data" / "curated" / "corpus").symlink_to(elsewhere)
+    require_error(made.run("check"), "lies behind the link data/curated/corpus, to")
+    (made.root / "data" / "curated" / "corpus").unlink()
+    (made.root / "data" / "report.json").symlink_to(elsewhere / "cached")
+    assert made.run("check").code == 0
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_below_a_project(made: Workspace) -> None:
+    (made.root / "notes" / "deeper").mkdir(parents=True)
+    below = Workspace(made.root / "notes" / "deeper", made.variables)
+    for words in (("check",), ("sync",), ("plan",)):
+        done = below.run(*words)
+        assert done.code == 0, done.text
+        assert f"in {made.root}" in done.err
+    assert [path.name for path in (made.root / "notes").rglob("*")] == ["deeper"]
+    assert str(made.root / "notes") not in below.run("doctor").out
 
 
 def test_folder_without_git(made: Workspace) -> None:

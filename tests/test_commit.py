@@ -13,6 +13,21 @@ def test_text_replaces_text(tmp_path: Path) -> None:
     assert [path.name for path in file.parent.iterdir()] == ["file.json"]
 
 
+def test_text_goes_where_a_link_leads(tmp_path: Path) -> None:
+    """As where params.yaml is shared by two checkouts, or dotfiles are."""
+    shared, file = tmp_path / "shared" / "params.yaml", tmp_path / "checkout" / "params.yaml"
+    for folder in (shared.parent, file.parent):
+        folder.mkdir()
+    file.symlink_to("../shared/params.yaml")
+    commit.write_text(file, "one")
+    shared.chmod(0o664)
+    commit.write_text(file, "two")
+    assert file.is_symlink()
+    assert shared.read_text() == "two"
+    assert shared.stat().st_mode & 0o777 == 0o664
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["params.yaml", "params.yaml"]
+
+
 def test_folder_takes_the_place_of_a_folder(tmp_path: Path) -> None:
     old, new = tmp_path / "out", tmp_path / "scratch"
     for folder, content in ((old, "old"), (new, "new")):

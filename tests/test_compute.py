@@ -17,6 +17,13 @@ def test_defaults_without_a_file(tmp_path: Path) -> None:
     assert compute.load_config(tmp_path) == compute.ComputeConfig()
 
 
+@pytest.mark.parametrize("text", ["threads: 1\ndevice: cpu\nthreads: 2\n", "time_limit_minutes: {sft: 1, sft: 2}\n"])
+def test_a_key_written_twice_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "compute.yaml").write_text(text)
+    with pytest.raises(ComputeError, match="is written twice"):
+        compute.load_config(tmp_path)
+
+
 def test_auto_takes_all_cores(tmp_path: Path) -> None:
     chosen = compute.choose(compute.ComputeConfig(device="cpu"))
     assert (chosen.device, chosen.threads) == ("cpu", len(os.sched_getaffinity(0)))

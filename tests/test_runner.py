@@ -200,7 +200,7 @@ def test_full_disk_says_so_and_keeps_the_older_output(made: Workspace) -> None:
 
 def test_second_writer_names_the_first(made: Workspace, held: subprocess.Popen[str]) -> None:
     first = stage_process(made)
-    done = made.run("run", "curate.corpus", *FLOWS, DVC_STAGE="curate@corpus")
+    done = made.run("run", "curate.corpus", *FLOWS)
     assert done.code == 1
     assert f"process {first.pid} is writing data/corpus" in done.err
     (made.root / "hold").unlink()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 from fake_dvc import Step, Workspace
 from plugin_project import CORE, stranger
+from workspace import PROJECT
 
 from workbench import events
 from workbench.lib.processes import process_start
@@ -274,6 +276,42 @@ def test_an_event_that_breaks_a_tracker_is_passed_over_and_said(workspace: Works
     assert watcher.pending(workspace.root) == []
     (log,) = (workspace.root / session.JOURNAL_FOLDER).glob("*/watcher.log")
     assert "passed over" in log.read_text()
+    (warning,) = watcher.warnings(workspace.root, log.parent.name)
+    assert "tracker lines lacks 1 events, the last ArtifactCommitted: ValueError: broken" in warning
+    assert sync(workspace, {"BREAK": "artifact_committed"}) == 1
+    assert watcher.incomplete(workspace.root) == [log.parent.name]
+    assert sync(workspace) == 1
+    assert lines(workspace).count("artifact_committed") == 1
+    assert watcher.incomplete(workspace.root) == []
+    assert sync(workspace) == 0
+
+
+def test_a_tracker_whose_code_cannot_be_imported_misses_nothing(workspace: Workspace) -> None:
+    """No event is at fault: it gets all of them once its code is whole."""
+    module = workspace.pythonpath[-1] / "lines_tracker.py"
+    whole = module.read_text()
+    module.write_text(whole.replace("def take(self, name, event):\n", "def take(self, name, event):\n        import not_there\n"))
+    assert workspace.repro(FIRST) == 0
+    assert lines(workspace) == []
+    assert watcher.incomplete(workspace.root) == []
+    module.write_text(whole)
+    assert sync(workspace) == 1
+    assert lines(workspace)[0] == "session_started"
+    assert lines(workspace)[-1] == "session_finished  FINISHED"
+
+
+def test_what_a_session_ran_on_is_told_without_importing_it(tmp_path: Path) -> None:
+    """That of ``dvc exp run --temp`` is deleted soon, and the watcher goes on."""
+    code = (
+        "import sys; from pathlib import Path; from workbench.records import provenance\n"
+        "before = [*sys.path]; provenance.capture(Path(sys.argv[1]), Path(sys.argv[2]), {})\n"
+        "assert sys.path == before; assert not [name for name in sys.modules if name.startswith('workbench_tracker')]"
+    )
+    temporary, kept = tmp_path / "exps" / "temporary", tmp_path / "kept"
+    shutil.copytree(PROJECT / "plugins" / "tracker-mlflow", temporary / "plugins" / "tracker-mlflow")
+    kept.mkdir()
+    subprocess.run([sys.executable, "-c", code, str(temporary), str(kept)], cwd=PROJECT, check=True)
+    assert {"environment.txt", "platform.json", "source-workspace.diff"} <= {file.name for file in kept.iterdir()}
 
 
 def test_one_watcher_a_session_which_every_stage_asks_for_at_little_cost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -151,7 +151,9 @@ class Version:
     evaluations: Sequence[Evaluated]
     """Newest first."""
     crowned: float | None = None
-    """When it became champion, in seconds since the epoch; None if it never did or was rolled back."""
+    """When it was promoted, in seconds since the epoch; None if it never was or was rolled back."""
+    before: str = ""
+    """Number of the version that was champion when it was promoted; empty if there was none."""
 
     def __str__(self) -> str:
         return f"version {self.number} of {self.model} ({self.digest[:8]})"

@@ -178,7 +178,9 @@ class TrackerHooks:
         """
 
     @hookspec
-    def move_champion(self, workspace: Path, to: Version, reason: str, rolled_back: Version | None) -> None:
+    def move_champion(
+        self, workspace: Path, to: Version, reason: str, before: Version | None, rolled_back: Version | None
+    ) -> None:
         """Give the alias ``champion`` to a version.
 
         Called outside the watcher, on a tracker that was not opened.
@@ -187,6 +189,7 @@ class TrackerHooks:
             workspace: the main workspace.
             to: the version.
             reason: why, for people.
+            before: the champion so far, to be kept with a promotion: a roll back returns to it.
             rolled_back: the version that loses the alias and does not count as a former champion; None in a promotion.
         """
 

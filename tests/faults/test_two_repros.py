@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import time
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 from faulty_pipeline import DEDUP, OUTPUTS, PLUGIN, SECONDS, Begun, await_end, await_file, begin, failure, finish, records, start
 
@@ -58,6 +61,38 @@ def test_dvc_alone_is_killed_and_repeated_at_once(begun: Begun, number: signal.S
     assert starts[1]["pid"] != stage
     assert failure(begun.made)["status"] == "KILLED"
     assert f"process {first.pid}, which ran it" in said + failure(begun.made)["error"]
+
+
+def stage_of(dvc: int) -> psutil.Process:
+    """The process of the dedup stage below a DVC, from its first moment on."""
+    deadline = time.monotonic() + SECONDS
+    while time.monotonic() < deadline:
+        with suppress(psutil.Error):
+            for process in psutil.Process(dvc).children(recursive=True):
+                words = process.cmdline()
+                if "dedup" in words and words[1:3] == ["-m", "workbench"]:
+                    return process
+        time.sleep(0.005)
+    raise AssertionError("the stage did not begin")
+
+
+@pytest.mark.fault(2)
+@pytest.mark.parametrize("after", [0.0, 0.3, *(pytest.param(after, marks=slow) for after in (0.1, 0.2, 0.5, 0.8))])
+@pytest.mark.parametrize("shell", ["/bin/bash", "/bin/sh"])
+def test_dvc_is_killed_while_the_stage_starts(begun: Begun, after: float, shell: str) -> None:
+    """Python has just begun, the core is being imported, or the guard is about to fork: the stage never runs to its end."""
+    first = start(begun.made, "repro", "dedup", SHELL=shell)
+    stage = stage_of(first.pid)
+    time.sleep(after)
+    first.kill()
+    first.wait(SECONDS)
+    gone, _ = psutil.wait_procs([stage], timeout=20)
+    let_go(begun)
+    assert gone, "it outlived its DVC"
+    by_hand = [event for event in records(begun.made, "SessionStarted") if event["command"].startswith("python")]
+    assert by_hand == []
+    assert not any((begun.made.root / path).exists() for path in OUTPUTS)
+    begun.recovers()
 
 
 @pytest.mark.fault(2)
@@ -156,12 +191,11 @@ def test_second_repro_of_another_stage_alone(begun: Begun) -> None:
 
 
 @pytest.mark.fault(3)
-@pytest.mark.parametrize("name", ["dedup", pytest.param("", marks=slow)])
 @pytest.mark.slow
-def test_stage_by_hand_beside_a_repro(begun: Begun, name: str) -> None:
+def test_stage_by_hand_beside_a_repro(begun: Begun) -> None:
     first = start(begun.made, "repro", "dedup")
     stage, _ = held(begun)
-    second = begun.made.run(*DEDUP, DVC_STAGE=name or "by-hand")
+    second = begun.made.run(*DEDUP)
     assert second.code == 1
     assert f"process {stage} is writing data/decisions/dedup" in second.err
     let_go(begun)

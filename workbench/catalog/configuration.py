@@ -14,7 +14,7 @@ from workbench.artifacts import yaml_1_2
 from workbench.catalog import example
 from workbench.errors import ParamsError
 from workbench.plugin import Plugin
-from workbench.project.params import require_known
+from workbench.project.params import require_known, require_no_date
 
 Settings = Mapping[str, Any]
 """Key, with dots where it lies in a section → value."""
@@ -43,11 +43,12 @@ def parse_settings(words: Sequence[str]) -> dict[str, Any]:
     for word in words:
         key, equals, text = word.partition("=")
         try:
-            found[key] = yaml_1_2.load(text)
+            found[key] = yaml_1_2.load_unique(text)
         except yaml.YAMLError as error:
             raise ParamsError(
                 f"{text!r} is not YAML", f"--set {word}", "quote it, as in --set 'template=\"{problem} =\"'"
             ) from error
+        require_no_date(found[key], f"--set {key}")
         if not key or not equals:
             raise ParamsError("it is not KEY=VALUE", f"--set {word}", "write, for example, --set path=/data/my-texts")
     return found

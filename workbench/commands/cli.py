@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -19,6 +20,26 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain help needs no rich, whose import would double its time
 )
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def _enter_project() -> Path:
+    """Go to the project's folder, which is this one or one above, since what commands print and read is relative to it.
+
+    Raises:
+        PipelineError: there is none.
+    """
+    from workbench.errors import PipelineError
+    from workbench.lib.layout import find_project
+
+    here = Path.cwd()
+    found = find_project(here)
+    if found is None:
+        what = "neither this folder nor one above it holds dvc.yaml and params.yaml"
+        raise PipelineError(what, str(here), "go to the folder of the project")
+    if found != here.resolve():
+        os.chdir(found)
+        typer.echo(f"in {found}", err=True)
+    return Path.cwd()
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -62,7 +83,7 @@ def check() -> None:
     """Check everything that `resolve` checks, and write nothing."""
     from workbench.project.resolve import check as check_all
 
-    resolved, calls = check_all(Path.cwd())
+    resolved, calls = check_all(_enter_project())
     typer.echo(f"{len(resolved)} entries of params.yaml and {len(calls)} stages of dvc.yaml are sound")
 
 
@@ -76,9 +97,10 @@ def plan(
     from workbench.planning import forecast, page
     from workbench.planning.plan import make
 
-    plans = make(Path.cwd(), targets or [])
+    root = _enter_project()
+    plans = make(root, targets or [])
     predicted = {plan.stage: (plan.record, plan.forecast) for plan in plans}
-    forecast.write(main_root(Path.cwd()), predicted)
+    forecast.write(main_root(root), predicted)
     typer.echo(json.dumps(page.records(plans), indent=1) if as_json else "\n".join(page.lines(plans)))
 
 
@@ -91,7 +113,7 @@ def why(
     from workbench.planning import page
     from workbench.planning.plan import make
 
-    plans = make(Path.cwd(), [stage], costs=False)
+    plans = make(_enter_project(), [stage], costs=False)
     if stage not in (names := [plan.stage for plan in plans]):
         raise PipelineError(f"{stage!r} is not one stage", "workbench why", f"name one of {', '.join(names)}")
     typer.echo(json.dumps(page.record(plans, stage), indent=1) if as_json else "\n".join(page.explanation(plans, stage)))
@@ -246,7 +268,7 @@ def ui(
     from workbench.commands import ui as server
     from workbench.lib.layout import main_root
 
-    server.serve(main_root(Path.cwd()), port)
+    server.serve(main_root(_enter_project()), port)
 
 
 @app.command()
@@ -258,9 +280,11 @@ def sync(
     from workbench.lib.layout import main_root
     from workbench.tracking import watcher
 
-    root = main_root(Path.cwd())
+    root = main_root(_enter_project())
     brought = watcher.replay(root) if again else watcher.sync(root)
     typer.echo(f"brought {brought} sessions to the trackers")
+    for session in watcher.incomplete(root):
+        typer.echo("\n".join(watcher.warnings(root, session)), err=True)
     if left := watcher.waiting(root):
         raise WorkbenchError(
             f"{len(left)} sessions are not in the trackers yet; their journals are whole",
@@ -280,7 +304,7 @@ def verify(
     """
     from workbench.verification import verify as verification
 
-    verdict = verification.verify(Path.cwd(), quarantine=not keep)
+    verdict = verification.verify(_enter_project(), quarantine=not keep)
     typer.echo(json.dumps(verdict.record(), indent=1) if as_json else "\n".join(verification.lines(verdict)))
     if verdict.damaged:
         raise typer.Exit(1)
@@ -304,7 +328,7 @@ def reproduce(
     from workbench.reproduction import verdict
 
     options = reproductions.Options(pipeline, fresh_env, tolerance)
-    outcomes = reproductions.reproduce(main_root(Path.cwd()), run, options)
+    outcomes = reproductions.reproduce(main_root(_enter_project()), run, options)
     raise typer.Exit(verdict.worst(outcomes))
 
 
@@ -320,8 +344,9 @@ def compare(
     from workbench.comparison import page as pages
     from workbench.lib.layout import main_root
 
+    page = page and page.resolve()
     gc.disable()  # it produces little garbage and ends soon
-    found = comparisons.compare(main_root(Path.cwd()), before, after)
+    found = comparisons.compare(main_root(_enter_project()), before, after)
     typer.echo(json.dumps(pages.record(found), indent=1) if as_json else "\n".join(pages.lines(found)))
     if page:
         page.write_text(pages.as_html(found), encoding="utf-8")
@@ -340,7 +365,7 @@ def promote(
     from workbench.commands import promotion
     from workbench.lib.layout import main_root
 
-    root = main_root(Path.cwd())
+    root = main_root(_enter_project())
     if rollback:
         typer.echo(promotion.roll_back(root))
         return
@@ -356,7 +381,9 @@ def doctor(as_json: AsJson = False) -> None:
     Exit code 1 means that something fails; a warning is not a failure.
     """
     from workbench.commands.doctor import checkup
+    from workbench.lib.layout import find_project
 
+    os.chdir(find_project(Path.cwd()) or Path.cwd())
     checks = checkup.examine(Path.cwd())
     typer.echo(json.dumps(checkup.records(checks), indent=1) if as_json else "\n".join(checkup.lines(checks)))
     if any(check.status == "fail" for check in checks):
@@ -368,11 +395,12 @@ def claim(write: Annotated[bool, typer.Option("--write", help="Record this machi
     """Compare dvc.lock with the committed one, stage by stage."""
     from workbench.commands import claim as claims
 
+    root = _enter_project()
     if write:
-        claims.write(Path.cwd())
+        claims.write(root)
         typer.echo(f"wrote {claims.CLAIM_FILE}")
         return
-    for line in claims.lines(Path.cwd()):
+    for line in claims.lines(root):
         typer.echo(line)
 
 

@@ -90,24 +90,35 @@ def promote(main: Path, found: Contest) -> str:
         WorkbenchError: the candidate is not shown to be better.
     """
     reason = _reason(found)
-    _move(main, found.candidate, reason, None)
+    _move(main, found.candidate, reason, found.champion, None)
     before = f"; before, {found.champion} was: `workbench promote --rollback` goes back to it" if found.champion else ""
     return f"champion is {found.candidate}{before}"
 
 
 def roll_back(main: Path) -> str:
-    """Give the alias back to the version that was champion before; says what was done.
+    """Give the alias back to the version that was champion when the present one was promoted; says what was done.
 
     Raises:
-        WorkbenchError: there is none.
+        WorkbenchError: there was none, or the alias was not given by a promotion, so that nobody knows.
     """
     _, versions = _registry(main)
     champion = _champion(versions)
-    earlier = sorted((version for version in versions if version.crowned and version != champion), key=lambda v: v.crowned or 0)
-    if champion is None or not earlier:
-        raise WorkbenchError("there was no champion before", f"{_WHERE} --rollback", "`workbench promote` makes one")
-    _move(main, earlier[-1], f"rolled back from {champion}", champion)
-    return f"champion is {earlier[-1]} again, no longer {champion}"
+    where = f"{_WHERE} --rollback"
+    if champion is None:
+        raise WorkbenchError("there is no champion", where, "`workbench promote` makes one")
+    if champion.crowned is None:
+        promoted = sorted((version for version in versions if version.crowned), key=lambda version: version.crowned or 0)
+        last = f"; the last one that was promoted is {promoted[-1]}" if promoted else ""
+        what = f"{champion} has its alias by hand or by a rollback, and nothing says which was champion before it{last}"
+        raise WorkbenchError(what, where, f"move the alias {CHAMPION} by hand, in the page of {champion.model}")
+    if not champion.before:
+        raise WorkbenchError("there was no champion before", where, "`workbench promote` makes one")
+    earlier = next((version for version in versions if version.number == champion.before), None)
+    if earlier is None:
+        what = f"version {champion.before}, which was champion before {champion}, is no longer registered"
+        raise WorkbenchError(what, where, "`workbench promote` another version")
+    _move(main, earlier, f"rolled back from {champion}", champion, champion)
+    return f"champion is {earlier} again, no longer {champion}"
 
 
 def _reason(found: Contest) -> str:
@@ -173,6 +184,6 @@ def _registry(main: Path) -> tuple[Any, list[Version]]:
     raise WorkbenchError("no tracker with a registry has a store yet", "compute.yaml, key trackers", fix)
 
 
-def _move(main: Path, to: Version, reason: str, rolled_back: Version | None) -> None:
+def _move(main: Path, to: Version, reason: str, before: Version | None, rolled_back: Version | None) -> None:
     hooks, _ = _registry(main)
-    hooks.move_champion(workspace=main, to=to, reason=reason, rolled_back=rolled_back)
+    hooks.move_champion(workspace=main, to=to, reason=reason, before=before, rolled_back=rolled_back)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from workbench.answers import RecordedStage
-from workbench.artifacts import dvc_lock
+from workbench.artifacts import dvc_lock, unreadable
 from workbench.comparison import staleness
 from workbench.errors import WorkbenchError
 from workbench.hosting import trackers
@@ -128,4 +128,9 @@ def _read(file: Path | None) -> str:
 
 
 def _parts(content: str) -> causes.Parts:
-    return causes.parts_of([json.loads(content)] if content else [])
+    try:
+        lock = json.loads(content or "null")
+    except ValueError as error:
+        what, fix = unreadable.explain(LOCK_FILE.name, content, f"not JSON: {error}", "`workbench resolve` writes it anew")
+        raise WorkbenchError(what, str(LOCK_FILE), fix) from error
+    return causes.parts_of([lock] if lock else [])

@@ -6,7 +6,6 @@ kernel ends the child when its guard is killed, and gives every orphan below the
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import sys
@@ -22,6 +21,7 @@ from workbench import events
 from workbench.errors import ComputeError, PluginError, WorkbenchError
 from workbench.execution import pulse, strays
 from workbench.execution.pulse import Pulse
+from workbench.lib import parent_death
 from workbench.lib.processes import is_alive, process_start
 from workbench.tracking.journal import Journal, forget_interrupted
 from workbench.tracking.session import GUARD_VARIABLE, Session, guard_above, note_refusal
@@ -34,7 +34,6 @@ PARTING_SECONDS = 1.0
 """For what the stage has left running, before it is killed."""
 SILENCE_SECONDS = 300.0
 """Without a sign of life before the guard says so, for the first time."""
-_SET_PARENT_DEATH_SIGNAL, _SET_CHILD_SUBREAPER = 1, 36
 _CRASHES = frozenset({signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSEGV})
 
 
@@ -70,13 +69,14 @@ def enter(root: Path, session: Session, stage: str, limits: Limits) -> Pulse:
     guard = guard_above()
     if not guard:
         guard = os.getpid()
-        _prctl(_SET_CHILD_SUBREAPER, 1)
+        parent_death.adopt_orphans()
         sys.stdout.flush()
         sys.stderr.flush()
         child = os.fork()
         if child:
+            parent_death.outlive_parent()  # it looks at DVC itself, and records what it sees
             sys.exit(_Guard(root, session, stage, limits, child).watch())
-        _prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
+        parent_death.end_with_parent()
         if os.getppid() != guard:
             os.kill(os.getpid(), signal.SIGKILL)  # the guard died before the kernel was asked
         os.environ[GUARD_VARIABLE] = str(guard)
@@ -225,8 +225,3 @@ class _Guard:
     def _say(self, text: str) -> None:
         sys.stderr.write(f"{self._stage}: {text}\n")
         sys.stderr.flush()
-
-
-def _prctl(option: int, value: int) -> None:
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(option, *(ctypes.c_ulong(number) for number in (value, 0, 0, 0)))

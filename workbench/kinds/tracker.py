@@ -31,6 +31,7 @@ class Tracker(Plugin[C]):
 
         Raises:
             ConnectionError: the store would accept no run; the message says why.
+            WorkbenchError: something is wrong with the store that its fix mends.
         """
         return ""
 

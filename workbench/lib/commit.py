@@ -11,11 +11,14 @@ from workbench.lib.processes import is_running
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace a file's content atomically."""
+    """Replace a file's content atomically; a link stays, and what it leads to is replaced. Permissions stay as they are."""
+    path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_left_over(path)
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
     with scratch.open("w", encoding="utf-8") as file:
+        if path.exists():
+            shutil.copymode(path, scratch)
         file.write(text)
         file.flush()
         os.fsync(file.fileno())

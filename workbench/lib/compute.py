@@ -15,6 +15,7 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from workbench.artifacts import unreadable, yaml_1_2
 from workbench.errors import ComputeError
 from workbench.run import Attention, Compute, Determinism, Precision
 
@@ -94,10 +95,12 @@ def load_config(root: Path) -> ComputeConfig:
     file = root / COMPUTE_FILE
     if not file.is_file():
         return ComputeConfig()
+    text = file.read_text(encoding="utf-8", errors="replace")
     try:
-        return ComputeConfig.model_validate(yaml.safe_load(file.read_text(encoding="utf-8")) or {})
+        return ComputeConfig.model_validate(yaml_1_2.load_unique(text) or {})
     except yaml.YAMLError as error:
-        raise ComputeError(f"not YAML: {error}", str(COMPUTE_FILE), "mend the file") from error
+        what, fix = unreadable.explain(COMPUTE_FILE.name, text, f"not YAML: {error}", "mend the file")
+        raise ComputeError(what, str(COMPUTE_FILE), fix) from error
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])

@@ -5,12 +5,13 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
 import yaml
 
-from workbench.artifacts import yaml_1_2
+from workbench.artifacts import unreadable, yaml_1_2
 from workbench.errors import ParamsError
 from workbench.hosting.extension import RESERVED
 from workbench.kinds.stage import Stage
@@ -69,12 +70,34 @@ def parse(text: str | bytes) -> dict[str, Any]:
         ParamsError: it is not YAML, or holds no sections.
     """
     try:
-        content = yaml.load(text if isinstance(text, str) else text.decode(), Loader=_UniqueKeyLoader)  # noqa: S506 - it is a SafeLoader
+        text = text if isinstance(text, str) else text.decode()
+        content = yaml_1_2.load_unique(text)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ParamsError(f"not YAML: {error}", str(PARAMS_FILE), "mend the file") from error
+        what, fix = unreadable.explain(PARAMS_FILE.name, str(text), f"not YAML: {error}", "mend the file")
+        raise ParamsError(what, str(PARAMS_FILE), fix) from error
     if not isinstance(content, dict):
         raise ParamsError("it holds no sections", str(PARAMS_FILE), "write sections such as `pretrain: {use: causal}`")
+    require_no_date(content, f"{PARAMS_FILE}, key ")
     return content
+
+
+def require_no_date(content: object, where: str) -> None:
+    """Refuse what YAML reads as a date, which no configuration takes and JSON does not have.
+
+    Args:
+        content: what was read.
+        where: the file, for messages, to which the keys are added.
+
+    Raises:
+        ParamsError: names the key.
+    """
+    if isinstance(content, date):
+        raise ParamsError(f"{content} is a date for YAML, not a text", where, f'put it in quotes: "{content}"')
+    inner = content.items() if isinstance(content, dict) else enumerate(content) if isinstance(content, list) else ()
+    for key, value in inner:
+        if isinstance(key, date):
+            raise ParamsError(f"the key {key} is a date for YAML, not a text", where.rstrip("."), f'put it in quotes: "{key}"')
+        require_no_date(value, f"{where}{key}" if not isinstance(value, dict | list) else f"{where}{key}.")
 
 
 def entries(params: Mapping[str, Any], sections: Sections) -> list[Entry]:
@@ -152,19 +175,3 @@ def _entry(address: str, kind: str, value: object) -> Entry:
         raise ParamsError(f"rerun is {rerun!r}", f"{PARAMS_FILE}, key {address}.rerun", f"use {', '.join(get_args(Rerun))}")
     others = {key: other for key, other in value.items() if key not in {"use", "with", "seed", "rerun"}}
     return Entry(address, kind, chosen, seed, others, cast("Rerun", rerun))
-
-
-class _UniqueKeyLoader(yaml_1_2.Loader):
-    """Safe YAML that refuses duplicate keys, of which YAML would silently keep the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key_node, _ in node.value:
-            if key_node.tag == yaml_1_2.MERGE:
-                continue  # `<<: *anchor`: keys written beside it take precedence over the merged ones
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is written twice", key_node.start_mark)
-            seen.add(key)
-        mapping: dict[Any, Any] = super().construct_mapping(node, deep)
-        return mapping

@@ -16,7 +16,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from workbench.artifacts import dvc_lock
+from workbench.artifacts import dvc_lock, unreadable
 from workbench.errors import ParamsError, PluginError
 from workbench.hosting import environment
 from workbench.hosting.contract import CORE_DISTRIBUTION
@@ -234,7 +234,14 @@ def _read(root: Path) -> dict[str, Any]:
     file = root / LOCK_FILE
     if not file.is_file():
         raise ParamsError(f"{LOCK_FILE} is missing", str(root.resolve()), _RESOLVE)
-    content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    text = file.read_text(encoding="utf-8", errors="replace")
+    try:
+        content = json.loads(text)
+    except ValueError as error:
+        what, fix = unreadable.explain(LOCK_FILE.name, text, f"not JSON: {error}", _RESOLVE)
+        raise ParamsError(what, str(LOCK_FILE), fix) from error
+    if not isinstance(content, dict) or not {"stages", "installed"} <= content.keys():
+        raise ParamsError("it holds no stages", str(LOCK_FILE), _RESOLVE)
     return content
 
 

@@ -12,7 +12,7 @@ from workbench.errors import PipelineError
 from workbench.hosting import environment, identity, trackers
 from workbench.hosting.host import registry
 from workbench.lib import compute
-from workbench.project import params, pipeline, plugin_lock
+from workbench.project import links, params, pipeline, plugin_lock
 from workbench.project.pipeline import StageCall
 from workbench.project.plugin_lock import Resolved
 
@@ -45,6 +45,7 @@ def check(root: Path, files: Path | None = None) -> tuple[list[Resolved], list[S
                 identity.require_installed(entry, root)
     calls = pipeline.load(files)
     pipeline.check(root, calls, resolved)
+    links.require_none(root, calls)
     return resolved, calls
 
 

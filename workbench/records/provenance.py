@@ -14,11 +14,11 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import psutil
 
@@ -67,14 +67,33 @@ class Pins:
 
 
 def capture(directory: Path, into: Path, lock: Mapping[str, Any]) -> None:
-    """Write these files for a workspace and this interpreter.
+    """Write these files for a workspace and this interpreter, from a process of its own.
+
+    It imports the workspace's plugins, and that of ``dvc exp run --temp`` is deleted soon: the caller, which outlives it, must
+    neither have its folders on the search path nor modules from them.
 
     Args:
         directory: the workspace.
         into: the folder to write to.
         lock: what its plugins-lock.json holds. Of code from outside the workspace, the plugins that
             it names are kept, and the trackers.
+
+    Raises:
+        RuntimeError: the process failed; holds what it said.
     """
+    command = [sys.executable, "-m", __spec__.name, str(directory), str(into)]
+    done = subprocess.run(command, input=json.dumps(lock), capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"the record of what the session ran on was not written: {done.stderr.strip()}")
+
+
+def main(arguments: Sequence[str], lock: TextIO) -> None:
+    """Entry point of that process: the workspace, the folder to write to, and plugins-lock.json as standard input."""
+    directory, into = map(Path, arguments)
+    _write(directory, into, json.load(lock))
+
+
+def _write(directory: Path, into: Path, lock: Mapping[str, Any]) -> None:
     (into / ENVIRONMENT_FILE).write_text(render(pins()), encoding="utf-8")
     (into / PLATFORM_FILE).write_text(json.dumps(machine_facts(), indent=1) + "\n", encoding="utf-8")
     inside: dict[str, str] = {}
@@ -208,3 +227,7 @@ def _gpus() -> list[str]:
     except (OSError, subprocess.TimeoutExpired):  # a hanging driver must not prevent the record
         return []
     return done.stdout.splitlines() if done.returncode == 0 else []
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:], sys.stdin)

@@ -21,6 +21,8 @@ OPENED = "_opened.jsonl"
 CLOSED = "_closed.jsonl"
 TROUBLE_FILE = "trouble.json"
 """File in a session's folder that says why a tracker does not accept its journals; removed once it does."""
+PASSED_OVER_FILE = "passed_over.json"
+"""File in a session's folder with the events that a tracker failed on and lacks, until `workbench sync` sends all of it again."""
 OBSERVED = ".observed.jsonl"
 """Suffix of the journal that the watcher keeps beside a run's own."""
 ATTEMPTS = 3
@@ -143,11 +145,12 @@ class Feed:
             try:
                 answers = getattr(self._hooks, events.hook_name(kind))(**arguments)
                 break
-            except (ConnectionError, TimeoutError):
+            except (ConnectionError, TimeoutError, ImportError):  # the store or the tracker's code fails, whatever the event
                 raise
-            except Exception:  # noqa: BLE001  the same
+            except Exception as error:  # noqa: BLE001  the same
                 _log.exception("tracker %s failed on %s, attempt %d", self._tracker.name, kind.__name__, attempt)
                 if attempt == ATTEMPTS:
+                    _note_passed_over(self._folder, self._tracker.name, f"{kind.__name__}: {type(error).__name__}: {error}")
                     _log.error("tracker %s: this event is passed over and is missing there: %s", self._tracker.name, arguments)
                     return
         if kind is events.StageStarted:
@@ -189,6 +192,23 @@ def forget_trouble(folder: Path, tracker: str) -> None:
 def troubles_of(folder: Path) -> dict[str, str]:
     """Tracker → why it did not accept the session's journals at the last attempt."""
     return _read_json(folder / TROUBLE_FILE)
+
+
+def passed_over(folder: Path) -> dict[str, list[str]]:
+    """Tracker → the events of a session that it failed on and lacks, each with its error."""
+    return _read_json(folder / PASSED_OVER_FILE)
+
+
+def begin_again(folder: Path) -> None:
+    """Let every tracker that lacks events have the whole session once more: what it has already stays as it is."""
+    for tracker in passed_over(folder):
+        _save_offsets(folder, tracker, {})
+    (folder / PASSED_OVER_FILE).unlink(missing_ok=True)
+
+
+def _note_passed_over(folder: Path, tracker: str, what: str) -> None:
+    known = passed_over(folder)
+    _write_json(folder / PASSED_OVER_FILE, {**known, tracker: [*known.get(tracker, []), redaction.text(what)]})
 
 
 def seconds_behind(folder: Path, run: str, tracker: str) -> float:

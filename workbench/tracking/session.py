@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 
 from workbench import redaction
+from workbench.errors import ComputeError
 from workbench.lib import commit
 from workbench.lib.layout import FILES_FOLDER, JOURNAL_FOLDER, STATE_FOLDER
 from workbench.lib.processes import process_start
@@ -22,6 +23,8 @@ from workbench.lib.processes import process_start
 STATE_FILE = "state.json"
 """File in a session's folder with each tracker's position in its journals."""
 _FILES = ("params.yaml", "compute.yaml", "dvc.yaml", "dvc.lock")
+STAGE_VARIABLE = "DVC_STAGE"
+"""Environment variable by which DVC tells a stage its name."""
 GUARD_VARIABLE = "WORKBENCH_GUARD"
 """Environment variable by which a stage's process knows its guard."""
 _SESSION_FILE = "session.json"
@@ -59,9 +62,16 @@ class Session:
 
 
 def current_session(directory: Path) -> Session:
-    """The session that this process belongs to: that of the nearest DVC process above it, or one of its own."""
+    """The session that this process belongs to: that of the nearest DVC process above it, or one of its own.
+
+    Raises:
+        ComputeError: DVC has started this process, and is gone: what the stage would make, nobody waits for.
+    """
     reproducer, _ = reproduction()
     dvc = None if reproducer else _find_dvc()
+    if dvc is None and not reproducer and not guard_above() and (stage := os.environ.get(STAGE_VARIABLE)):
+        fix = f"run `dvc repro` again; by hand, `unset {STAGE_VARIABLE}` first"
+        raise ComputeError("the `dvc repro` or `dvc exp run` that started it is gone", f"stage {stage}", fix)
     owner, command = dvc or (reproducer or guard_above() or os.getpid(), shlex.join(["python", "-m", "workbench", *sys.argv[1:]]))
     return Session(
         id=_identify(owner),
@@ -152,7 +162,7 @@ def _identify(pid: int) -> str:
 def _find_dvc() -> tuple[int, str] | None:
     for pid, words in _ancestors():
         command = _dvc_command(words)
-        if command:
+        if command and process_start(pid) >= 0:
             return pid, command
     return None
 

@@ -123,10 +123,11 @@ def wait_for_link(root: Path, session: Session, run: str, seconds: float) -> str
 def warnings(root: Path, session: str, run: str = "") -> list[str]:
     """What keeps the trackers from recording a session, and ``run`` if given, each with where to look and how to fix it."""
     from workbench.errors import WorkbenchError
-    from workbench.tracking.feed import seconds_behind, troubles_of
+    from workbench.tracking.feed import passed_over, seconds_behind, troubles_of
 
     folder = folder_of(root, session)
-    said = {name: f"does not accept the record: {_first_line(why)}" for name, why in troubles_of(folder).items()}
+    said = {name: f"lacks {len(lost)} events, the last {_first_line(lost[-1])}" for name, lost in passed_over(folder).items()}
+    said |= {name: f"does not accept the record: {_first_line(why)}" for name, why in troubles_of(folder).items()}
     for name in sessions.load(root, session).trackers if run else ():
         if name not in said and (seconds := seconds_behind(folder, run, name)) > BEHIND_SECONDS:
             said[name] = f"is {seconds:,.0f} s behind with the record"
@@ -144,7 +145,8 @@ def left_behind(root: Path) -> list[str]:
 def sync(root: Path, wait: float = 60.0) -> int:
     """Deliver every journal that is not in the trackers yet; repeating it changes nothing.
 
-    A tracker that compute.yaml names only now receives the sessions that ended before.
+    A tracker that compute.yaml names only now receives the sessions that ended before, and one that failed on events receives
+    their sessions once more.
 
     Args:
         root: the main workspace.
@@ -153,9 +155,23 @@ def sync(root: Path, wait: float = 60.0) -> int:
     Returns:
         number of sessions that this completed; :func:`pending` names those that remain.
     """
+    from workbench.tracking.feed import begin_again
+
+    for session in incomplete(root):
+        with _exclusive(folder_of(root, session)) as free:
+            if free:
+                begin_again(folder_of(root, session))
+                _pending_file(root, session).touch()
     for session in _unknown(root):
         _pending_file(root, session).touch()
     return _catch_up(root, pending(root), wait)
+
+
+def incomplete(root: Path) -> list[str]:
+    """Ids of the sessions of which a tracker lacks events that it failed on, oldest first."""
+    from workbench.tracking.feed import PASSED_OVER_FILE
+
+    return _by_age(root, (file.parent for file in (root / JOURNAL_FOLDER).glob(f"[!.]*/{PASSED_OVER_FILE}")))
 
 
 def pending(root: Path) -> list[str]:

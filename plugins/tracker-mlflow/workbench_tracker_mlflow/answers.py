@@ -46,7 +46,7 @@ class MlflowAnswers(Tracker[MlflowConfig]):
         """Read the file of SQLite, or ask the server; MLflow itself takes seconds to import."""
         from workbench_tracker_mlflow import reach
 
-        return reach.check(workspace)
+        return reach.check(workspace, _experiment_name())
 
     def ui_command(self, workspace: Path, port: int) -> list[str]:
         """MLflow's own server on 127.0.0.1, whose middleware refuses foreign Host headers; none for a remote store."""
@@ -100,13 +100,15 @@ class MlflowAnswers(Tracker[MlflowConfig]):
         return self._ask(workspace, lambda store: list(registry.versions(store, self._registered_name())))
 
     @hookimpl
-    def move_champion(self, workspace: Path, to: Version, reason: str, rolled_back: Version | None) -> None:
-        """Move the alias, and note on the versions when and why."""
+    def move_champion(
+        self, workspace: Path, to: Version, reason: str, before: Version | None, rolled_back: Version | None
+    ) -> None:
+        """Move the alias, and note on the versions when, why and from which."""
         from workbench_tracker_mlflow import registry
 
         self.open(workspace)
         with self.store.guarded():
-            registry.move_champion(self.store, to, reason, rolled_back)
+            registry.move_champion(self.store, to, reason, before, rolled_back)
 
     def _ask(self, workspace: Path, question: Callable[[Store], T]) -> T | None:
         """None where there is no store yet, which asking does not make."""

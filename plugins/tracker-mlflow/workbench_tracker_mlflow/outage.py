@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import socket
+import sqlite3
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -31,11 +34,29 @@ def require_listening(uri: str) -> None:
         raise ConnectionError(f"{shown(uri)} does not answer: {error}") from error
 
 
-def shown(uri: str) -> str:
-    """A store's address without credentials."""
+def file_of(uri: str) -> Path | None:
+    """The file of an SQLite store; None of another."""
+    return Path(uri.removeprefix(SQLITE)) if uri.startswith(SQLITE) else None
+
+
+@contextmanager
+def of_file(file: Path) -> Iterator[None]:
+    """Say that an SQLite file cannot be read or written.
+
+    Raises:
+        ConnectionError: in place of sqlite3.Error.
+    """
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise ConnectionError(f"{file} is no store of MLflow that can be read: {error}") from error
+
+
+def shown(uri: str, *, whole: bool = False) -> str:
+    """A store's address without credentials; of an SQLite store its file, or, if asked for, the whole address."""
     parts = urlsplit(uri)
     if uri.startswith(SQLITE):
-        return uri.removeprefix(SQLITE)
+        return uri if whole else uri.removeprefix(SQLITE)
     return f"{parts.scheme}://{parts.hostname}{f':{parts.port}' if parts.port else ''}"
 
 

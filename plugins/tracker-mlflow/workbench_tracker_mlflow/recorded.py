@@ -45,7 +45,10 @@ def read(store: Store, name: str, into: Path) -> Record | None:
     is_session = run.data.tags[tags.ROLE] == "session"
     session = run.info.run_id if is_session else run.data.tags.get(tags.PARENT, "")
     if session:
-        for item in store.client.list_artifacts(session):
+        items = store.client.list_artifacts(session)
+        if not items:
+            raise _gone(f"the files of session {session}")
+        for item in items:
             if not item.is_dir:
                 store.client.download_artifacts(session, item.path, str(into))
     known = run.data.tags
@@ -121,10 +124,17 @@ def _originals(runs: Iterable[Run]) -> Iterator[Run]:
 def _json(store: Store, run: Run, name: str) -> dict[str, Any]:
     import tempfile
 
+    if name not in {item.path for item in store.client.list_artifacts(run.info.run_id)}:
+        raise _gone(f"{name} of run {run.info.run_id}")
     with tempfile.TemporaryDirectory() as folder:
         file = Path(store.client.download_artifacts(run.info.run_id, name, folder))
         content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     return content
+
+
+def _gone(what: str) -> WorkbenchError:
+    fix = "bring the store's artifacts back, or run `workbench sync --again`, which writes them again from the journals"
+    return WorkbenchError(f"{what} is recorded, and is no longer among the store's artifacts", "the MLflow store", fix)
 
 
 def circumstances(store: Store, run_id: str) -> Circumstances:

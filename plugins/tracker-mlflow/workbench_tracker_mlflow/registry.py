@@ -33,14 +33,15 @@ def versions(store: Store, name: str) -> Iterator[Version]:
         if not digest:
             continue  # somebody registered it by hand: no evaluation is known to be of it
         evaluations = [result for run in runs if _model_of(run) == digest for result in _evaluated(run)]
-        crowned = tags.read_json(version.tags, tags.CROWNED, {}).get("time")
+        crowned = tags.read_json(version.tags, tags.CROWNED, {})
         number = str(version.version)
-        yield Version(name, number, digest, frozenset(aliases.get(number, ())), evaluations, crowned)
+        known = frozenset(aliases.get(number, ()))
+        yield Version(name, number, digest, known, evaluations, crowned.get("time"), crowned.get("before", ""))
 
 
-def move_champion(store: Store, to: Version, reason: str, rolled_back: Version | None) -> None:
-    """Move the alias, and note on the versions when and why."""
-    note = json.dumps({"time": time.time(), "reason": reason})
+def move_champion(store: Store, to: Version, reason: str, before: Version | None, rolled_back: Version | None) -> None:
+    """Move the alias, and note on the versions when, why and from which."""
+    note = json.dumps({"time": time.time(), "reason": reason, "before": before.number if before else ""})
     if rolled_back is not None:
         store.client.set_model_version_tag(rolled_back.model, rolled_back.number, tags.ROLLED_BACK, note)
         store.client.delete_model_version_tag(rolled_back.model, rolled_back.number, tags.CROWNED)

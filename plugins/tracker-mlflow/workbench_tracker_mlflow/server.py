@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from workbench.errors import ComputeError
-from workbench_tracker_mlflow.store import FOLDER
+from workbench_tracker_mlflow import location
 
 LOOPBACK = "127.0.0.1"
 UNSAFE = {
@@ -34,7 +34,7 @@ def command(workspace: Path, uri: str, port: int) -> list[str]:
             raise ComputeError(
                 what, "the environment", f"`unset {name}`, or start `mlflow server` yourself, behind what guards it"
             )
-    artifacts = (workspace / FOLDER / "artifacts").resolve().as_uri()
+    artifacts = location.address(workspace.resolve())
     stores = ["--backend-store-uri", uri, "--default-artifact-root", artifacts]
     network = ["--host", LOOPBACK, "--port", str(port), "--workers", "1"]
     return [sys.executable, "-m", "mlflow", "server", *stores, *network, "--uvicorn-opts", "--no-access-log"]

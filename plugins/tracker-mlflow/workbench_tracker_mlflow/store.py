@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
-from workbench_tracker_mlflow import outage, tags
+from workbench.errors import WorkbenchError
+from workbench_tracker_mlflow import location, outage, schema, tags
+from workbench_tracker_mlflow.location import FOLDER
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric, Param, Run
     from mlflow.tracking import MlflowClient
 
-FOLDER = Path(".workbench")
 METRICS_PER_BATCH = 1_000
 PARAMS_PER_BATCH = 100
 MAX_STAGES = 1_000
@@ -67,6 +68,11 @@ class Store:
         _make_default(self.uri)
         (workspace / FOLDER).mkdir(parents=True, exist_ok=True)
         with FileLock(workspace / FOLDER / "mlflow.lock"):  # processes that create the schema at the same time fail
+            if (file := outage.file_of(self.uri)) and file.is_file():
+                with outage.of_file(file):
+                    schema.require_current(file)
+                    if file == _embedded(workspace):
+                        location.bring_here(workspace, file)
             self.client: MlflowClient = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
             self.experiment = self._experiment(workspace, experiment)
 
@@ -91,8 +97,11 @@ class Store:
         return self.find({tags.PARENT: session}, limit=MAX_STAGES)[::-1]
 
     def starting_with(self, name: str) -> list[Run]:
-        """Runs whose ids begin so, two at most."""
-        return list(self.client.search_runs([self.experiment], f"attributes.run_id LIKE '{_quoted(name)}%'", max_results=2))
+        """Runs whose ids begin so, two at most; a deleted one is found too, as by its whole id."""
+        from mlflow.entities import ViewType
+
+        text = f"attributes.run_id LIKE '{_quoted(name)}%'"
+        return list(self.client.search_runs([self.experiment], text, run_view_type=ViewType.ALL, max_results=2))
 
     def one(self, wanted: Mapping[str, str]) -> Run | None:
         """The run that has these tags, where no two should; None where there is none.
@@ -160,22 +169,42 @@ class Store:
         return True
 
     def _experiment(self, workspace: Path, name: str) -> str:
+        """Id of the experiment of that name, or of the one that had it when the workbench made it, and is renamed since."""
         found = self.client.get_experiment_by_name(name)
-        if found is not None:
-            return str(found.experiment_id)
-        location = (workspace / FOLDER / "artifacts").as_uri() if is_database(self.uri) else None
-        return str(self.client.create_experiment(name, artifact_location=location))
+        if found is None:
+            renamed = self.client.search_experiments(filter_string=f"tags.`{tags.EXPERIMENT_NAME}` = '{_quoted(name)}'")
+            found = renamed[0] if renamed else None
+        if found is None:
+            place = location.address(workspace) if is_database(self.uri) else None
+            known = {tags.EXPERIMENT_NAME: name}
+            return str(self.client.create_experiment(name, artifact_location=place, tags=known))
+        if found.lifecycle_stage != "active":
+            raise deleted(name, str(found.experiment_id), self.uri)
+        if tags.EXPERIMENT_NAME not in found.tags:
+            self.client.set_experiment_tag(found.experiment_id, tags.EXPERIMENT_NAME, name)
+        return str(found.experiment_id)
 
 
 def tracking_uri(workspace: Path) -> str:
     """``MLFLOW_TRACKING_URI``, or a SQLite file in the main workspace."""
-    return os.environ.get(URI_VARIABLE) or f"sqlite:///{(workspace / FOLDER / 'mlflow.db').resolve()}"
+    return os.environ.get(URI_VARIABLE) or f"{outage.SQLITE}{_embedded(workspace)}"
+
+
+def _embedded(workspace: Path) -> Path:
+    return (workspace / FOLDER / "mlflow.db").resolve()
+
+
+def deleted(name: str, number: str, uri: str) -> WorkbenchError:
+    """The error that says that an experiment takes no runs."""
+    restore = f"MLFLOW_TRACKING_URI={outage.shown(uri, whole=True)} mlflow experiments restore --experiment-id {number}"
+    fix = f"`{restore}`, or name another by MLFLOW_EXPERIMENT_NAME"
+    return WorkbenchError(f"experiment {name!r} is deleted, and takes no runs", outage.shown(uri), fix)
 
 
 def exists(workspace: Path) -> bool:
     """Whether there is a store to read; a server is taken to be there."""
-    uri = tracking_uri(workspace)
-    return not uri.startswith("sqlite:///") or Path(uri.removeprefix("sqlite:///")).is_file()
+    file = outage.file_of(tracking_uri(workspace))
+    return file is None or file.is_file()
 
 
 def is_database(uri: str) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from workbench.commands.doctor import machine, packages, project
+from workbench.commands.doctor import files, machine, packages, project
 from workbench.commands.doctor.check import Check
 from workbench.errors import WorkbenchError
 
@@ -37,6 +37,7 @@ def records(checks: list[Check]) -> list[dict[str, Any]]:
 def _looks() -> Mapping[str, Callable[[Path], Iterator[Check]]]:
     return {
         "git": project.git,
+        "files": files.readable,
         "dvc": project.dvc,
         "dvc locks": project.locks,
         "stage locks": project.stage_locks,
@@ -65,3 +66,6 @@ def _guarded(name: str, look: Callable[[Path], Iterator[Check]], root: Path) -> 
         yield Check(name, "fail", f"{error.what} ({error.where})", error.fix)
     except OSError as error:
         yield Check(name, "fail", f"{error.strerror}: {error.filename}", "see that it can be read")
+    except Exception as error:  # noqa: BLE001 - no broken file may keep the other checks from being made
+        line = next(iter(str(error).splitlines()), "")
+        yield Check(name, "fail", f"the check itself failed: {type(error).__name__}: {line}", "the other checks may say why")

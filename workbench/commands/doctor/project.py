@@ -10,6 +10,7 @@ import psutil
 
 from workbench.artifacts import digests, dvc_lock
 from workbench.commands.doctor.check import Check
+from workbench.errors import WorkbenchError
 from workbench.execution import output_locks
 from workbench.hosting import environment
 from workbench.hosting.contract import CORE_DISTRIBUTION
@@ -112,6 +113,25 @@ def journal(root: Path) -> Iterator[Check]:
     from workbench.tracking import session, watcher
 
     main = main_root(root)
+    left, damaged = _not_delivered(main)
+    for name in damaged:
+        file = session.folder_of(main, name) / "session.json"
+        yield Check("journal", "fail", f"the record of session {name} is damaged", f"bring back or remove {file}")
+    for name in (incomplete := watcher.incomplete(main)):
+        for warning in watcher.warnings(main, name):
+            what = warning.partition("\n")[0].removeprefix("warning: ")
+            yield Check("journal", "warn", f"session {name}: {what}", "workbench sync, which sends the whole session again")
+    if left:
+        what = f"{len(left)} sessions are not in the trackers yet; their journals are whole"
+        yield Check("journal", "warn", what, "workbench sync")
+    elif not damaged and not incomplete:
+        yield Check("journal", "ok", "every session that has ended is in the trackers")
+
+
+def _not_delivered(main: Path) -> tuple[list[str], list[str]]:
+    """Ids of the ended sessions that are not in the trackers yet, and of those whose record is damaged."""
+    from workbench.tracking import session, watcher
+
     left, damaged = [], []
     for name in sorted(file.name for file in (main / JOURNAL_FOLDER / ".pending").glob("*")):
         try:
@@ -123,14 +143,7 @@ def journal(root: Path) -> Iterator[Check]:
             continue
         if not is_alive(record.pid, record.process_started) and watcher.wait_for_watcher(main, name, 0.0):
             left.append(name)
-    for name in damaged:
-        file = session.folder_of(main, name) / "session.json"
-        yield Check("journal", "fail", f"the record of session {name} is damaged", f"bring back or remove {file}")
-    if left:
-        what = f"{len(left)} sessions are not in the trackers yet; their journals are whole"
-        yield Check("journal", "warn", what, "workbench sync")
-    elif not damaged:
-        yield Check("journal", "ok", "every session that has ended is in the trackers")
+    return left, damaged
 
 
 def stores(root: Path) -> Iterator[Check]:
@@ -143,6 +156,8 @@ def stores(root: Path) -> Iterator[Check]:
         except ConnectionError as error:
             fix = "mend or restore it; nothing is lost meanwhile, `workbench sync` brings the journals to it"
             yield Check("store", "fail", f"{tracker.name}: {error}", fix)
+        except WorkbenchError as error:
+            yield Check("store", "fail", f"{tracker.name}: {error.what} ({error.where})", error.fix)
         else:
             yield Check("store", "ok", f"{tracker.name}: {said or 'it cannot be checked from here'}")
     if not configured:

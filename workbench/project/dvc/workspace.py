@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from workbench.artifacts import unreadable
 from workbench.errors import PipelineError
 from workbench.lib.layout import STATE_FOLDER
 
@@ -136,7 +137,13 @@ def open_repo(root: Path) -> Iterator[Repo]:
         with Repo(str(root)) as repo:
             yield repo
     except DvcException as error:
-        raise PipelineError(f"DVC cannot read the pipeline: {error}", str(root.resolve()), "`dvc status` says more") from error
+        what, where, fix = f"DVC cannot read the pipeline: {error}", str(root.resolve()), "`dvc status` says more"
+        for name in ("dvc.yaml", "dvc.lock", "params.yaml"):
+            text = (root / name).read_text(encoding="utf-8", errors="replace") if (root / name).is_file() else ""
+            if unreadable.conflict(text):
+                what, fix = unreadable.explain(name, text, what, fix)
+                where = name
+        raise PipelineError(what, where, fix) from error
 
 
 def revision(root: Path, word: str) -> str:
