@@ -132,6 +132,22 @@ def test_an_input_that_is_not_one_artifact_of_its_own_is_refused(
     assert caught.value.where == "dvc.yaml, stage eval-perplexity@base"
 
 
+def test_an_input_that_the_configuration_asks_for_is_missed_before_anything_runs(
+    tmp_path: Path, checkout: Path, content: dict[str, object], resolved: list[Resolved]
+) -> None:
+    text = (checkout / "dvc.yaml").read_text()
+    for part in (
+        " --benchmark data/curated/benchmark\n        --out data/evals/multiple",
+        ', data/curated/benchmark]\n      outs: ["data/evals/multiple',
+    ):
+        assert part in text
+        text = text.replace(part, part.replace(" --benchmark data/curated/benchmark", "").replace(", data/curated/benchmark", ""))
+    (tmp_path / "dvc.yaml").write_text(text)
+    shutil.copyfile(checkout / "params.yaml", tmp_path / "params.yaml")
+    with pytest.raises(PipelineError, match=r"lacks --benchmark, which eval\.multiple-choice\.with in params\.yaml asks for"):
+        pipeline.check(checkout, pipeline.load(tmp_path), resolved)
+
+
 def test_a_path_of_params_yaml_that_the_pipeline_does_not_read_is_refused(
     tmp_path: Path, checkout: Path, content: dict[str, object]
 ) -> None:

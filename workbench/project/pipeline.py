@@ -110,11 +110,12 @@ def _check_flows(call: StageCall, stage: Stage[Any]) -> None:
         if flow not in known:
             fix = f"its options are {', '.join('--' + name.replace('_', '-') for name in known)}"
             raise PipelineError(f"{stage.kind} {stage.name!r} lacks the option --{flow}", _where(call), fix)
+    unneeded = frozenset(stage.inputs) - stage.needed()
     for flow in known:
-        if flow not in call.flows and flow not in stage.optional:
-            raise PipelineError(
-                f"the command lacks --{flow.replace('_', '-')}", _where(call), f"add --{flow.replace('_', '-')} PATH"
-            )
+        if flow not in call.flows and flow not in unneeded:
+            option = f"--{flow.replace('_', '-')}"
+            asked = f", which {call.entry}.with in params.yaml asks for" if flow in stage.optional else ""
+            raise PipelineError(f"the command lacks {option}{asked}", _where(call), f"add {option} PATH")
 
 
 def _check_lists(call: StageCall, stage: Stage[Any]) -> None:
