@@ -287,6 +287,25 @@ def test_one_preference_in_the_shapes_that_people_have(tmp_path: Path, row: dict
     assert [turn["content"].strip() for turn in (*made["chosen"], *made["rejected"])] == ["Nine metres.", "No idea."]
 
 
+@pytest.mark.parametrize("prompt", ["How deep is the old well?", "\n\nHuman: How deep is the old well?\n\nAssistant:"])
+def test_texts_that_repeat_the_prompt_are_answers_without_it(tmp_path: Path, prompt: str) -> None:
+    row = {"prompt": prompt, "chosen": f"{prompt} Nine metres.", "rejected": f"{prompt} No idea."}
+    made, run = curate(tmp_path, [row], "preferences")
+    assert [turn["content"] for turn in (*made[0]["prompt"], *made[0]["chosen"], *made[0]["rejected"])] == [
+        "How deep is the old well?",
+        "Nine metres.",
+        "No idea.",
+    ]
+    assert run.summary["changed.repeated-prompt"] == 1
+
+
+def test_an_answer_that_is_a_dialogue_stays_a_text_beside_a_prompt(tmp_path: Path) -> None:
+    said = "Human: Hi.\n\nAssistant: Good day."
+    made = one(tmp_path, {"prompt": "Hi", "chosen": said, "rejected": "Hi yourself."}, "preferences")
+    assert made["chosen"] == [{"role": "assistant", "content": said}]
+    assert made["rejected"] == [{"role": "assistant", "content": "Hi yourself."}]
+
+
 def test_the_common_beginning_of_longer_talks_is_the_prompt(tmp_path: Path) -> None:
     before = [USER, WORSE, {"role": "user", "content": "Look again."}]
     row = {"prompt": "Look again.", "chosen": [*before, ANSWER], "rejected": [*before, {**WORSE, "content": "Dark."}]}
