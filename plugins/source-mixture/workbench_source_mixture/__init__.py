@@ -54,7 +54,7 @@ class Mixture(Source[MixtureConfig]):
         """Conversations in the order of the sources."""
         rows: Counter[str] = Counter()
         for source in self.sources:
-            source.skipped = self.skipped
+            source.skipped, source.shown = self.skipped, self.shown
             for record in source.records(run):
                 rows[source.name] += 1
                 yield self._conversation(cast("Conversation | Problem", record))
