@@ -180,6 +180,20 @@ def test_tool_calls_reasoning_and_weights_reach_the_artifact_with_plain_rows_bes
     assert first["messages"][0]["content"] == "0?"
 
 
+def test_a_field_that_comes_late_widens_what_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(table, "ROWS_PER_SHARD", 1_000)
+    rows: list[dict[str, Any]] = [{"messages": [{**USER, "content": f"{number}?"}, ANSWER]} for number in range(3_500)]
+    rows[2_600]["messages"][1] = {**ANSWER, "weight": 1}
+    rows[3_200]["messages"][1] = {**ANSWER, "reasoning_content": "Deep."}
+    made, _ = curate(tmp_path, rows, "conversations")
+    examples.validate(tmp_path / "out", "conversations")
+    assert [row["messages"][0]["content"] for row in made] == [f"{number}?" for number in range(3_500)]
+    assert [number for number, row in enumerate(made) if row["messages"][1]["weight"] is not None] == [2_600]
+    assert made[3_200]["messages"][1]["reasoning_content"] == "Deep."
+    assert len(table.shards(tmp_path / "out", "train")) == 4
+    assert {path.suffix for path in (tmp_path / "out").iterdir()} == {".parquet"}
+
+
 def test_plain_rows_have_no_other_columns_and_the_id_of_before(tmp_path: Path) -> None:
     made, _ = curate(tmp_path, [{"messages": [USER, ANSWER]}], "conversations")
     assert made == [{"messages": [USER, ANSWER]}]
@@ -285,6 +299,25 @@ def test_one_preference_in_the_shapes_that_people_have(tmp_path: Path, row: dict
     made = one(tmp_path, row, "preferences")
     assert made["prompt"] == prompt
     assert [turn["content"].strip() for turn in (*made["chosen"], *made["rejected"])] == ["Nine metres.", "No idea."]
+
+
+@pytest.mark.parametrize("prompt", ["How deep is the old well?", "\n\nHuman: How deep is the old well?\n\nAssistant:"])
+def test_texts_that_repeat_the_prompt_are_answers_without_it(tmp_path: Path, prompt: str) -> None:
+    row = {"prompt": prompt, "chosen": f"{prompt} Nine metres.", "rejected": f"{prompt} No idea."}
+    made, run = curate(tmp_path, [row], "preferences")
+    assert [turn["content"] for turn in (*made[0]["prompt"], *made[0]["chosen"], *made[0]["rejected"])] == [
+        "How deep is the old well?",
+        "Nine metres.",
+        "No idea.",
+    ]
+    assert run.summary["changed.repeated-prompt"] == 1
+
+
+def test_an_answer_that_is_a_dialogue_stays_a_text_beside_a_prompt(tmp_path: Path) -> None:
+    said = "Human: Hi.\n\nAssistant: Good day."
+    made = one(tmp_path, {"prompt": "Hi", "chosen": said, "rejected": "Hi yourself."}, "preferences")
+    assert made["chosen"] == [{"role": "assistant", "content": said}]
+    assert made["rejected"] == [{"role": "assistant", "content": "Hi yourself."}]
 
 
 def test_the_common_beginning_of_longer_talks_is_the_prompt(tmp_path: Path) -> None:

@@ -406,6 +406,18 @@ def test_an_answer_that_is_nan_is_missing_in_every_type_of_file(tmp_path: Path, 
     assert run.summary["rejected.unreadable.missing-value"] == 2
 
 
+def test_structs_of_a_table_lose_the_nulls_that_fill_them_up(tmp_path: Path, folder: Path) -> None:
+    calls = [
+        [{"function": {"name": name, "arguments": given}}]
+        for name, given in (("depth", {"well": 3}), ("weather", {"town": "Lugo"}))
+    ]
+    turns = [[{"role": "user", "content": "x"}, {"role": "assistant", "content": None, "tool_calls": call}] for call in calls]
+    pq.write_table(pa.table({"messages": turns}), folder / "a.parquet")
+    out, _, _ = execute(tmp_path, source(folder, produces="conversations", heldout=0))
+    made = [row["messages"][1]["tool_calls"][0]["function"]["arguments"] for row in examples.read(out, "train")]
+    assert made == ['{"well": 3}', '{"town": "Lugo"}']
+
+
 def test_columns_with_meaning_are_read_from_tables_too(tmp_path: Path, folder: Path) -> None:
     pq.write_table(pa.table({"prompt": ["a"], "completion": ["b"], "input": ["c"], "other": [1]}), folder / "a.parquet")
     with pytest.raises(ArtifactError, match="unread-field: 'input'"):

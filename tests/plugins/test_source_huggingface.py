@@ -145,6 +145,32 @@ def test_rows_of_the_hubs_shapes(tmp_path: Path) -> None:
     assert [turn["content"] for turn in made["prompt"]] == ["How deep?"]
 
 
+def test_arguments_of_calls_are_not_filled_up_with_nulls(tmp_path: Path) -> None:
+    """A typed table gives every call the arguments of all others; what is null there was never said."""
+    import datasets
+
+    def talk(function: str, **arguments: object) -> dict[str, object]:
+        call = {"type": "function", "function": {"name": function, "arguments": arguments}}
+        asked = {"role": "user", "content": function}
+        return {
+            "messages": [asked, {"role": "assistant", "content": None, "tool_calls": [call]}],
+            "tools": [{"name": function, **arguments}],
+        }
+
+    rows = datasets.Dataset.from_list([talk("depth", well=3), talk("weather", town="Lugo")])
+    rows.save_to_disk(str(tmp_path / "set"))
+    (tmp_path / "files").mkdir()
+    rows.to_parquet(str(tmp_path / "files" / "a.parquet"))
+    for number, path in enumerate((tmp_path / "set", tmp_path / "files")):
+        place = tmp_path / str(number)
+        place.mkdir()
+        out = execute(place, source(path, produces="conversations", heldout=0))
+        made = list(examples.read(out, "train"))
+        calls = [row["messages"][1]["tool_calls"][0]["function"]["arguments"] for row in made]
+        assert [json.loads(call) for call in calls] == [{"well": 3}, {"town": "Lugo"}]
+        assert json.loads(made[0]["tools"]) == [{"name": "depth", "well": 3}]
+
+
 def test_external_inputs_are_the_content_of_a_folder_or_the_revision(folder: Path) -> None:
     before = source(folder).external_inputs()
     (folder / "test.parquet").unlink()

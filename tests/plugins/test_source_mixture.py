@@ -79,3 +79,4 @@ def test_what_sources_of_one_kind_count_is_added_up(tmp_path: Path) -> None:
     assert run.summary["format.messages"] == 2
     assert (run.summary["read"], run.summary["kept"]) == (4, 1)
     assert run.summary["rejected.unreadable.missing-value"] + run.summary["rejected.source.repeated"] == 3
+    assert len(run.listener.tables["quarantine"]) == 2

@@ -116,7 +116,6 @@ class BadRows:
     read: int = 0
     bad: list[BadRow] = field(default_factory=list)
     number: int = 0
-    reasons: Counter[str] = field(default_factory=Counter)
     samples: list[Mapping[str, Any]] = field(default_factory=list)
 
     def add(self, row: BadRow, values: Mapping[str, Any] | None = None) -> None:
@@ -125,20 +124,19 @@ class BadRows:
             self.number += row.records
             if values is not None and row.reason != "too-long" and len(self.samples) < SAMPLES:
                 self.samples.append(values)
-        self.reasons[row.reason] += row.records
         if sum(shown.reason == row.reason for shown in self.bad) < SHOWN:
             self.bad.append(row)
 
-    def report(self, run: Run) -> None:
-        """Show the first few of each reason, and refuse too many.
+    def rows(self) -> list[dict[str, Any]]:
+        """The first few of each reason."""
+        return [{"record": row.origin, "reason": row.reason, "detail": row.detail[:DETAIL]} for row in self.bad]
+
+    def require_few(self) -> None:
+        """Refuse too many.
 
         Raises:
             ArtifactError: names the first bad record and its problem.
         """
-        if not self.bad:
-            return
-        rows = [{"record": row.origin, "reason": row.reason, "detail": row.detail[:DETAIL]} for row in self.bad]
-        run.table("quarantine", f"Records that were left out, the first {SHOWN} of each reason", rows)
         if self.number > self.max_share * self.read:
             first = next(row for row in self.bad if row.reason != EMPTY)
             raise ArtifactError(
@@ -179,11 +177,6 @@ class Intake:
         formats = {f"format.{name}": number for name, number in sorted(self.formats.items())}
         return {**formats, **{f"changed.{name}": number for name, number in sorted(self.changes.items())}}
 
-    def show(self, run: Run) -> None:
-        """Show the first changed rows."""
-        if self.shown:
-            run.table("changed", f"Records that were changed when they were read, the first {SHOWN} of each kind", self.shown)
-
 
 @dataclass(frozen=True)
 class Sniffed:
@@ -205,6 +198,7 @@ class RowSource(Source[R]):
     def __init__(self, config: R, parts: Mapping[str, Sequence[Any]] | None = None) -> None:
         super().__init__(config, parts)
         self.produces = config.produces  # the format is the configuration's choice
+        self.shown = {}
 
     @classmethod
     def sniff(cls, path: str) -> Sniffed | None:  # noqa: ARG003 - those that read paths use it
@@ -237,8 +231,9 @@ class RowSource(Source[R]):
             quarantine.read += bad.records
             self.skip(bad.reason, bad.records)
             quarantine.add(bad, values)
-        quarantine.report(run)
-        intake.show(run)
+        self.show(run, "quarantine", f"Records that were left out, the first {SHOWN} of each reason", quarantine.rows())
+        quarantine.require_few()
+        self.show(run, "changed", f"Records that were changed when they were read, the first {SHOWN} of each kind", intake.shown)
         for name, number in intake.metrics().items():
             self.add(run, name, number)
 

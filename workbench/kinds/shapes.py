@@ -17,7 +17,9 @@ from workbench.kinds.columns import OF_ALL, OF_REQUESTS, Format, Reading
 from workbench.kinds.turns import Turns, empty_system_turns, transcript, turns
 from workbench.kinds.values import MISSING, UnusableRowError, checked_text, is_missing, text_of, text_or_number
 
-_GOLD = re.compile(r"(?:\A|\n)\s*####[ \t]*(.*?)\s*\Z")
+_MARK = "####"
+_REPEATED = 20
+"""Characters from which a prompt that both answers begin with word for word is taken for a repeated one."""
 _THOUSANDS = re.compile(r"(?<![\d.,])(\d{1,3}(?:,\d{3})+)(?![\d,])")
 
 
@@ -64,7 +66,7 @@ class _RowReader:
         full = (format for format, names in wanted.items() if all(self.has(name) for name in names))
         there = (format for format, names in wanted.items() if all(name in self.values for name in names))
         format = next(chain(full, there, wanted))
-        if reading.format == "auto" and format == "gsm8k" and not _GOLD.search(str(self.values.get(self.columns.answer))):
+        if reading.format == "auto" and format == "gsm8k" and _gold(str(self.values.get(self.columns.answer))) is None:
             return "prompt-answer"
         return format
 
@@ -138,17 +140,31 @@ class _RowReader:
             return said[:-1]
         return self.turns(name, "user")
 
-    def answer(self, name: str) -> Turns:
+    def answer(self, name: str, request: Turns | None) -> Turns:
         """An answer of a preference, with the turns before it if it holds them."""
         value = self.values.get(name)
-        said = transcript(value) if isinstance(value, str) else None
-        if said is None:
+        if request is None and isinstance(value, str) and (said := transcript(value)):
+            self._read.add(name)
+            if not all(turn["content"] for turn in said):
+                raise UnusableRowError(MISSING, f"{name!r} has an empty turn")
+            self.changes.append("transcript")
+            return said
+        repeated = len(self._repeated_prompt())
+        if not repeated:
             return self.turns(name, "assistant")
         self._read.add(name)
-        if not all(turn["content"] for turn in said):
-            raise UnusableRowError(MISSING, f"{name!r} has an empty turn")
-        self.changes.append("transcript")
-        return said
+        self.changes.append("repeated-prompt")
+        return (Message(role="assistant", content=self.text(name)[repeated:].strip()),)
+
+    def _repeated_prompt(self) -> str:
+        """The text of the prompt if both answers are texts that begin with it and go on."""
+        prompt, *answers = (self.values.get(name) for name in (self.columns.prompt, self.columns.chosen, self.columns.rejected))
+        if not isinstance(prompt, str) or len(prompt.strip()) < _REPEATED:
+            return ""
+        repeat = all(
+            isinstance(answer, str) and answer.startswith(prompt) and answer[len(prompt) :].strip() for answer in answers
+        )
+        return prompt if repeat else ""
 
     def tools(self) -> str | None:
         """The tools as JSON text."""
@@ -211,7 +227,7 @@ def _conversation(made: Turns, tools: str | None) -> Conversation:
 def _preference(row: _RowReader) -> Preference:
     columns = row.columns
     request = row.request()
-    better, worse = row.answer(columns.chosen), row.answer(columns.rejected)
+    better, worse = row.answer(columns.chosen, request), row.answer(columns.rejected, request)
     if better == worse:
         raise UnusableRowError("no-preference", "chosen and rejected are the same")
     shared = _shared(better, worse)
@@ -270,11 +286,17 @@ def _problem(row: _RowReader, answer: str) -> Problem:
 
 def _gsm8k(row: _RowReader) -> Problem:
     """The answer is what follows ``####``, without commas between thousands, as its authors read it (Cobbe et al. 2021)."""
-    found = _GOLD.search(row.text(row.columns.answer))
-    if found is None or not found[1]:
-        raise UnusableRowError("no-gold", f"{row.columns.answer!r} does not end in a line `#### ANSWER`")
+    found = _gold(row.text(row.columns.answer))
+    if not found:
+        raise UnusableRowError("no-gold", f"{row.columns.answer!r} does not end in a line `{_MARK} ANSWER`")
     row.changes.append("gold-of-gsm8k")
-    return _problem(row, _THOUSANDS.sub(lambda number: number[1].replace(",", ""), found[1]))
+    return _problem(row, _THOUSANDS.sub(lambda number: number[1].replace(",", ""), found))
+
+
+def _gold(text: str) -> str | None:
+    """What follows the mark in the last line; None if that line has no mark at its beginning."""
+    line = text.rstrip().rpartition("\n")[2].strip()
+    return line.removeprefix(_MARK).strip() if line.startswith(_MARK) else None
 
 
 def _unweighted(made: Turns) -> Turns:

@@ -52,6 +52,8 @@ class Source(Stage[C]):
     """Fields of every document's ``meta``, for corpora."""
     skipped: Counter[str]
     """Records the source could not read, by reason, as counted with :meth:`skip`."""
+    shown: dict[str, list[dict[str, Any]]]
+    """Rows of the tables that :meth:`show` shows; like ``skipped``, one for all sources of a stage."""
 
     @abstractmethod
     def records(self, run: Run) -> Iterator[Record]:
@@ -61,13 +63,20 @@ class Source(Stage[C]):
         """Count unusable records; they appear in the funnel."""
         self.skipped[reason] += records
 
+    def show(self, run: Run, table: str, title: str, rows: list[dict[str, Any]]) -> None:
+        """Show rows in a table that several sources of one stage may share."""
+        shown = self.shown.setdefault(table, [])
+        shown += rows
+        if shown:
+            run.table(table, title, list(shown))
+
     def add(self, run: Run, metric: str, number: int) -> None:
         """Add to a metric that several sources of one stage may report."""
         run.metric(metric, number + int(run.summary.get(metric, 0)))
 
     def execute(self, inputs: Mapping[str, Path], outputs: Mapping[str, Path], run: Run) -> None:
         """Write the artifact to ``out`` and a row per decision to ``decisions``."""
-        self.skipped = Counter()
+        self.skipped, self.shown = Counter(), {}
         records = self.records(run)
         filters = cast("list[Filter[Any]]", list(self.members.get("filters", ())))
         if filters and self.produces != "corpus":

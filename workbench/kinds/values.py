@@ -30,6 +30,13 @@ def is_missing(value: object) -> bool:
     return isinstance(value, list | tuple | dict) and not value
 
 
+def unpadded(value: Any) -> Any:
+    """A value of a typed table without the nulls that fill its structs up: all have the fields that one of them has."""
+    if isinstance(value, dict):
+        return {key: unpadded(inner) for key, inner in value.items() if inner is not None}
+    return [unpadded(item) for item in value] if isinstance(value, list) else value
+
+
 def text_of(values: Mapping[str, Any], name: str, max_bytes: int, empty: str = MISSING) -> str:
     """The text of a column.
 

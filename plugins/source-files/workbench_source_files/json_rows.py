@@ -117,7 +117,7 @@ class _Window:
     """The part of a stream that is being decoded."""
 
     def __init__(self, name: str, stream: TextIO, limits: Limits) -> None:
-        self._name, self._stream, self._limits = name, stream, limits
+        self._name, self._stream, self._limits, self._decoder = name, stream, limits, _Decoder()
         self._text, self._place, self._ended = "", 0, False
 
     def peek(self) -> str:
@@ -139,7 +139,8 @@ class _Window:
 
     def item(self, origin: str, source: str) -> Row | BadRow:
         """The value that is next."""
-        decoder, values, end = self._decoded(origin)
+        self._decoder.twice = []
+        values, end = self._decoded(origin)
         item, self._place = self._text[self._place : end], end
         try:
             size = len(item.encode())
@@ -147,22 +148,22 @@ class _Window:
             return BadRow(origin, "bad-utf8", f"at character {error.start} of the item")
         if size > self._limits.record_bytes:
             return BadRow(origin, "too-long", f"more than max_record_bytes {self._limits.record_bytes}")
-        return decoder.row(origin, source, values)
+        return self._decoder.row(origin, source, values)
 
-    def _decoded(self, origin: str) -> tuple[_Decoder, Any, int]:
-        """The value that is next, with its decoder and its end in the text."""
+    def _decoded(self, origin: str) -> tuple[Any, int]:
+        """The value that is next, and its end in the text."""
         self.peek()
         while True:
-            decoder, problem = _Decoder(), "malformed, or longer than max_record_bytes"
+            problem = "malformed, or longer than max_record_bytes"
             try:
-                values, end = decoder.raw_decode(self._text, self._place)
+                values, end = self._decoder.raw_decode(self._text, self._place)
             except RecursionError as error:
                 raise self._broken(f"item {origin} is nested too deeply") from error
             except ValueError as error:
                 problem = str(error)
             else:
                 if self._ended or end < len(self._text):  # a number may go on
-                    return decoder, values, end
+                    return values, end
             if self._ended or len(self._text) - self._place > self._limits.record_bytes:
                 raise self._broken(f"item {origin}: {problem}")
             self._more()

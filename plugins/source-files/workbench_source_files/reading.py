@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.kinds.rows import BadRow, Row, require_columns
+from workbench.kinds.values import unpadded
 from workbench_source_files.delimited import read_delimited
 from workbench_source_files.finding import type_of
 from workbench_source_files.json_rows import read_json
@@ -96,8 +97,8 @@ def _read_parquet(name: str, file: Path, config: FilesConfig, limits: Limits) ->
 
 def _sample(table: pa.parquet.ParquetFile) -> list[dict[str, Any]]:
     """The first rows, by which an error tells how they can be read."""
-    rows: list[dict[str, Any]] = next(table.iter_batches(_SAMPLED)).to_pylist() if table.metadata.num_rows else []
-    return rows
+    rows = next(table.iter_batches(_SAMPLED)).to_pylist() if table.metadata.num_rows else []
+    return [{name: unpadded(value) for name, value in row.items()} for row in rows]
 
 
 def _require_bounded(name: str, table: pa.parquet.ParquetFile, limits: Limits) -> None:
@@ -118,6 +119,6 @@ def _text_columns(table: pa.parquet.ParquetFile, needed: Sequence[str]) -> list[
 
 def _arrow_row(origin: str, source: str, batch: pa.RecordBatch, row: int) -> Row | BadRow:
     try:
-        return Row(origin, source, {name: batch.column(name)[row].as_py() for name in batch.schema.names})
+        return Row(origin, source, {name: unpadded(batch.column(name)[row].as_py()) for name in batch.schema.names})
     except UnicodeDecodeError as error:
         return BadRow(origin, "bad-utf8", str(error))

@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 from workbench import hookimpl
 from workbench.errors import ArtifactError, ParamsError
 from workbench.kinds.rows import BadRow, Row, RowsConfig, RowSource, Sniffed, files_digest, require_columns
+from workbench.kinds.values import unpadded
 from workbench.plugin import Plugin
 from workbench.run import Run
 from workbench_source_huggingface import local
@@ -79,7 +80,7 @@ class HuggingFace(RowSource[HuggingFaceConfig]):
             for number, values in enumerate(islice(dataset, self.config.limit)):
                 if number == 0:
                     require_columns(list(values), self.config, f"{self.config.dataset}, split {self.config.split}", [values])
-                yield Row(f"{origin}#{number}", source, values)
+                yield Row(f"{origin}#{number}", source, {name: unpadded(value) for name, value in values.items()})
         except Exception as error:
             if explained := self._explained(error):
                 raise explained from error

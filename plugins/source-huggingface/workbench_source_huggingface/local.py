@@ -11,6 +11,7 @@ from typing import Any
 
 from workbench.kinds.recognition import recognise
 from workbench.kinds.rows import Row, Sniffed
+from workbench.kinds.values import unpadded
 
 Values = Mapping[str, Any]
 _SAVED = ("state.json", "dataset_dict.json")
@@ -97,7 +98,8 @@ def sniff(path: str) -> Sniffed | None:
         return None
     splits = saved_splits(folder)
     name = next(iter(splits))
-    rows = [Row(f"{name}#{number}", "huggingface", values) for number, values in enumerate(islice(splits[name], _LOOKED_AT))]
+    first = [{column: unpadded(value) for column, value in values.items()} for values in islice(splits[name], _LOOKED_AT)]
+    rows = [Row(f"{name}#{number}", "huggingface", values) for number, values in enumerate(first)]
     way = recognise([row.values for row in rows])
     named = ", ".join(f"{split} ({len(kept)})" for split, kept in splits.items())
     columns = ", ".join(map(repr, rows[0].values)) if rows else "none"

@@ -57,7 +57,7 @@ class Mixture(Source[MixtureConfig]):
         rows: Counter[str] = Counter()
         sides: dict[bytes, Split] = {}
         for source in self.sources:
-            source.skipped = self.skipped
+            source.skipped, source.shown = self.skipped, self.shown
             for record in source.records(run):
                 conversation = self._conversation(cast("Conversation | Problem", record))
                 question = hashlib.blake2b(asked(conversation.messages).encode(), digest_size=16).digest()
