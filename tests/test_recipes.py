@@ -184,11 +184,17 @@ def test_a_new_recipe_connects_each_input_to_the_newest_output_of_its_format(pro
     assert [found[f"pretrain-{key}"]["--tokenizer"] for key in "ab"] == ["data/tokenizer/a", "data/tokenizer/b"]
     assert (found["align-dpo"]["--model"], found["align-grpo"]["--model"]) == ("data/models/b", "data/models/dpo")
     assert found["align-grpo"]["--data"] == "${align.grpo.data}"
+    assert found["align-dpo"]["--heldout"] == found["align-grpo"]["--heldout"] == "data/split/heldout"
     assert found["eval-preference"]["--preferences"] == "data/curated/preferences"
     params = yaml.safe_load((made.root / "params.yaml").read_text())
     assert params["models"] == params["report"]["with"]["models"] == ["a", "b", "dpo", "grpo"]
     assert (params["align"]["grpo"]["data"], params["align"]["grpo"]["with"]["steps"]) == ("data/curated/problems", 3)
     assert params["curate"]["corpus"]["filters"][0]["use"] == "length"
+
+
+def test_a_corpus_that_nothing_splits_is_no_held_out_text(project_of_recipes: Workspace) -> None:
+    made = new_recipe(project_of_recipes, "unsplit", "curate:corpus,curate:preferences,tokenize,pretrain,align:dpo")
+    assert "--heldout" not in commands(made)["align-dpo"]
 
 
 @pytest.mark.parametrize(

@@ -242,20 +242,22 @@ def test_only_the_right_answer_counts_for_decontamination(tmp_path: Path) -> Non
         ("Who wrote it?", "no such words", ["someone asked who wrote it"]),
         ("And which of the five old towers is meant here?", "no such words", ["and which of the five old towers is meant"]),
         ("Was ist es?", "el a\u0301rbol", ["mira el \u00e1rbol"]),
-        ("什麼？", "圖書館", ["我在圖書館看書"]),
+        ("什麼？", "圖書館員", ["我在圖書館員旁看書"]),
+        ("哪裡？", "北京", []),  # two letters are one word
         ("Who?", "Rome", []),  # a word alone stands in many texts
     ],
 )
 def test_short_answers_and_questions_are_looked_for_word_after_word(
     tmp_path: Path, asked: str, answer: str, removed: list[str]
 ) -> None:
-    kept = ["fit a label binarizer", "who else wrote it", "label binarizer fit", "Rome is old", "圖館書", "miracle arbol"]
+    kept = ["fit a label binarizer", "who else wrote it", "label binarizer fit", "Rome is old", "miracle arbol"]
+    kept += ["他在北京", "這是什麼？", "圖書館"]
     texts = enumerate([words("target"), *removed, *kept])
     made = documents(f"{words(f'x{place}y', 8)} {text} {words(f'y{place}x', 8)}" for place, text in texts)
     out, run, _ = dedup(tmp_path, made, [Question(asked, ("no", answer), 1, made[0].id, "g")], heldout=1e-9, stage=Alone)
     reasons = [decisions(out)[document.id]["reason"] for document in made[1:]]
     assert reasons == ["overlaps-benchmark"] * len(removed) + ["kept"] * len(kept)
-    assert run.summary["benchmark_texts_too_short"] == (answer == "Rome") + (asked == "Who?")
+    assert run.summary["benchmark_texts_too_short"] == (answer in {"Rome", "北京"}) + (len(asked) < 5)
 
 
 def test_shortest_says_how_many_words_a_sought_text_has(tmp_path: Path) -> None:

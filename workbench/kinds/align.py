@@ -25,7 +25,7 @@ class AlignStage(TuningStage[C]):
     def align(self, model: Path, data: Path, out: Path, run: Run) -> None:
         """Save the aligned model, its tokenizer and its training log to ``out``."""
 
-    def train(self, model: Path, data: Path, out: Path, run: Run) -> None:
+    def tune(self, model: Path, data: Path, out: Path, run: Run) -> None:
         """Align, then report the learning curves."""
         self.align(model, data, out, run)
         report_training(out, run, unit="loss")  # each objective has a unit of its own

@@ -35,8 +35,9 @@ class DedupConfig(Config):
     ngram: int = Field(5, ge=1, le=50)
     """Words in a shingle. Questions and right answers of fewer words are looked for as they are, word after word."""
     shortest: int = Field(2, ge=1, le=50)
-    """Fewest words of a question or right answer that is looked for; a single word, such as a number or a name, stands in many
-    texts that give nothing away. How many are shorter is counted (``benchmark_texts_too_short``)."""
+    """Fewest words of a question or right answer that is looked for, where in scripts without blanks two letters make a word; a
+    single word, such as a number or a name, stands in many texts that give nothing away. How many are shorter is counted
+    (``benchmark_texts_too_short``)."""
 
 
 D = TypeVar("D", bound=DedupConfig)

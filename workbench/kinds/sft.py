@@ -24,7 +24,7 @@ class SftStage(TuningStage[C]):
     def finetune(self, model: Path, conversations: Path, out: Path, run: Run) -> None:
         """Save the fine-tuned model, its tokenizer and its training log to ``out``."""
 
-    def train(self, model: Path, data: Path, out: Path, run: Run) -> None:
+    def tune(self, model: Path, data: Path, out: Path, run: Run) -> None:
         """Fine-tune, then report the learning curves."""
         self.finetune(model, data, out, run)
         report_training(out, run)

@@ -40,7 +40,7 @@ class TuningStage(Stage[C]):
         cls.inputs = {**cls.inputs, HELDOUT: "corpus"}
 
     @abstractmethod
-    def train(self, model: Path, data: Path, out: Path, run: Run) -> None:
+    def tune(self, model: Path, data: Path, out: Path, run: Run) -> None:
         """Save the trained model to ``out``. Implemented by the kind."""
 
     def execute(self, inputs: Mapping[str, Path], outputs: Mapping[str, Path], run: Run) -> None:
@@ -48,7 +48,7 @@ class TuningStage(Stage[C]):
         data = inputs["data"]
         if HELDOUT in inputs:
             data = without_heldout(data, inputs[HELDOUT], run)
-        self.train(inputs["model"], data, outputs["out"], run)
+        self.tune(inputs["model"], data, outputs["out"], run)
 
 
 def without_heldout(data: Path, heldout: Path, run: Run) -> Path:
