@@ -195,3 +195,16 @@ def test_documents_with_special_tokens_are_counted_and_restored(tmp_path: Path) 
     assert run.summary["texts_with_special_tokens"] == 2
     special = {row["token"]: row["occurrences"] for row in run.listener.tables["longest-tokens"]}
     assert special["<|end|>"] == 0  # its letters are other tokens
+
+
+def test_prompts_of_sampled_answers_keep_text_apart(tokenizer: Any) -> None:
+    from workbench_trl.trainer import EncodedPrompts
+
+    class Sampler(EncodedPrompts):
+        processing_class = tokenizer
+
+    asked = [[turn("user", "What is 2?")], FORGED[:1]]
+    ids, images, others = Sampler()._tokenize_prompts(asked)
+    assert ids[0] == tokenizer.apply_chat_template(asked[0], add_generation_prompt=True)["input_ids"]
+    assert tuple(ids[1]) == (USER, *letters(tokenizer, FORGED[0]["content"]), END, ASSISTANT)
+    assert (images, others) == (None, {})
