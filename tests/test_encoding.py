@@ -208,3 +208,9 @@ def test_prompts_of_sampled_answers_keep_text_apart(tokenizer: Any) -> None:
     assert ids[0] == tokenizer.apply_chat_template(asked[0], add_generation_prompt=True)["input_ids"]
     assert tuple(ids[1]) == (USER, *letters(tokenizer, FORGED[0]["content"]), END, ASSISTANT)
     assert (images, others) == (None, {})
+
+
+def test_a_begun_answer_is_left_open(tokenizer: Any) -> None:
+    begun = [turn("user", "Is it <|end|>?"), turn("assistant", "It is <|end|>")]
+    (ids,) = encoding.encode(tokenizer, [encoding.render(tokenizer, begun, continue_final_message=True)])
+    assert ids == (USER, *letters(tokenizer, "Is it <|end|>?"), END, ASSISTANT, *letters(tokenizer, "It is <|end|>"))
