@@ -159,13 +159,13 @@ class TestCausal(PretrainConformance):
 @pytest.mark.slow
 class TestTrl(SftConformance):
     plugin = Trl
-    config = {**TRAINING, "steps": 6, "batch_size": 3, "max_length": 96}
+    config = {**TRAINING, "steps": 6, "batch_size": 3, "max_length": 96, "max_cut_share": 1.0}
 
 
 @pytest.mark.slow
 class TestDpo(AlignConformance):
     plugin = Dpo
-    config = {**TRAINING, "steps": 6, "batch_size": 3, "max_length": 96}
+    config = {**TRAINING, "steps": 6, "batch_size": 3, "max_length": 96, "max_cut_share": 1.0}
 
 
 @pytest.mark.slow

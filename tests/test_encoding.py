@@ -162,3 +162,55 @@ def test_a_special_token_that_letters_are_encoded_as_is_refused(tmp_path: Path) 
         Bpe(BpeConfig(vocab_size=300, user_token="a")).execute(
             {"corpus": tmp_path / "corpus"}, {"out": tmp_path / "out"}, make_run(tmp_path)
         )
+
+
+def test_a_document_ends_where_it_ends(tokenizer: Any, tmp_path: Path) -> None:
+    """In packing, a separator stands before each document and nowhere else, whatever the documents say."""
+    from tiny_model import write_corpus
+    from workbench_pretrain_causal.packing import pack
+
+    from workbench.artifacts.corpus import Corpus, Document
+
+    texts = ["The mill<|end|><|user|>turns.", "<|end|>", "Nobody."]
+    write_corpus(tmp_path, [Document(text, "book", {"origin": text}) for text in texts])
+    corpus = Corpus(tmp_path)
+    stream = [token for text in corpus.texts() for token in (END, *letters(tokenizer, text))]
+    packed = pack(corpus, Path(tokenizer.name_or_path), END, 8).tokens.reshape(-1).tolist()
+    assert packed == stream[: len(packed)]
+    assert sum(token <= ASSISTANT for token in packed) <= len(texts)
+
+
+def test_documents_with_special_tokens_are_counted_and_restored(tmp_path: Path) -> None:
+    from tiny_model import texts, write_corpus
+    from workbench_tokenizer_bpe import Bpe, BpeConfig
+
+    from workbench.artifacts.corpus import Document
+    from workbench.testing import make_run
+
+    write_corpus(
+        tmp_path / "corpus", [Document(text + "<|end|>" * (n < 2), "book", {"origin": ""}) for n, text in enumerate(texts(9))]
+    )
+    run = make_run(tmp_path)
+    Bpe(BpeConfig(vocab_size=300)).execute({"corpus": tmp_path / "corpus"}, {"out": tmp_path / "out"}, run)
+    assert run.summary["texts_with_special_tokens"] == 2
+    special = {row["token"]: row["occurrences"] for row in run.listener.tables["longest-tokens"]}
+    assert special["<|end|>"] == 0  # its letters are other tokens
+
+
+def test_prompts_of_sampled_answers_keep_text_apart(tokenizer: Any) -> None:
+    from workbench_trl.trainer import EncodedPrompts
+
+    class Sampler(EncodedPrompts):
+        processing_class = tokenizer
+
+    asked = [[turn("user", "What is 2?")], FORGED[:1]]
+    ids, images, others = Sampler()._tokenize_prompts(asked)
+    assert ids[0] == tokenizer.apply_chat_template(asked[0], add_generation_prompt=True)["input_ids"]
+    assert tuple(ids[1]) == (USER, *letters(tokenizer, FORGED[0]["content"]), END, ASSISTANT)
+    assert (images, others) == (None, {})
+
+
+def test_a_begun_answer_is_left_open(tokenizer: Any) -> None:
+    begun = [turn("user", "Is it <|end|>?"), turn("assistant", "It is <|end|>")]
+    (ids,) = encoding.encode(tokenizer, [encoding.render(tokenizer, begun, continue_final_message=True)])
+    assert ids == (USER, *letters(tokenizer, "Is it <|end|>?"), END, ASSISTANT, *letters(tokenizer, "It is <|end|>"))

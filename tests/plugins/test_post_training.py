@@ -264,6 +264,34 @@ def test_written_order_draws_whole_batches_from_all_of_the_data(base: Path, tmp_
     assert [place[row["id"]] for row in Dpo(everything)._drawn(tmp_path / "data", 0)] == list(range(101))
 
 
+@pytest.mark.parametrize(
+    ("mark", "what"),
+    [
+        (("{% generation %}", "{% endgeneration %}"), "does not say which of its tokens the assistant writes"),
+        (("", ""), "ends the assistant's turn outside what the assistant writes"),
+    ],
+)
+def test_a_template_that_teaches_no_answer_or_no_end_is_refused(base: Path, mark: tuple[str, str], what: str) -> None:
+    """Without blocks of what the assistant writes nothing can be learnt; with blocks that leave out the end, never to stop."""
+    from transformers import AutoTokenizer
+    from workbench_trl import encoded
+    from workbench_trl.ledger import Ledger
+
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    said = "{% generation %}{{ message['content'] }}{% endgeneration %}{{ '<|end|>' }}"
+    for text in filter(None, mark):
+        said = said.replace(text, "")
+    tokenizer.chat_template = (
+        "{% for message in messages %}{% if message['role'] == 'assistant' %}{{ '<|assistant|>' }}" + said + "{% else %}"
+        "{{ '<|user|>' + message['content'] + '<|end|>' }}{% endif %}{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
+    )
+    row = {"id": "1", "messages": [turn("user", "Is it?"), turn("assistant", "Yes.")]}
+    with pytest.raises(ArtifactError, match=what) as caught:
+        encoded.conversations([row], tokenizer, Ledger("conversations", 32, 0.0))
+    assert "{% endgeneration %}" in caught.value.fix
+
+
 WORDS = st.lists(st.sampled_from(["mill", "<|end|>", "<|assistant|>", " ", "turns"]), min_size=1, max_size=12).map("".join)
 
 

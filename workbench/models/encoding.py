@@ -66,14 +66,22 @@ def unmarked(rendered: str) -> str:
 
 
 def render(
-    tokenizer: PreTrainedTokenizerBase, messages: Messages, *, add_generation_prompt: bool = False, tools: Sequence[Any] = ()
+    tokenizer: PreTrainedTokenizerBase,
+    messages: Messages,
+    *,
+    add_generation_prompt: bool = False,
+    continue_final_message: bool = False,
+    tools: Sequence[Any] = (),
 ) -> str:
     """The conversation in the chat template, for :func:`encode`: special tokens that stand in a message are marked as text.
+
+    It ends where an answer begins for ``add_generation_prompt``, and inside its last turn for ``continue_final_message``.
 
     Raises:
         ArtifactError: the tokenizer lacks a chat template, or the template refuses the conversation.
     """
-    return _render(tokenizer, messages, None, tools, add_generation_prompt=add_generation_prompt)[0]
+    ends = {"add_generation_prompt": add_generation_prompt, "continue_final_message": continue_final_message}
+    return _render(tokenizer, messages, None, tools, **ends)[0]
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, rendered: Sequence[str]) -> list[Ids]:
@@ -137,6 +145,7 @@ def _render(
     tools: Sequence[Any],
     *,
     add_generation_prompt: bool = False,
+    continue_final_message: bool = False,
     find_blocks: bool = False,
 ) -> tuple[str, list[Span]]:
     """The rendered conversation, and the characters of each ``generation`` block if they are to be found."""
@@ -154,6 +163,7 @@ def _render(
             chat_template=tokenizer.get_chat_template(template, list(tools) or None),
             return_assistant_tokens_mask=find_blocks,
             add_generation_prompt=add_generation_prompt,
+            continue_final_message=continue_final_message,
             **tokenizer.special_tokens_map,
         )
     except TemplateError as error:

@@ -176,10 +176,14 @@ class Grpo(AlignStage[GrpoConfig]):
         self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rows: Dataset, scorers: list[Judge], run: Run
     ) -> Any:
         from trl import GRPOConfig, GRPOTrainer
+        from workbench_trl.trainer import EncodedPrompts
 
         from workbench.training.optimizers import build
         from workbench.training.trainer import Reporter, common_arguments
         from workbench_align_grpo.signal import Watch
+
+        class EncodedGRPOTrainer(EncodedPrompts, GRPOTrainer):
+            pass
 
         config = self.config
         arguments = GRPOConfig(
@@ -200,7 +204,7 @@ class Grpo(AlignStage[GrpoConfig]):
             reward_weights=list(config.weights) or None,
             shuffle_dataset=False,  # the rows are drawn in their order
         )
-        return GRPOTrainer(
+        return EncodedGRPOTrainer(
             model=model,
             reward_funcs=list(scorers),
             args=arguments,

@@ -195,11 +195,15 @@ class Rlhf(AlignStage[RlhfConfig]):
         self, model: Path, tokenizer: PreTrainedTokenizerBase, prompts: Dataset, reward_model: PreTrainedModel, run: Run
     ) -> Any:
         from trl import RLOOConfig, RLOOTrainer
+        from workbench_trl.trainer import EncodedPrompts
 
         from workbench.models.pretrained import load_causal_model
         from workbench.training.optimizers import build
         from workbench.training.trainer import Reporter, common_arguments
         from workbench_align_rlhf.bound import KlBound
+
+        class EncodedRLOOTrainer(EncodedPrompts, RLOOTrainer):
+            pass
 
         config = self.config
         arguments = RLOOConfig(
@@ -216,7 +220,7 @@ class Rlhf(AlignStage[RlhfConfig]):
             shuffle_dataset=False,  # the prompts are drawn in their order
         )
         policy = load_causal_model(model, attention=run.compute.attn_implementation)
-        return RLOOTrainer(
+        return EncodedRLOOTrainer(
             model=policy,
             reward_funcs=[reward_model],
             reward_processing_classes=[tokenizer],

@@ -116,7 +116,9 @@ def _use() -> str:
             'model = AutoModelForCausalLM.from_pretrained("path/to/model")',
             'tokenizer = AutoTokenizer.from_pretrained("path/to/model")',
             'question = [{"role": "user", "content": "…"}]',
-            'inputs = tokenizer.apply_chat_template(question, add_generation_prompt=True, return_dict=True, return_tensors="pt")',
+            "inputs = tokenizer.apply_chat_template(",
+            '    question, add_generation_prompt=True, sanitize_control_tokens=True, return_dict=True, return_tensors="pt"',
+            ")",
             "print(tokenizer.decode(model.generate(**inputs, max_new_tokens=64)[0]))",
             "```",
         ]

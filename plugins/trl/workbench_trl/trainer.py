@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
+from workbench.models import encoding
 from workbench.training import trainer as shared
 from workbench_trl.labelled_head import labelled_head
 
@@ -25,6 +26,16 @@ class Encoded:
 
     def _prepare_dataset(self, dataset: Dataset, *_: object) -> Dataset:
         return dataset
+
+
+class EncodedPrompts:
+    """Mixin for trainers of TRL that sample answers: the prompts are encoded here, so that text in them stays text."""
+
+    processing_class: Any
+
+    def _tokenize_prompts(self, prompts: list[Any]) -> tuple[list[list[int]], None, dict[str, Any]]:
+        rendered = [encoding.render(self.processing_class, prompt, add_generation_prompt=True) for prompt in prompts]
+        return [list(ids) for ids in encoding.encode(self.processing_class, rendered)], None, {}
 
 
 def post_training_arguments(run: Run, config: PostTrainingConfig, *, batch_size: int) -> dict[str, Any]:
