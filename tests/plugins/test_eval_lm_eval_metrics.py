@@ -164,13 +164,22 @@ def test_perplexity_and_preference_call_damaged_models_worse(tmp_path: Path, mod
             assert (kind, found.verdict) == (kind, "worse")
 
 
+COMMAND = """
+import functools, lm_eval
+lm_eval.simple_evaluate = functools.partial(lm_eval.simple_evaluate, bootstrap_iters=0)
+from lm_eval.__main__ import cli_evaluate
+cli_evaluate()
+"""
+"""`lm_eval` without its standard errors: 100,000 resamples of F1 and MCC, a quarter of an hour that no option leaves out."""
+
+
 def harness(model: Path, task: Path, folder: Path) -> dict[str, float]:
     """What the harness's own command says of the same task and checkpoint."""
     content = yaml.safe_load((task / "task.yaml").read_text())
     content["dataset_kwargs"] = {"data_files": {"test": str(task / "test-00000.parquet")}, "cache_dir": str(folder / "cache")}
     (folder / "tasks").mkdir(parents=True)
     (folder / "tasks" / "task.yaml").write_text(yaml.safe_dump(content))
-    command = [sys.executable, "-m", "lm_eval", "run", "--model", "hf", "--model_args", f"pretrained={model},dtype=float32"]
+    command = [sys.executable, "-c", COMMAND, "run", "--model", "hf", "--model_args", f"pretrained={model},dtype=float32"]
     command += ["--tasks", content["task"], "--include_path", str(folder / "tasks"), "--device", "cpu", "--batch_size", "4"]
     offline = os.environ | {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "DISABLE_MULTIPROC": "1"}
     subprocess.run([*command, "--output_path", str(folder / "out.json")], check=True, capture_output=True, env=offline)

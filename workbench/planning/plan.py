@@ -85,9 +85,9 @@ def _outdates(change: ChangeSinceRun, known: Mapping[str, Sequence[str]]) -> boo
         case "awaited":
             return bool(known.get(change.maker))
         case "input":
-            return change.after != "missing"
+            return bool(change.after != "missing")
         case "output":
-            return change.after == "modified"
+            return bool(change.after == "modified")
     return True
 
 
