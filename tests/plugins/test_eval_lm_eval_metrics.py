@@ -143,8 +143,13 @@ def test_perplexity_and_preference_call_damaged_models_worse(tmp_path: Path, mod
     write_corpus(tmp_path / "heldout", [Document(f"{question} {text}", question, {"origin": ""}) for question, text in pairs])
     write_corpus(tmp_path / "train", documents(20))
     preferences = [
-        Preference((turn("user", question),), (turn("assistant", text),), (turn("assistant", f"Not {place}."),), "heldout")
-        for place, (question, text) in enumerate(pairs)
+        Preference(
+            (turn("user", question),),
+            (turn("assistant", text),),
+            (turn("assistant", " ".join(reversed(text.split()))),),
+            "heldout",
+        )
+        for question, text in pairs
     ]
     train = Preference((turn("user", "x"),), (turn("assistant", "y"),), (turn("assistant", "z"),))
     examples.write(tmp_path / "preferences", [train, *preferences], Preference.schema)
@@ -155,13 +160,15 @@ def test_perplexity_and_preference_call_damaged_models_worse(tmp_path: Path, mod
             {"model": model, **read}, {"out": tmp_path / name / "perplexity"}, make_run(tmp_path / name)
         )
         inputs = {"model": model, "preferences": tmp_path / "preferences"}
-        plugin = PreferenceAccuracy(PreferenceConfig(scoring="normalized"))
+        plugin = PreferenceAccuracy(PreferenceConfig(scoring="likelihood"))
         plugin.execute(inputs, {"out": tmp_path / name / "preference"}, make_run(tmp_path / name))
     for damaged in ("noisy", "untrained"):
-        for kind in ("perplexity", "preference"):
-            found = scores.compare(tmp_path / "good" / kind, tmp_path / damaged / kind)
-            assert isinstance(found, scores.ScoreChange)
-            assert (kind, found.verdict) == (kind, "worse")
+        found = scores.compare(tmp_path / "good" / "perplexity", tmp_path / damaged / "perplexity")
+        assert isinstance(found, scores.ScoreChange)
+        assert found.verdict == "worse"
+        found = scores.compare(tmp_path / "good" / "preference", tmp_path / damaged / "preference")
+        assert isinstance(found, scores.ScoreChange)
+        assert (found.difference.estimate < 0) is found.higher_is_better  # of six answers alone, too few for a verdict
 
 
 COMMAND = """
