@@ -142,13 +142,9 @@ def test_perplexity_and_preference_call_damaged_models_worse(tmp_path: Path, mod
     pairs = list(zip(QUESTIONS, ANSWERS, strict=True))
     write_corpus(tmp_path / "heldout", [Document(f"{question} {text}", question, {"origin": ""}) for question, text in pairs])
     write_corpus(tmp_path / "train", documents(20))
+    backwards = {text: " ".join(reversed(text.split())) for text in ANSWERS}
     preferences = [
-        Preference(
-            (turn("user", question),),
-            (turn("assistant", text),),
-            (turn("assistant", " ".join(reversed(text.split()))),),
-            "heldout",
-        )
+        Preference((turn("user", question),), (turn("assistant", text),), (turn("assistant", backwards[text]),), "heldout")
         for question, text in pairs
     ]
     train = Preference((turn("user", "x"),), (turn("assistant", "y"),), (turn("assistant", "z"),))
