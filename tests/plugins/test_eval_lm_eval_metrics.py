@@ -142,9 +142,9 @@ def test_perplexity_and_preference_call_damaged_models_worse(tmp_path: Path, mod
     pairs = list(zip(QUESTIONS, ANSWERS, strict=True))
     write_corpus(tmp_path / "heldout", [Document(f"{question} {text}", question, {"origin": ""}) for question, text in pairs])
     write_corpus(tmp_path / "train", documents(20))
-    backwards = {text: " ".join(reversed(text.split())) for text in ANSWERS}
+    others = {text: SENTENCES[place - 1] for place, text in enumerate(SENTENCES)}
     preferences = [
-        Preference((turn("user", question),), (turn("assistant", text),), (turn("assistant", backwards[text]),), "heldout")
+        Preference((turn("user", question),), (turn("assistant", text),), (turn("assistant", others[text]),), "heldout")
         for question, text in pairs
     ]
     train = Preference((turn("user", "x"),), (turn("assistant", "y"),), (turn("assistant", "z"),))
@@ -162,9 +162,10 @@ def test_perplexity_and_preference_call_damaged_models_worse(tmp_path: Path, mod
         found = scores.compare(tmp_path / "good" / "perplexity", tmp_path / damaged / "perplexity")
         assert isinstance(found, scores.ScoreChange)
         assert found.verdict == "worse"
-        found = scores.compare(tmp_path / "good" / "preference", tmp_path / damaged / "preference")
-        assert isinstance(found, scores.ScoreChange)
-        assert (found.difference.estimate < 0) is found.higher_is_better  # of six answers alone, too few for a verdict
+    ranked = {name: evaluation.read_record(tmp_path / name / "preference") for name in models}
+    accuracy = {name: record["metrics"]["accuracy"] for name, record in ranked.items()}
+    assert all(record["higher_is_better"] for record in ranked.values())
+    assert accuracy["good"] > max(accuracy["noisy"], accuracy["untrained"])  # all rows share answers: one group, no interval
 
 
 COMMAND = """
