@@ -39,7 +39,7 @@ ARCHITECTURE = {
     "num_key_value_heads": 2,
     "intermediate_size": 64,
     "tie_word_embeddings": True,
-    "max_position_embeddings": 128,
+    "max_position_embeddings": 256,
 }
 SMALLER: Mapping[str, Any] = {
     "curate.corpus.with": {"packages": ["networkx"], "exclude": EXCLUDE, "private": False},

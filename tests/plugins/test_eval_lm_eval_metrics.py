@@ -142,9 +142,10 @@ def test_perplexity_and_preference_call_damaged_models_worse(tmp_path: Path, mod
     pairs = list(zip(QUESTIONS, ANSWERS, strict=True))
     write_corpus(tmp_path / "heldout", [Document(f"{question} {text}", question, {"origin": ""}) for question, text in pairs])
     write_corpus(tmp_path / "train", documents(20))
+    others = {text: SENTENCES[place - 1] for place, text in enumerate(SENTENCES)}
     preferences = [
-        Preference((turn("user", question),), (turn("assistant", text),), (turn("assistant", f"Not {place}."),), "heldout")
-        for place, (question, text) in enumerate(pairs)
+        Preference((turn("user", question),), (turn("assistant", text),), (turn("assistant", others[text]),), "heldout")
+        for question, text in pairs
     ]
     train = Preference((turn("user", "x"),), (turn("assistant", "y"),), (turn("assistant", "z"),))
     examples.write(tmp_path / "preferences", [train, *preferences], Preference.schema)
@@ -155,13 +156,25 @@ def test_perplexity_and_preference_call_damaged_models_worse(tmp_path: Path, mod
             {"model": model, **read}, {"out": tmp_path / name / "perplexity"}, make_run(tmp_path / name)
         )
         inputs = {"model": model, "preferences": tmp_path / "preferences"}
-        plugin = PreferenceAccuracy(PreferenceConfig(scoring="normalized"))
+        plugin = PreferenceAccuracy(PreferenceConfig(scoring="likelihood"))
         plugin.execute(inputs, {"out": tmp_path / name / "preference"}, make_run(tmp_path / name))
     for damaged in ("noisy", "untrained"):
-        for kind in ("perplexity", "preference"):
-            found = scores.compare(tmp_path / "good" / kind, tmp_path / damaged / kind)
-            assert isinstance(found, scores.ScoreChange)
-            assert (kind, found.verdict) == (kind, "worse")
+        found = scores.compare(tmp_path / "good" / "perplexity", tmp_path / damaged / "perplexity")
+        assert isinstance(found, scores.ScoreChange)
+        assert found.verdict == "worse"
+    ranked = {name: evaluation.read_record(tmp_path / name / "preference") for name in models}
+    accuracy = {name: record["metrics"]["accuracy"] for name, record in ranked.items()}
+    assert all(record["higher_is_better"] for record in ranked.values())
+    assert accuracy["good"] > max(accuracy["noisy"], accuracy["untrained"])  # all rows share answers: one group, no interval
+
+
+COMMAND = """
+import functools, lm_eval
+lm_eval.simple_evaluate = functools.partial(lm_eval.simple_evaluate, bootstrap_iters=0)
+from lm_eval.__main__ import cli_evaluate
+cli_evaluate()
+"""
+"""`lm_eval` without its standard errors: 100,000 resamples of F1 and MCC, a quarter of an hour that no option leaves out."""
 
 
 def harness(model: Path, task: Path, folder: Path) -> dict[str, float]:
@@ -170,7 +183,7 @@ def harness(model: Path, task: Path, folder: Path) -> dict[str, float]:
     content["dataset_kwargs"] = {"data_files": {"test": str(task / "test-00000.parquet")}, "cache_dir": str(folder / "cache")}
     (folder / "tasks").mkdir(parents=True)
     (folder / "tasks" / "task.yaml").write_text(yaml.safe_dump(content))
-    command = [sys.executable, "-m", "lm_eval", "run", "--model", "hf", "--model_args", f"pretrained={model},dtype=float32"]
+    command = [sys.executable, "-c", COMMAND, "run", "--model", "hf", "--model_args", f"pretrained={model},dtype=float32"]
     command += ["--tasks", content["task"], "--include_path", str(folder / "tasks"), "--device", "cpu", "--batch_size", "4"]
     offline = os.environ | {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "DISABLE_MULTIPROC": "1"}
     subprocess.run([*command, "--output_path", str(folder / "out.json")], check=True, capture_output=True, env=offline)

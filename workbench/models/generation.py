@@ -64,13 +64,13 @@ def require_room(model: CausalModel, prompts: Sequence[tuple[int, ...]], max_tok
     Raises:
         ParamsError: names the longest.
     """
-    longest = max(map(len, prompts), default=0)
-    if longest + max_tokens > model.window:
-        start = " ".join(model.tokenizer.decode(next(prompt for prompt in prompts if len(prompt) == longest)[:20]).split())
+    longest = max(prompts, key=len, default=())
+    if longest and len(longest) + max_tokens > model.window:
+        start = " ".join(model.tokenizer.decode(longest[:20]).split())
         raise ParamsError(
-            f"{max_tokens} tokens are to be written after a prompt of {longest}, and the model's window has {model.window}",
+            f"{max_tokens} tokens are to be written after a prompt of {len(longest)}, and the model's window has {model.window}",
             f"the stage's entry in params.yaml; the prompt begins {start!r}",
-            f"write at most {model.window - longest} tokens a text" if longest < model.window else "shorten the prompt",
+            f"write at most {model.window - len(longest)} tokens a text" if len(longest) < model.window else "shorten the prompt",
         )
 
 
