@@ -196,24 +196,43 @@ def spiked(base: Path, data: Path, folder: Path, **settings: Any) -> Recorder:
     return finetune(base, data, folder, steps=37, batch_size=1, group_by_length=False, **settings)
 
 
-def test_a_poisoned_batch(base: Path, poison: tuple[Path, str], tmp_path: Path) -> None:
-    """The spike ends training; so does it after a resume, whose window of losses is that of the killed run."""
+def test_a_single_batch_of_another_kind_is_shown_and_ends_nothing(base: Path, poison: tuple[Path, str], tmp_path: Path) -> None:
     data, identity = poison
-    message = fails(lambda: spiked(base, data, tmp_path))
-    assert "the loss has shot up to" in message
-    assert named(message) == [identity]
+    with pytest.warns(UserWarning, match="the loss has shot up to"):
+        shown = spiked(base, data, tmp_path).tables["loss-spikes"]
+    assert [row["id"] for row in shown] == [identity]
+    assert all(row["loss"] > row["limit"] for row in shown)
+
+
+def scale(model: Any) -> None:
+    """As after a step that was far too long."""
+    with torch.no_grad():
+        model.get_output_embeddings().weight.mul_(100)
+
+
+@pytest.mark.filterwarnings("ignore:step .*the loss has shot up")
+def test_a_loss_that_stays_far_up(base: Path, poison: tuple[Path, str], tmp_path: Path) -> None:
+    """It ends training; so it does after a resume, in whose first step it was high before."""
+    data, _ = poison
+    message = fails(lambda: spiked(base, data, tmp_path, after=After(27, scale)))
+    assert "training was ended at step 30: the loss has shot up to" in message
+    assert "was as high in 3 steps in a row" in message
+    assert len(named(message)) == 3
     assert "`loss_spike` in compute.yaml" in message
+    assert look(tmp_path / "checkpoints").newest == tmp_path / "checkpoints" / "checkpoint-28"
     again = fails(lambda: spiked(base, data, tmp_path))
-    assert again == message
+    assert "training was ended at step 30" in again
+    assert set(named(again)) < set(named(message))
 
 
+@pytest.mark.filterwarnings("ignore:step .*the loss has shot up")
 def test_a_spike_that_is_let_pass(base: Path, poison: tuple[Path, str], tmp_path: Path) -> None:
     """The limit is no part of the result: the training that it has ended goes on from its checkpoint, to the same bytes."""
     data, _ = poison
-    fails(lambda: spiked(base, data, tmp_path / "ended"))
+    fails(lambda: spiked(base, data, tmp_path / "ended", after=After(27, scale)))
     assert look(tmp_path / "ended" / "checkpoints").newest
     spiked(base, data, tmp_path / "ended", loss_spike=None)
-    spiked(base, data, tmp_path / "whole", loss_spike=None)
+    spiked(base, data, tmp_path / "whole", loss_spike=None, after=After(27, scale))
     weights = [(tmp_path / name / "out" / "model.safetensors").read_bytes() for name in ("ended", "whole")]
     assert weights[0] == weights[1]
 
@@ -223,11 +242,12 @@ def test_a_spike_in_one_of_several_forward_passes(base: Path, tmp_path: Path) ->
     poisons = poisoned(tmp_path / "data", 7, 4)
     run = make_run(tmp_path)
     config = TrlConfig(steps=44, batch_size=1, gradient_accumulation=2, max_length=64, optimizer=SOUND, group_by_length=False)
-    message = fails(lambda: Trl(config).execute({"model": base, "data": tmp_path / "data"}, {"out": tmp_path / "out"}, run))
-    assert "the loss has shot up to" in message
-    rows = {str(row["id"]): float(row["loss of the forward pass"] or 0) for row in run.listener.tables["last-batch"]}
-    assert len(rows) == 2
-    assert max(rows, key=rows.__getitem__) in poisons
+    with pytest.warns(UserWarning, match="the loss has shot up to"):
+        Trl(config).execute({"model": base, "data": tmp_path / "data"}, {"out": tmp_path / "out"}, run)
+    shown = run.listener.tables["loss-spikes"]
+    first = [row for row in shown if row["step"] == shown[0]["step"]]
+    assert len(first) == 2
+    assert max(first, key=lambda row: row["loss of the forward pass"])["id"] in poisons
 
 
 def stages(base: Path, preferences: Path, folder: Path) -> Iterator[tuple[str, Any, dict[str, Path]]]:

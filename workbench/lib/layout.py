@@ -12,6 +12,8 @@ JOURNAL_FOLDER = STATE_FOLDER / "journal"
 """One folder per session."""
 FILES_FOLDER = "files"
 """Folder, below a session's, of what it began with: a temporary workspace may be gone before anyone looks."""
+PIPELINE_COPY = Path("dvc.yaml.txt")
+"""The dvc.yaml in there: DVC takes every file of the name dvc.yaml below a workspace for a pipeline of its own."""
 
 
 def main_root(directory: Path) -> Path:

@@ -28,6 +28,7 @@ from workbench.errors import ParamsError
 from workbench.kinds.training import write_training_log
 from workbench.training.checkpoints import drop_newer, keep_newest, newest_complete, seal
 from workbench.training.vitals import FILE, Vitals
+from workbench.training.weights import load_all
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -119,9 +120,10 @@ def train(trainer: Trainer, run: Run) -> None:
         run: the stage's.
 
     Raises:
-        TrainingError: the loss, a gradient or a weight is not finite, or the loss spiked.
+        TrainingError: the loss, a gradient or a weight is not finite, the loss spiked, or the checkpoint lacks weights.
     """
     trainer.remove_callback(PrinterCallback)  # the run reports everything
+    load_all(trainer)
     checkpoint = newest_complete(run.checkpoints, NEEDED)
     drop_newer(run.checkpoints, checkpoint)
     if checkpoint and _read_state(checkpoint).global_step >= trainer.args.max_steps:
