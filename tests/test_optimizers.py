@@ -1,8 +1,12 @@
+from pathlib import Path
+
 import architectures
 import pytest
 import torch
 
-from workbench.training.optimizers import MuonAdamW, _split, orthogonalize
+from workbench.kinds.training import OptimizerConfig
+from workbench.testing import make_run
+from workbench.training.optimizers import MuonAdamW, _split, build, orthogonalize
 
 
 def test_orthogonalize_agrees_with_the_polar_factor() -> None:
@@ -154,3 +158,17 @@ def test_experts_in_one_tensor_step_like_as_many_matrices(transposed: bool) -> N
             optimizer.step()
     assert torch.equal(fused, torch.stack([matrix.detach() for matrix in apart]))
     assert (fused - start).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("steps", "warmup", "decay", "peak"), [(100, 10, 0.9, None), (10, 10, 0.9, "33%"), (100, 80, 0.9, "35%")]
+)
+def test_warm_up_that_overlaps_with_decay_is_said(
+    steps: int, warmup: int, decay: float, peak: str | None, tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    config = OptimizerConfig(warmup_steps=warmup, decay_share=decay)
+    _, schedule = build(torch.nn.Linear(2, 2), config, steps, make_run(tmp_path))
+    said = [str(warning.message) for warning in recwarn if "warm-up" in str(warning.message)]
+    assert bool(said) == (peak is not None)
+    if peak:
+        assert f"reach {peak} of what is set" in said[0]

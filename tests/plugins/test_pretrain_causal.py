@@ -12,6 +12,8 @@ from workbench.artifacts import corpus, model
 from workbench.artifacts.corpus import Corpus, Document
 from workbench.errors import ArtifactError, ParamsError, PluginError, TrainingError
 from workbench.kinds.training import OptimizerConfig
+from workbench.project.params import Choice
+from workbench.project.plugin_lock import configure
 from workbench.testing import RecordedRun, make_run
 
 MUON = OptimizerConfig(name="muon", learning_rate=4e-3, warmup_steps=2)
@@ -145,10 +147,12 @@ def run_in(folder: Path) -> RecordedRun:
     return run
 
 
-def test_a_checkpoint_between_two_rows_of_the_log_is_refused(text: Corpus, tokenizer: Path, tmp_path: Path) -> None:
-    run = make_run(tmp_path)
-    with pytest.raises(ParamsError, match="not a multiple of logging_steps"):
-        Causal(small(save_steps=7)).pretrain(text, tokenizer, tmp_path / "out", run)
+@pytest.mark.parametrize("given", [{"save_steps": 30}, {"logging_steps": 7}])
+def test_a_checkpoint_between_two_rows_of_the_log_is_refused_before_anything_runs(given: dict[str, int]) -> None:
+    """By its key, be its value a default or not."""
+    with pytest.raises(ParamsError, match="is not a multiple of logging_steps") as caught:
+        configure(Causal, Choice("causal", given, "pretrain"))
+    assert caught.value.where == "params.yaml, key pretrain.with.save_steps"
 
 
 def test_a_model_type_that_is_not_there_is_refused(text: Corpus, tokenizer: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ experts of a mixture, which a model may hold as one tensor, are a matrix each.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -105,12 +106,21 @@ class MuonAdamW(torch.optim.AdamW):
 def build(model: nn.Module, config: OptimizerConfig, steps: int, run: Run) -> tuple[torch.optim.Optimizer, LambdaLR]:
     """The optimizer of a configuration and its schedule: linear warm-up, plateau, linear decay to zero at the last step.
 
+    Warns where warm-up and decay overlap, so that the learning rates that are set are never reached.
+
     Raises:
         TrainingError: the model lacks weights that gradients could train, like an n-gram model.
     """
     if not any(parameter.requires_grad for parameter in model.parameters()):
         what = f"{type(model).__name__} lacks weights that gradients could train"
         raise TrainingError(what, f"stage {run.stage}", "start from another model, or only run its evaluations")
+    peak = max(_scale(step, steps=steps, warmup=config.warmup_steps, decay=config.decay_share) for step in range(steps))
+    if peak < 1:
+        warnings.warn(
+            f"stage {run.stage}: of {steps} steps, {config.warmup_steps} are warm-up and the last {config.decay_share:.0%} decay, so "
+            f"the learning rates reach {peak:.0%} of what is set; lower optimizer.warmup_steps or optimizer.decay_share",
+            stacklevel=2,
+        )
     optimizer = MuonAdamW(_groups(model, config), torch.bfloat16 if run.compute.precision == "bf16" else torch.float32)
     return optimizer, LambdaLR(optimizer, partial(_scale, steps=steps, warmup=config.warmup_steps, decay=config.decay_share))
 

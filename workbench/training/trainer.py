@@ -54,7 +54,7 @@ def common_arguments(run: Run, *, steps: int, logging_steps: int, save_steps: in
     if save_steps % logging_steps:
         raise ParamsError(
             f"save_steps {save_steps} is not a multiple of logging_steps {logging_steps}",
-            f"params.yaml, stage {run.stage}",
+            f"params.yaml, stage {run.stage}, key save_steps",
             f"use {save_steps - save_steps % logging_steps or logging_steps}",
         )
     return {
@@ -86,7 +86,7 @@ def require_window(model: PreTrainedModel, max_length: int, run: Run) -> None:
     if window and max_length > window:
         what = f"max_length is {max_length}, and the model's window has {window} tokens"
         fix = f"lower max_length to {window}, or pretrain with a longer context"
-        raise ParamsError(what, f"params.yaml, stage {run.stage}", fix)
+        raise ParamsError(what, f"params.yaml, stage {run.stage}, key max_length", fix)
 
 
 def set_up_torch(run: Run) -> None:

@@ -12,7 +12,7 @@ from workbench import hookimpl
 from workbench.artifacts.corpus import Corpus
 from workbench.estimate import Estimate
 from workbench.kinds.pretrain import PretrainStage
-from workbench.kinds.training import OptimizerConfig
+from workbench.kinds.training import OptimizerConfig, SaveSteps
 from workbench.models import cost as model_cost
 from workbench.models import types as model_types
 from workbench.plugin import Config
@@ -58,7 +58,7 @@ class CausalConfig(Config):
     """Gradients are scaled down to this global L2 norm."""
     logging_steps: int = Field(20, ge=1)
     """Steps between two rows of the training log."""
-    save_steps: int = Field(100, ge=1)
+    save_steps: SaveSteps = 100
     """Steps between two checkpoints, from which a killed run goes on."""
 
     @field_validator("architecture")
