@@ -167,7 +167,7 @@ def test_warm_up_that_overlaps_with_decay_is_said(
     steps: int, warmup: int, decay: float, peak: str | None, tmp_path: Path, recwarn: pytest.WarningsRecorder
 ) -> None:
     config = OptimizerConfig(warmup_steps=warmup, decay_share=decay)
-    _, schedule = build(torch.nn.Linear(2, 2), config, steps, make_run(tmp_path))
+    build(made("llama"), config, steps, make_run(tmp_path))
     said = [str(warning.message) for warning in recwarn if "warm-up" in str(warning.message)]
     assert bool(said) == (peak is not None)
     if peak:

@@ -23,8 +23,8 @@ def _ends_a_row(save_steps: int, info: ValidationInfo) -> int:
 
 
 SaveSteps = Annotated[int, Field(ge=1), AfterValidator(_ends_a_row)]
-"""Steps between two checkpoints; of a configuration that declares ``logging_steps`` before. A checkpoint between two rows of the log
-would leave a row whose mean a resumed run could not complete."""
+"""Steps between two checkpoints, for a configuration that declares ``logging_steps`` before it. A checkpoint between two rows of
+the log would leave a row whose mean a resumed run could not complete."""
 
 
 class OptimizerConfig(Config):
