@@ -117,7 +117,7 @@ def build(model: nn.Module, config: OptimizerConfig, steps: int, run: Run) -> tu
     peak = max(_scale(step, steps=steps, warmup=config.warmup_steps, decay=config.decay_share) for step in range(steps))
     if peak < 1:
         warnings.warn(
-            f"stage {run.stage}: of {steps} steps, {config.warmup_steps} are warm-up and the last {config.decay_share:.0%} decay, "
+            f"{run.stage}: of {steps} steps, {config.warmup_steps} are warm-up and the last {config.decay_share:.0%} decay, "
             f"so the learning rates reach {peak:.0%} of what is set; lower optimizer.warmup_steps or optimizer.decay_share",
             stacklevel=2,
         )
