@@ -13,12 +13,13 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export HF_HUB_DISABLE_TELEMETRY := 1
 export DO_NOT_TRACK := 1
 
-.PHONY: help setup repro test slow dist faults container-check lint ui claim bench bench-training bench-tracking bench-store bench-grpo review screenshots docs clean
+.PHONY: help setup repro test slow recipes dist faults container-check lint ui claim bench bench-training bench-tracking bench-store bench-grpo review screenshots docs clean
 
 help:
 	@echo "make repro        set up and run the pipeline (dvc repro)"
 	@echo "make test         set up and run the tests"
 	@echo "make slow         the tests that make test leaves out"
+	@echo "make recipes      run every shipped recipe whole, by its shipped params, in an hour"
 	@echo "make faults       inject every fault, and print how many ended right"
 	@echo "make container-check  carry out the Containerfile and environment.yml in a Debian root (as root, on Debian)"
 	@echo "make ui           open the MLflow UI on http://127.0.0.1:5000"
@@ -58,8 +59,12 @@ test: setup
 faults: setup
 	HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 pytest tests/faults -m fault -n auto --dist worksteal
 
+# Each recipe whole, by the params that it ships: an hour.
+recipes: setup
+	HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 pytest -m whole_recipe tests/test_recipes.py
+
 slow: setup
-	HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 pytest -m "slow and not fault and not default_run" -n auto --dist loadfile
+	HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 pytest -m "slow and not fault and not default_run and not whole_recipe" -n auto --dist loadfile
 
 # Namespaces of its own, so that no mount and no process outlives it.
 container-check: setup

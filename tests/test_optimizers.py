@@ -1,7 +1,12 @@
+from pathlib import Path
+
+import architectures
 import pytest
 import torch
 
-from workbench.training.optimizers import MuonAdamW, _split, orthogonalize
+from workbench.kinds.training import OptimizerConfig
+from workbench.testing import make_run
+from workbench.training.optimizers import MuonAdamW, _split, build, orthogonalize
 
 
 def test_orthogonalize_agrees_with_the_polar_factor() -> None:
@@ -95,3 +100,75 @@ def test_the_head_of_a_reward_model_is_no_hidden_matrix() -> None:
     shape = {"hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 32}
     model = LlamaForSequenceClassification(LlamaConfig(**shape, num_labels=1, pad_token_id=0))
     assert names(model, _split(model)[2]) == {"model.embed_tokens.weight", "score.weight"}
+
+
+def made(model_type: str) -> torch.nn.Module:
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_config(AutoConfig.for_model(**architectures.of(model_type), vocab_size=64, pad_token_id=0))
+
+
+@pytest.mark.parametrize(
+    ("model_type", "place", "group"),
+    [
+        ("mixtral", "mlp.experts.gate_up_proj", 0),
+        ("mixtral", "mlp.experts.down_proj", 0),
+        ("mixtral", "mlp.gate.weight", 3),
+        ("gpt_oss", "mlp.experts.gate_up_proj", 1),  # it holds them (in, out)
+        ("gpt_oss", "mlp.experts.gate_up_proj_bias", 3),
+        ("gpt_oss", "mlp.router.weight", 3),
+        ("deepseek_v3", "mlp.gate.weight", 3),
+        ("deepseek_v3", "mlp.gate_proj.weight", 0),
+        ("granitemoehybrid", "block_sparse_moe.router.weight", 3),
+        ("jamba", "feed_forward.router.weight", 3),
+        ("jamba", "mamba.A_log", 3),
+        ("qwen3_next", "mlp.shared_expert_gate.weight", 3),
+        ("mamba", "mixer.A_log", 3),
+        ("mamba", "mixer.x_proj.weight", 0),
+        ("mamba", "mixer.conv1d.weight", 3),
+        ("recurrent_gemma", "rg_lru.input_gate_bias", 3),
+    ],
+)
+def test_experts_are_matrices_and_routers_rates_and_biases_are_not(model_type: str, place: str, group: int) -> None:
+    """0: hidden matrices; 1: those stored (in, out); 3: what AdamW trains without decay."""
+    model = made(model_type)
+    found = [place_of for place_of, part in enumerate(_split(model)) if any(n.endswith(place) for n in names(model, part))]
+    assert found == [group]
+
+
+@pytest.mark.parametrize("model_type", ["llama", "mixtral", "gpt_oss", "jamba"])
+def test_each_weight_is_in_one_group(model_type: str) -> None:
+    model = made(model_type)
+    parts = [id(parameter) for part in _split(model) for parameter in part]
+    assert sorted(parts) == sorted(id(parameter) for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_experts_in_one_tensor_step_like_as_many_matrices(transposed: bool) -> None:
+    start = torch.randn(3, 24, 8, generator=torch.Generator().manual_seed(0))
+    gradients = [torch.randn(3, 24, 8, generator=torch.Generator().manual_seed(seed)) for seed in (1, 2)]
+    fused = torch.nn.Parameter(start.clone())
+    apart = [torch.nn.Parameter(matrix.clone()) for matrix in start]
+    for matrices in ([fused], apart):
+        group = {"params": matrices, "muon": True, "transposed": transposed, "lr": 0.02, "weight_decay": 0.1}
+        optimizer = MuonAdamW([group], torch.float32)
+        for gradient in gradients:
+            for matrix, part in zip(matrices, [gradient] if len(matrices) == 1 else gradient, strict=True):
+                matrix.grad = part.clone()
+            optimizer.step()
+    assert torch.equal(fused, torch.stack([matrix.detach() for matrix in apart]))
+    assert (fused - start).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("steps", "warmup", "decay", "peak"), [(100, 10, 0.9, None), (10, 10, 0.9, "33%"), (100, 80, 0.9, "35%")]
+)
+def test_warm_up_that_overlaps_with_decay_is_said(
+    steps: int, warmup: int, decay: float, peak: str | None, tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    config = OptimizerConfig(warmup_steps=warmup, decay_share=decay)
+    build(made("llama"), config, steps, make_run(tmp_path))
+    said = [str(warning.message) for warning in recwarn if "warm-up" in str(warning.message)]
+    assert bool(said) == (peak is not None)
+    if peak:
+        assert f"reach {peak} of what is set" in said[0]

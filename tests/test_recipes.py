@@ -121,6 +121,21 @@ def test_it_runs_whole_and_then_has_nothing_to_do(recipe: Workspace) -> None:
     assert workspace.ran(recipe.repro()) == ["resolve"]
 
 
+@pytest.mark.whole_recipe
+@pytest.mark.timeout(3 * 3600)
+def test_it_runs_whole_by_the_params_that_it_ships(tmp_path: Path, site: Path) -> None:
+    made = workspace.create(tmp_path / "project")
+    shutil.copytree(PROJECT / TULU3, made.root / TULU3, ignore=shutil.ignore_patterns("data", "dvc.lock", "plugins-lock.json"))
+    shutil.copyfile(made.root / "compute.yaml", made.root / TULU3 / "compute.yaml")
+    workspace.commit(made)
+    whole = replace(made, root=made.root / TULU3, variables={**made.variables, "PYTHONPATH": str(site)})
+    whole.repro()
+    known = set(yaml.safe_load((whole.root / "params.yaml").read_text())["models"])
+    assert {folder.name for folder in (whole.root / "data/models").iterdir() if folder.is_dir()} == known
+    assert all(model in (whole.root / "data/report/README.md").read_text() for model in known)
+    made.wait()
+
+
 def make_smaller(content: dict[str, Any]) -> None:
     workspace.change(content, SMALLER)
     docs, *arithmetic = content["curate"]["instructions"]["sources"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -37,15 +37,35 @@ def test_the_deviation_is_that_of_a_normal_distribution() -> None:
 
 def test_a_falling_loss_does_not_pass_for_a_scattered_one() -> None:
     losses = Losses(10.0, [7.0 * 0.85**step for step in range(30)])
-    assert losses.limit < 2.0
+    assert losses.limit == pytest.approx(7.0 + 1.0)
 
 
 def test_a_still_loss_may_rise_by_one() -> None:
     assert Losses(10.0, [0.0] * WINDOW).limit == 1.0
 
 
-def test_earlier_spikes_do_not_hide_a_later_one() -> None:
-    losses = Losses(10.0, [*steady(40), *[1e9] * 10])
+def saw(step: int) -> float:
+    """As of batches sorted by length: from 4.5 down to 1.7 in fifty steps, and up again at once."""
+    return 4.5 - 2.8 * (step % 50) / 49
+
+
+def mixture(step: int) -> float:
+    """Every seventh batch is of a kind that is learnt slowly."""
+    return 2.8 - 0.001 * step if step % 7 == 3 else 0.7 + 4 * 0.97**step
+
+
+@pytest.mark.parametrize("loss", [saw, mixture])
+def test_healthy_losses_of_batches_of_several_kinds_are_no_spikes(loss: Callable[[int], float]) -> None:
+    losses = Losses(10.0)
+    assert not any(losses.add(loss(step)) for step in range(400))
+
+
+def test_spikes_are_counted_in_a_row_and_do_not_hide_later_ones() -> None:
+    losses = Losses(10.0, steady(WINDOW))
+    assert [losses.add(loss) for loss in (9.0, 1e9, 3.0)] == [True, True, False]
+    assert losses.spikes == 0
+    assert all(losses.add(1e9) for _ in range(WINDOW))
+    assert losses.spikes == WINDOW
     assert losses.limit < 10
 
 

@@ -156,6 +156,13 @@ def test_a_run_that_was_killed_ends_with_its_last_sign_of_life(tmp_path: Path) -
     assert death.time > long_ago + 900
 
 
+def test_what_a_session_keeps_is_no_pipeline_to_dvc(tmp_path: Path) -> None:
+    """Where no .dvcignore hides it, too."""
+    (tmp_path / "dvc.yaml").write_text("stages: {}\n")
+    session.save(tmp_path, session.current_session(tmp_path))
+    assert [file.name for file in (tmp_path / ".workbench").rglob("dvc.yaml*")] == ["dvc.yaml.txt"]
+
+
 def test_a_damaged_record_of_a_session_stops_nothing(workspace: Workspace) -> None:
     damaged = journals(workspace) / "1-2-3"
     damaged.mkdir(parents=True)

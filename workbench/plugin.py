@@ -42,3 +42,16 @@ class Plugin(Generic[C]):
             WorkbenchError: an input does not exist.
         """
         return {}
+
+    def examine(self, where: str) -> None:
+        """Refuse a configuration that the plugin's run would refuse, where heavy imports are needed to tell.
+
+        Called by ``workbench check``, and by ``resolve`` where plugins-lock.json holds another entry; it may take seconds. What
+        can be told without imports is for validators of ``Config``.
+
+        Args:
+            where: what stands before the name of a key in errors, such as ``params.yaml, key pretrain.with.``.
+
+        Raises:
+            WorkbenchError: it is refused.
+        """

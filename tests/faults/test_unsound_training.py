@@ -173,61 +173,73 @@ def test_a_gradient_that_is_not_finite(base: Path, conversations: Path, tmp_path
     assert len(named(message)) == 3
 
 
-def poisoned(folder: Path, words: int, poisons: int) -> list[str]:
-    """Conversations that are alike, and some of another kind; returns the ids of those."""
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Conversations that are alike."""
+    folder = tmp_path_factory.mktemp("many")
     rows = [
         Conversation((turn("user", f"{word} {question}"), turn("assistant", "Yes, it is one.")))
-        for word in ("So:", "Now:", "Well:", "Hm:", "Oh:", "And:", "But:")[:words]
+        for word in ("So:", "Now:", "Well:", "Hm:", "Oh:", "And:", "But:")
         for question in QUESTIONS
     ]
-    kind = [Conversation((turn("user", "Is it?"), turn("assistant", "~#|}{^@`\\"[place:] * 3))) for place in range(poisons)]
-    examples.write(folder, [*rows, *kind], Conversation.schema)
-    return [row["id"] for row in examples.read(folder, "train") if row["messages"][0]["content"] == "Is it?"]
+    examples.write(folder, rows, Conversation.schema)
+    return folder
 
 
-@pytest.fixture(scope="module")
-def poison(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    folder = tmp_path_factory.mktemp("poisoned")
-    return folder, poisoned(folder, 3, 1)[0]
-
-
-def spiked(base: Path, data: Path, folder: Path, **settings: Any) -> Recorder:
+def spiked(base: Path, data: Path, folder: Path, after: After | None, **settings: Any) -> Recorder:
     folder.mkdir(exist_ok=True)
-    return finetune(base, data, folder, steps=37, batch_size=1, group_by_length=False, **settings)
+    return finetune(base, data, folder, after, steps=36, batch_size=1, group_by_length=False, **settings)
 
 
-def test_a_poisoned_batch(base: Path, poison: tuple[Path, str], tmp_path: Path) -> None:
-    """The spike ends training; so does it after a resume, whose window of losses is that of the killed run."""
-    data, identity = poison
-    message = fails(lambda: spiked(base, data, tmp_path))
-    assert "the loss has shot up to" in message
-    assert named(message) == [identity]
+def spoil(model: Any) -> None:
+    """As after a step that was far too long: what was likely is not."""
+    with torch.no_grad():
+        model.get_output_embeddings().weight.mul_(-3)
+
+
+class Once(After):
+    """Spoils the model for one step."""
+
+    def on_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: Any = None, **_: object
+    ) -> None:
+        if state.global_step in (26, 27):
+            with torch.no_grad():
+                model.get_output_embeddings().weight.mul_(-3 if state.global_step == 26 else -1 / 3)
+
+
+@pytest.mark.parametrize("passes", [1, 2])
+def test_a_single_spike_is_shown_with_its_batch_and_ends_nothing(passes: int, base: Path, many: Path, tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match="step 28: the loss has shot up to"):
+        found = spiked(base, many, tmp_path, Once(0, spoil), gradient_accumulation=passes)
+    shown = found.tables["loss-spikes"]
+    assert [row["step"] for row in shown] == [28] * passes
+    assert {row["id"] for row in shown} <= ids_of(many)
+    assert all(float(row["loss"] or 0) > float(row["limit"] or 0) for row in shown)
+
+
+@pytest.mark.filterwarnings("ignore:step .*the loss has shot up")
+def test_a_loss_that_stays_far_up(base: Path, many: Path, tmp_path: Path) -> None:
+    """It ends training; so it does after a resume, which knows the spikes before the checkpoint."""
+    message = fails(lambda: spiked(base, many, tmp_path, After(27, spoil)))
+    assert "training was ended at step 30: the loss has shot up to" in message
+    assert "was as high in 3 steps in a row" in message
+    assert len(named(message)) == 3
     assert "`loss_spike` in compute.yaml" in message
-    again = fails(lambda: spiked(base, data, tmp_path))
-    assert again == message
+    assert look(tmp_path / "checkpoints").newest == tmp_path / "checkpoints" / "checkpoint-28"
+    again = fails(lambda: spiked(base, many, tmp_path, None))
+    assert "training was ended at step 30" in again
+    assert set(named(again)) < set(named(message))
 
 
-def test_a_spike_that_is_let_pass(base: Path, poison: tuple[Path, str], tmp_path: Path) -> None:
+@pytest.mark.filterwarnings("ignore:step .*the loss has shot up")
+def test_a_spike_that_is_let_pass(base: Path, many: Path, tmp_path: Path) -> None:
     """The limit is no part of the result: the training that it has ended goes on from its checkpoint, to the same bytes."""
-    data, _ = poison
-    fails(lambda: spiked(base, data, tmp_path / "ended"))
-    assert look(tmp_path / "ended" / "checkpoints").newest
-    spiked(base, data, tmp_path / "ended", loss_spike=None)
-    spiked(base, data, tmp_path / "whole", loss_spike=None)
+    fails(lambda: spiked(base, many, tmp_path / "ended", After(27, spoil)))
+    spiked(base, many, tmp_path / "ended", None, loss_spike=None)
+    spiked(base, many, tmp_path / "whole", After(27, spoil), loss_spike=None)
     weights = [(tmp_path / name / "out" / "model.safetensors").read_bytes() for name in ("ended", "whole")]
     assert weights[0] == weights[1]
-
-
-@slow
-def test_a_spike_in_one_of_several_forward_passes(base: Path, tmp_path: Path) -> None:
-    poisons = poisoned(tmp_path / "data", 7, 4)
-    run = make_run(tmp_path)
-    config = TrlConfig(steps=44, batch_size=1, gradient_accumulation=2, max_length=64, optimizer=SOUND, group_by_length=False)
-    message = fails(lambda: Trl(config).execute({"model": base, "data": tmp_path / "data"}, {"out": tmp_path / "out"}, run))
-    assert "the loss has shot up to" in message
-    rows = {str(row["id"]): float(row["loss of the forward pass"] or 0) for row in run.listener.tables["last-batch"]}
-    assert len(rows) == 2
-    assert max(rows, key=rows.__getitem__) in poisons
 
 
 def stages(base: Path, preferences: Path, folder: Path) -> Iterator[tuple[str, Any, dict[str, Path]]]:

@@ -82,8 +82,10 @@ def resolve() -> None:
 def check() -> None:
     """Check everything that `resolve` checks, and write nothing."""
     from workbench.project.resolve import check as check_all
+    from workbench.project.resolve import examine
 
     resolved, calls = check_all(_enter_project())
+    examine(resolved)
     typer.echo(f"{len(resolved)} entries of params.yaml and {len(calls)} stages of dvc.yaml are sound")
 
 

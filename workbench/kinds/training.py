@@ -5,13 +5,26 @@ from __future__ import annotations
 import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, ValidationInfo
 
 from workbench.artifacts.model import TRAINING_LOG
 from workbench.plugin import Config
 from workbench.run import Chart, Run
+
+
+def _ends_a_row(save_steps: int, info: ValidationInfo) -> int:
+    logging_steps = info.data.get("logging_steps", 1)  # absent where it is wrong itself
+    if save_steps % logging_steps:
+        fit = save_steps - save_steps % logging_steps or logging_steps
+        raise ValueError(f"{save_steps} is not a multiple of logging_steps {logging_steps}: use {fit}")
+    return save_steps
+
+
+SaveSteps = Annotated[int, Field(ge=1), AfterValidator(_ends_a_row)]
+"""Steps between two checkpoints, for a configuration that declares ``logging_steps`` before it. A checkpoint between two rows of
+the log would leave a row whose mean a resumed run could not complete."""
 
 
 class OptimizerConfig(Config):

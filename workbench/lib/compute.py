@@ -72,8 +72,8 @@ class ComputeConfig(BaseModel):
     stall_minutes: float | None = Field(None, gt=0)
     """Minutes without a sign of progress after which any stage is ended as failed; null for never."""
     loss_spike: float | None = Field(10.0, gt=0)
-    """Training ends as failed where the loss of a step is above the median of the last steps by more than this many of their
-    standard deviations, and by more than 1; null for never."""
+    """Training ends as failed where the loss of three steps in a row is above the median of the last steps by more than this many
+    of their standard deviations, and by more than 1 above the highest of them; null for never."""
 
     def time_limit(self, address: str) -> float | None:
         """Seconds that the stage of an entry may run; its own limit goes before that of its section."""

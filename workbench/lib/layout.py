@@ -13,6 +13,8 @@ JOURNAL_FOLDER = STATE_FOLDER / "journal"
 _PROJECT_FILES = ("dvc.yaml", "params.yaml")
 FILES_FOLDER = "files"
 """Folder, below a session's, of what it began with: a temporary workspace may be gone before anyone looks."""
+PIPELINE_COPY = Path("dvc.yaml.txt")
+"""The dvc.yaml in there: DVC takes every file of the name dvc.yaml below a workspace for a pipeline of its own."""
 
 
 def main_root(directory: Path) -> Path:

@@ -43,13 +43,17 @@ class StageCall:
     """Keys of plugins-lock.json."""
 
 
-def load(root: Path) -> list[StageCall]:
+def load(root: Path, name: Path = PIPELINE_FILE) -> list[StageCall]:
     """Read dvc.yaml with the values of params.yaml filled in; stages that run other commands are left out.
+
+    Args:
+        root: the folder that holds both files.
+        name: of dvc.yaml, where a record keeps it under another.
 
     Raises:
         PipelineError: the file is missing, is not YAML, names an unknown parameter, or runs an entry by another command.
     """
-    file = root / PIPELINE_FILE
+    file = root / name
     if not file.is_file():
         raise PipelineError(f"{PIPELINE_FILE} is missing", str(root.resolve()), "run in the folder that holds dvc.yaml")
     try:

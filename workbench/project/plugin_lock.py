@@ -218,6 +218,16 @@ def read_entry(root: Path, address: str) -> Locked:
     return Locked(dict(record), moved["rerun"], moved["plugins"], frozenset(distributions))
 
 
+def is_recorded(root: Path, resolved: Resolved) -> bool:
+    """Whether the file, if there is one, holds an entry of this plugin and configuration."""
+    try:
+        record = read_entry(root, resolved.entry.address).record
+    except (ParamsError, ValueError, KeyError):
+        return False
+    now = resolved.locked()
+    return all(record.get(key) == now[key] for key in ("kind", "use", "config"))
+
+
 def read_outs(root: Path) -> list[Path]:
     """What the stages write according to dvc.yaml; a plugin's own environment lacks DVC to read that with.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,17 @@ def check(root: Path, files: Path | None = None) -> tuple[list[Resolved], list[S
     return resolved, calls
 
 
+def examine(resolved: Iterable[Resolved]) -> None:
+    """Let plugins refuse configurations that only heavy imports can tell; those of own environments cannot be asked here.
+
+    Raises:
+        WorkbenchError: the first problem found.
+    """
+    for item in resolved:
+        if environment.of(item.used, item.beside) is None:
+            item.stage.examine(f"{params.PARAMS_FILE}, key {item.entry.address}.with.")
+
+
 def check_drafts(root: Path, drafts: Mapping[Path, str]) -> tuple[list[Resolved], list[StageCall]]:
     """As :func:`check`, of a workspace in which some files have another content.
 
@@ -85,6 +96,7 @@ def resolve(root: Path) -> dict[str, Any]:
         WorkbenchError: the first problem found; the old file stays.
     """
     resolved, calls = check(root)
+    examine(item for item in resolved if not plugin_lock.is_recorded(root, item))
     for item in resolved:
         environment.lock(item.used, item.beside)
     content = plugin_lock.make(root, resolved, (out for call in calls for out in call.outs))

@@ -22,7 +22,7 @@ from workbench import events, redaction
 from workbench.answers import DIFF, RESULTS_LOCK, RESULTS_TEXTS
 from workbench.artifacts import digests, dvc_lock, yaml_1_2
 from workbench.events import AnyEvent
-from workbench.lib.layout import FILES_FOLDER
+from workbench.lib.layout import FILES_FOLDER, PIPELINE_COPY
 from workbench.lib.processes import is_alive
 from workbench.records import provenance, revision
 from workbench.tracking import session as sessions
@@ -301,11 +301,11 @@ def _append(path: Path, event: AnyEvent) -> None:
 
 
 def _pipeline(directory: Path) -> list[str]:
-    """DVC's names of the stages in the order of dvc.yaml; empty if it cannot be read."""
+    """DVC's names of the stages in the order of the dvc.yaml that is kept there; empty if it cannot be read."""
     from workbench.errors import WorkbenchError
     from workbench.project import pipeline
 
     try:
-        return [call.address for call in pipeline.load(directory)]
+        return [call.address for call in pipeline.load(directory, PIPELINE_COPY)]
     except (OSError, WorkbenchError):
         return []

@@ -17,7 +17,7 @@ import psutil
 from workbench import redaction
 from workbench.errors import ComputeError
 from workbench.lib import commit
-from workbench.lib.layout import FILES_FOLDER, JOURNAL_FOLDER, STATE_FOLDER
+from workbench.lib.layout import FILES_FOLDER, JOURNAL_FOLDER, PIPELINE_COPY, STATE_FOLDER
 from workbench.lib.processes import process_start
 
 STATE_FILE = "state.json"
@@ -25,6 +25,7 @@ STATE_FILE = "state.json"
 _FILES = ("params.yaml", "compute.yaml", "dvc.yaml", "dvc.lock")
 STAGE_VARIABLE = "DVC_STAGE"
 """Environment variable by which DVC tells a stage its name."""
+_KEPT_AS = {"dvc.yaml": str(PIPELINE_COPY)}
 GUARD_VARIABLE = "WORKBENCH_GUARD"
 """Environment variable by which a stage's process knows its guard."""
 _SESSION_FILE = "session.json"
@@ -126,12 +127,12 @@ def save(root: Path, session: Session) -> None:
     _hide_from_dvc(root / STATE_FOLDER)
     for name in _FILES:
         if (Path(session.directory) / name).is_file():
-            (kept / name).write_bytes(redaction.file(name, (Path(session.directory) / name).read_bytes()))
+            (kept / _KEPT_AS.get(name, name)).write_bytes(redaction.file(name, (Path(session.directory) / name).read_bytes()))
     commit.write_text(file, json.dumps(asdict(session)))
 
 
 def _hide_from_dvc(folder: Path) -> None:
-    """DVC takes every dvc.yaml below the workspace for a pipeline, and would read those that each session has kept."""
+    """DVC takes every dvc.yaml below the workspace for a pipeline, and would read those that earlier releases have kept."""
     if not (ignore := folder / ".dvcignore").exists():
         commit.write_text(ignore, "*\n")
 

@@ -3,12 +3,14 @@
 Muon (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/) orthogonalises the momentum of every hidden
 matrix by Newton-Schulz iterations. ``torch.optim.Muon`` (2.13) always iterates in bfloat16 and one matrix at a time; a
 processor without bfloat16 arithmetic emulates it, which made a whole training step 20 times slower where it was
-measured. Here the iteration has the precision of the training, and matrices of one shape are iterated as a batch.
+measured. Here the iteration has the precision of the training, and matrices of one shape are iterated as a batch. The
+experts of a mixture, which a model may hold as one tensor, are a matrix each.
 """
 
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -16,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
+from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from workbench.errors import TrainingError
@@ -30,6 +33,10 @@ ITERATIONS = 5
 MOMENTUM = 0.95
 _HEADS = ("score", "classifier")
 """Names under which transformers keeps the head of a classifier or reward model."""
+_ROUTERS = frozenset({"gate", "router", "shared_expert_gate"})
+"""Names of modules that choose experts, where they have a row per expert or a single one."""
+_EXPERT_COUNTS = ("num_local_experts", "num_experts", "n_routed_experts")
+"""Fields of a configuration that say how many experts a mixture has."""
 
 
 def orthogonalize(matrices: Tensor, dtype: torch.dtype) -> Tensor:
@@ -75,8 +82,10 @@ class MuonAdamW(torch.optim.AdamW):
         for matrix in group["params"]:
             if matrix.grad is not None:
                 by_shape.setdefault(matrix.shape, []).append(matrix)
-        for (rows, columns), matrices in by_shape.items():
-            updates = orthogonalize(torch.stack([self._nesterov(matrix) for matrix in matrices]), self._dtype)
+        for shape, matrices in by_shape.items():
+            rows, columns = shape[-2:]
+            momenta = torch.stack([self._nesterov(matrix) for matrix in matrices])  # (matrices, [experts,] rows, columns)
+            updates = orthogonalize(momenta.view(-1, rows, columns), self._dtype).view_as(momenta)
             outputs, inputs = (columns, rows) if group["transposed"] else (rows, columns)
             scale = math.sqrt(max(1.0, outputs / inputs))
             for matrix, update in zip(matrices, updates.unbind(), strict=True):
@@ -97,12 +106,21 @@ class MuonAdamW(torch.optim.AdamW):
 def build(model: nn.Module, config: OptimizerConfig, steps: int, run: Run) -> tuple[torch.optim.Optimizer, LambdaLR]:
     """The optimizer of a configuration and its schedule: linear warm-up, plateau, linear decay to zero at the last step.
 
+    Warns where warm-up and decay overlap, so that the learning rates that are set are never reached.
+
     Raises:
         TrainingError: the model lacks weights that gradients could train, like an n-gram model.
     """
     if not any(parameter.requires_grad for parameter in model.parameters()):
         what = f"{type(model).__name__} lacks weights that gradients could train"
         raise TrainingError(what, f"stage {run.stage}", "start from another model, or only run its evaluations")
+    peak = max(_scale(step, steps=steps, warmup=config.warmup_steps, decay=config.decay_share) for step in range(steps))
+    if peak < 1:
+        warnings.warn(
+            f"{run.stage}: of {steps} steps, {config.warmup_steps} are warm-up and the last {config.decay_share:.0%} decay, "
+            f"so the learning rates reach {peak:.0%} of what is set; lower optimizer.warmup_steps or optimizer.decay_share",
+            stacklevel=2,
+        )
     optimizer = MuonAdamW(_groups(model, config), torch.bfloat16 if run.compute.precision == "bf16" else torch.float32)
     return optimizer, LambdaLR(optimizer, partial(_scale, steps=steps, warmup=config.warmup_steps, decay=config.decay_share))
 
@@ -127,12 +145,43 @@ def _split(model: nn.Module) -> tuple[list[nn.Parameter], ...]:
     edges += [getattr(model, name, None) for name in _HEADS]
     edge_ids = {id(parameter) for layer in edges if layer is not None for parameter in layer.parameters()}
     turned = {id(parameter) for layer in model.modules() if isinstance(layer, Conv1D) for parameter in layer.parameters()}
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    matrices = [parameter for parameter in trained if parameter.ndim == 2]
+    fused = _fused_experts(model)
+    turned |= {key for key, is_transposed in fused.items() if is_transposed}
+    experts = _number_of_experts(model)
+    trained = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+    is_matrix = {
+        id(parameter): id(parameter) in fused or (parameter.ndim == 2 and not _is_of_vectors(name, parameter, experts))
+        for name, parameter in trained
+    }
+    matrices = [parameter for _, parameter in trained if is_matrix[id(parameter)]]
     hidden = [matrix for matrix in matrices if id(matrix) not in edge_ids | turned]
     transposed = [matrix for matrix in matrices if id(matrix) in turned]
     outside = [matrix for matrix in matrices if id(matrix) in edge_ids]
-    return hidden, transposed, outside, [parameter for parameter in trained if parameter.ndim != 2]
+    return hidden, transposed, outside, [parameter for _, parameter in trained if not is_matrix[id(parameter)]]
+
+
+def _fused_experts(model: nn.Module) -> dict[int, bool]:
+    """Id of each tensor (experts, out, in) that holds the experts of a layer → whether it is (experts, in, out) instead."""
+    return {
+        id(parameter): bool(getattr(layer, "is_transposed", False))
+        for name, layer in model.named_modules()
+        if name.rpartition(".")[2] == "experts"
+        for parameter in layer.parameters(recurse=False)
+        if parameter.ndim == 3
+    }
+
+
+def _number_of_experts(model: nn.Module) -> int:
+    config = model.config.get_text_config() if isinstance(model, PreTrainedModel) else None
+    return next((int(count) for field in _EXPERT_COUNTS if (count := getattr(config, field, None))), 0)
+
+
+def _is_of_vectors(name: str, parameter: nn.Parameter, experts: int) -> bool:
+    """Whether a parameter of two dimensions is no linear map between hidden layers: biases of experts, rates of a state space
+    (``A_log``), and routers, each of whose rows scores an expert."""
+    *modules, last = name.split(".")
+    is_router = experts > 0 and not _ROUTERS.isdisjoint(modules) and parameter.shape[0] in (1, experts)
+    return last == "A_log" or last.endswith("bias") or is_router
 
 
 def _scale(step: int, *, steps: int, warmup: int, decay: float) -> float:

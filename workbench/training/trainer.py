@@ -28,6 +28,7 @@ from workbench.errors import ParamsError
 from workbench.kinds.training import write_training_log
 from workbench.training.checkpoints import drop_newer, keep_newest, newest_complete, seal
 from workbench.training.vitals import FILE, Vitals
+from workbench.training.weights import load_all
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -53,7 +54,7 @@ def common_arguments(run: Run, *, steps: int, logging_steps: int, save_steps: in
     if save_steps % logging_steps:
         raise ParamsError(
             f"save_steps {save_steps} is not a multiple of logging_steps {logging_steps}",
-            f"params.yaml, stage {run.stage}",
+            f"params.yaml, stage {run.stage}, key save_steps",
             f"use {save_steps - save_steps % logging_steps or logging_steps}",
         )
     return {
@@ -85,7 +86,7 @@ def require_window(model: PreTrainedModel, max_length: int, run: Run) -> None:
     if window and max_length > window:
         what = f"max_length is {max_length}, and the model's window has {window} tokens"
         fix = f"lower max_length to {window}, or pretrain with a longer context"
-        raise ParamsError(what, f"params.yaml, stage {run.stage}", fix)
+        raise ParamsError(what, f"params.yaml, stage {run.stage}, key max_length", fix)
 
 
 def set_up_torch(run: Run) -> None:
@@ -119,9 +120,10 @@ def train(trainer: Trainer, run: Run) -> None:
         run: the stage's.
 
     Raises:
-        TrainingError: the loss, a gradient or a weight is not finite, or the loss spiked.
+        TrainingError: the loss, a gradient or a weight is not finite, the loss spiked, or the checkpoint lacks weights.
     """
     trainer.remove_callback(PrinterCallback)  # the run reports everything
+    load_all(trainer)
     checkpoint = newest_complete(run.checkpoints, NEEDED)
     drop_newer(run.checkpoints, checkpoint)
     if checkpoint and _read_state(checkpoint).global_step >= trainer.args.max_steps:

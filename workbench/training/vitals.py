@@ -1,4 +1,4 @@
-"""Ends a training whose loss, gradient or weights are not finite, or whose loss spikes, and names the batch.
+"""Ends a training whose loss, gradient or weights are not finite, or whose loss stays far up, and names the batch.
 
 Importing this module imports torch and transformers.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import statistics
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
@@ -30,13 +31,15 @@ WINDOW = 50
 LEAST = 20
 """Steps before which no loss counts as a spike."""
 LEAST_RISE = 1.0
-"""Smallest distance above the median, in the loss's unit, that counts as a spike, however steady the other losses were."""
+"""Distance above the highest of the other losses, in the loss's unit, up to which a loss is no spike."""
+IN_A_ROW = 3
+"""Spikes, one step after the other, that end a training: a single batch may be of another kind."""
 SCALE = 1.4826 / math.sqrt(2)
 """Factor from the median absolute difference of consecutive draws to the standard deviation of a normal distribution."""
 SHOWN = 32
 """Ids shown in an error; the table in the run's record has all."""
 FILE = "losses.json"
-"""File of a checkpoint with the window, so that a resumed run judges like an uninterrupted one."""
+"""File of a checkpoint with what is known of the losses, so that a resumed run judges like an uninterrupted one."""
 
 
 @runtime_checkable
@@ -63,14 +66,17 @@ class _Rows(Dataset[Any]):
 class Losses:
     """The losses of the last steps, and the threshold above which the next is a spike.
 
-    That is ``median + max(factor · σ, 1)``, with σ estimated by the median absolute difference of each loss to the one before.
-    A few extreme losses in the window move neither median, though they would move a mean; and a steeply falling loss, as at the
-    start of training, does not count as scatter.
+    A spike is above the median by more than ``factor`` standard deviations, and above each loss of the window by more than 1. The
+    deviation is estimated by the median absolute difference of each loss to the one before, so that a steeply falling loss, as at
+    the start of training, does not count as scatter. The highest loss stands for batches of another kind, of which a mixture has
+    a few. Spikes do not enter the window, so that they hide no later one.
     """
 
-    def __init__(self, factor: float | None, recent: Sequence[float] = ()) -> None:
+    def __init__(self, factor: float | None, recent: Sequence[float] = (), spikes: int = 0) -> None:
         self._factor = factor
         self.recent = deque(recent, maxlen=WINDOW)
+        self.spikes = spikes
+        """Number of spikes since the last loss that was none."""
 
     @property
     def median(self) -> float:
@@ -83,7 +89,16 @@ class Losses:
         if self._factor is None or len(self.recent) < LEAST:
             return math.inf
         deviation = SCALE * statistics.median(abs(after - before) for before, after in pairwise(self.recent))
-        return self.median + max(self._factor * deviation, LEAST_RISE)
+        return max(self.median + self._factor * deviation, max(self.recent) + LEAST_RISE)
+
+    def add(self, loss: float) -> bool:
+        """Take the loss of a step; returns whether it is a spike."""
+        if loss > self.limit:
+            self.spikes += 1
+            return True
+        self.spikes = 0
+        self.recent.append(loss)
+        return False
 
 
 class Vitals(TrainerCallback):
@@ -96,12 +111,14 @@ class Vitals(TrainerCallback):
 
     def __init__(self, trainer: Trainer, run: Run, checkpoint: Path | None) -> None:
         self._run, self._trainer = run, trainer
-        recent = json.loads((checkpoint / FILE).read_text(encoding="utf-8")) if checkpoint else ()
-        self._losses = Losses(run.compute.loss_spike, recent)
+        known = json.loads((checkpoint / FILE).read_text(encoding="utf-8")) if checkpoint else {}
+        self._losses = Losses(run.compute.loss_spike, **known)
+        self._spikes: list[dict[str, str | int | float]] = []
         self._data: Any = None
         self._fetched: deque[list[int]] = deque()
         self._batch: list[tuple[list[int], Tensor]] = []  # positions and loss, a forward pass each
         self._last: list[tuple[list[int], Tensor]] = []
+        self._high: list[tuple[list[int], Tensor]] = []  # the batches of the spikes since the last loss that was none
         if not hasattr(trainer.train_dataset, "__dict__"):  # for example a list, whose methods cannot be replaced
             trainer.train_dataset = _Rows(trainer.train_dataset)
         _wrap(trainer, "get_train_dataloader", self._around_loader)
@@ -136,16 +153,25 @@ class Vitals(TrainerCallback):
             self._refuse(f"the loss is {loss}")
         if not math.isfinite(norm):
             self._refuse(f"the gradient norm is {float(norm)}, with a loss of {loss:.4g}")
-        if loss > (limit := self._losses.limit):
-            what = f"the loss has shot up to {loss:.4g}, where the last {len(self._losses.recent)} steps"
-            self._stop(
-                self._trainer.state.global_step + 1,
-                f"{what} have a median of {self._losses.median:.4g} and {limit:.4g} would still be let pass",
-                self._batch,
-                "look at the rows, lower learning_rate, or allow it with a higher `loss_spike` in compute.yaml (null: any)",
-            )
-        self._losses.recent.append(loss)
+        self._judge(loss)
         return norm
+
+    def _judge(self, loss: float) -> None:
+        """Show a spike, and end training at the last of several in a row, before its gradient is applied."""
+        step = self._trainer.state.global_step + 1
+        if not self._losses.add(loss):
+            self._high.clear()
+            return
+        self._high += self._batch
+        held = f"the {len(self._losses.recent)} steps before have a median of {self._losses.median:.4g}"
+        limit = f"{self._losses.limit:.4g} would still be let pass"
+        if self._losses.spikes >= IN_A_ROW:
+            what = f"the loss has shot up to {loss:.4g} and was as high in {IN_A_ROW} steps in a row, where {held} and {limit}"
+            fix = "look at the rows, lower learning_rate, or allow it with a higher `loss_spike` in compute.yaml (null: any)"
+            self._stop(step, what, self._high, fix)
+        self._spikes += [{"step": step, "loss": loss, "limit": self._losses.limit, **row} for row in self._rows(self._batch)]
+        self._run.table("loss-spikes", "Steps whose loss shot up, and their batches", self._spikes)
+        warnings.warn(f"step {step}: the loss has shot up to {loss:.4g}, where {held} and {limit}", stacklevel=2)
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: nn.Module | None = None, **_: object
@@ -165,7 +191,8 @@ class Vitals(TrainerCallback):
 
     def save(self, checkpoint: Path) -> None:
         """Add what a resumed run needs to a checkpoint."""
-        (checkpoint / FILE).write_text(json.dumps(list(self._losses.recent)), encoding="utf-8")
+        known = {"recent": list(self._losses.recent), "spikes": self._losses.spikes}
+        (checkpoint / FILE).write_text(json.dumps(known), encoding="utf-8")
 
     def _refuse(self, what: str) -> NoReturn:
         before = self._trainer.state.global_step
@@ -176,7 +203,7 @@ class Vitals(TrainerCallback):
     def _stop(self, step: int, what: str, batch: Sequence[tuple[list[int], Tensor]], fix: str) -> NoReturn:
         rows = list(self._rows(batch))
         if rows:
-            self._run.table("last-batch", f"The batch of step {step}, at which training was ended", rows)
+            self._run.table("last-batch", f"What training was ended for at step {step}", rows)
         newest = look(self._run.checkpoints).newest
         kept = f"{newest.name} in {newest.parent} is kept, its weights are finite" if newest else "there was no checkpoint yet"
         raise TrainingError(

@@ -16,7 +16,7 @@ from workbench.errors import ParamsError, TrainingError
 from workbench.estimate import Estimate
 from workbench.kinds.align import AlignStage
 from workbench.kinds.reward import Reward
-from workbench.kinds.training import OptimizerConfig, read_training_log
+from workbench.kinds.training import OptimizerConfig, SaveSteps, read_training_log
 from workbench.plugin import Config, Plugin
 from workbench.run import Chart, Run
 from workbench_align_grpo.rewards import Judge, differing, require_verifiers, verify
@@ -70,7 +70,7 @@ class GrpoConfig(Config):
     """Held-out problems that are answered before and after, the first by id; 0 takes all."""
     logging_steps: int = Field(10, ge=1)
     """Steps between two rows of the training log."""
-    save_steps: int = Field(50, ge=1)
+    save_steps: SaveSteps = 50
     """Steps between two checkpoints, from which a killed run goes on; a multiple of ``iterations``."""
 
     @model_validator(mode="after")

@@ -15,7 +15,7 @@ from workbench.artifacts import examples
 from workbench.errors import ArtifactError
 from workbench.estimate import Estimate
 from workbench.kinds.align import AlignStage
-from workbench.kinds.training import OptimizerConfig, read_training_log
+from workbench.kinds.training import OptimizerConfig, SaveSteps, read_training_log
 from workbench.plugin import Config, Plugin
 from workbench.run import Chart, Run
 
@@ -79,7 +79,7 @@ class RlhfConfig(Config):
     """Held-out prompts that are answered before and after, and held-out pairs that the reward model ranks; the first by id."""
     logging_steps: int = Field(10, ge=1)
     """Steps between two rows of the training log."""
-    save_steps: int = Field(50, ge=1)
+    save_steps: SaveSteps = 50
     """Steps between two checkpoints, from which a killed run goes on."""
 
     @model_validator(mode="after")

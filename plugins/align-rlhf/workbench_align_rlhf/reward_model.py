@@ -17,6 +17,7 @@ from trl.trainer.reward_trainer import suppress_seqcls_warning
 from workbench_trl import trainer as on_trl
 
 from workbench.errors import ParamsError
+from workbench.models import encoding
 from workbench.run import Run, Value
 from workbench.training import trainer as shared
 from workbench.training.checkpoints import newest_complete
@@ -80,9 +81,8 @@ def of_length(
 
 
 def ids(tokenizer: PreTrainedTokenizerBase, messages: Messages) -> list[int]:
-    """Token ids of a conversation, as TRL makes them."""
-    encoded: list[int] = tokenizer.apply_chat_template(list(messages))["input_ids"]
-    return encoded
+    """Token ids of a conversation; a special token's letters in its messages are letters."""
+    return list(encoding.encode(tokenizer, [encoding.render(tokenizer, messages)])[0])
 
 
 def obtain(model: Path, tokenizer: PreTrainedTokenizerBase, rows: Sequence[Any], config: RlhfConfig, run: Run) -> PreTrainedModel:
@@ -121,10 +121,12 @@ def _trainer(
         max_length=own.max_length,
         center_rewards_coefficient=own.center,
     )
+    sides = ("chosen", "rejected")
+    encoded = [{f"{side}_ids": ids(tokenizer, [*row["prompt"], *row[side]]) for side in sides} for row in rows]
     return RewardTrainer(
         model=model,
         args=arguments,
-        train_dataset=shared.in_memory(rows, ["prompt", "chosen", "rejected"]),
+        train_dataset=shared.in_memory(encoded, ["chosen_ids", "rejected_ids"]),
         processing_class=tokenizer,
         optimizers=build(model, own.optimizer, own.steps, run),
         callbacks=[shared.Reporter(run, NAME)],

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from lm_eval.api.model import LM
 
 from workbench.errors import ArtifactError, ParamsError
-from workbench.models import generation, scoring
+from workbench.models import encoding, generation, scoring
 from workbench.models.generation import Sampling
 from workbench.models.scoring import CausalModel, Request
 
@@ -185,8 +185,7 @@ class ScoringLM(LM):
         """The prompt in the model's own chat template; its last turn is left open where it begins the answer."""
         if add_generation_prompt:
             return self._model.render(chat_history, add_generation_prompt=True)
-        apply = self._model.tokenizer.apply_chat_template
-        return str(apply(chat_history, tokenize=False, continue_final_message=True))
+        return encoding.render(self._model.tokenizer, chat_history, continue_final_message=True)
 
     @property
     def tokenizer_name(self) -> str:

@@ -10,10 +10,9 @@ from pydantic import Field, field_validator
 
 from workbench import hookimpl
 from workbench.artifacts.corpus import Corpus
-from workbench.errors import ParamsError
 from workbench.estimate import Estimate
 from workbench.kinds.pretrain import PretrainStage
-from workbench.kinds.training import OptimizerConfig
+from workbench.kinds.training import OptimizerConfig, SaveSteps
 from workbench.models import cost as model_cost
 from workbench.models import types as model_types
 from workbench.plugin import Config
@@ -59,7 +58,7 @@ class CausalConfig(Config):
     """Gradients are scaled down to this global L2 norm."""
     logging_steps: int = Field(20, ge=1)
     """Steps between two rows of the training log."""
-    save_steps: int = Field(100, ge=1)
+    save_steps: SaveSteps = 100
     """Steps between two checkpoints, from which a killed run goes on."""
 
     @field_validator("architecture")
@@ -106,6 +105,14 @@ class Causal(PretrainStage[CausalConfig]):
         """The code of a model class that a plugin brings."""
         return model_types.code_of(self.config.architecture["model_type"])
 
+    def examine(self, where: str) -> None:
+        """Refuse an architecture of which no model can be made."""
+        if not _needs_no_look(self.config.architecture):
+            from workbench_pretrain_causal import architecture
+
+            vocabulary = int(self.config.architecture.get("vocab_size", DEFAULT_VOCABULARY))
+            architecture.examine(self.config.architecture, vocabulary, self.config.context_length, where)
+
     def pretrain(self, corpus: Corpus, tokenizer: Path, out: Path, run: Run) -> None:
         """Pack, build, train, save."""
         from workbench.models.pretrained import load_tokenizer
@@ -118,7 +125,7 @@ class Causal(PretrainStage[CausalConfig]):
         run.metric("steps", self.config.steps)
         run.metric("sequences", len(sequences))
         run.metric("epochs", self.config.tokens / sequences.tokens.size)
-        model = build(self.config, loaded, run.compute.attn_implementation)
+        model = build(self.config, loaded, run.compute.attn_implementation, f"params.yaml, stage {run.stage}, key ")
         run.metric("parameters", sum(parameter.numel() for parameter in model.parameters()))
         trainer = self._trainer(model, sequences, run)
         shared.train(trainer, run)
@@ -147,36 +154,35 @@ class Causal(PretrainStage[CausalConfig]):
         )
 
 
-def build(config: CausalConfig, tokenizer: PreTrainedTokenizerBase, attention: str | None) -> PreTrainedModel:
-    """A model with fresh weights.
+def build(config: CausalConfig, tokenizer: PreTrainedTokenizerBase, attention: str | None, where: str) -> PreTrainedModel:
+    """A model with fresh weights; ``where`` stands before the name of a key in errors.
 
     Raises:
-        ParamsError: the type is no causal model, or refuses a field.
+        ParamsError: the type is no causal model, reads later tokens, or refuses a field.
         PluginError: neither transformers nor an installed distribution knows the type.
     """
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from workbench_pretrain_causal import architecture
 
-    from workbench.models.pretrained import attention_for
-
-    where = "params.yaml, key pretrain.with.architecture"
-    model_types.register(config.architecture["model_type"], where)
-    fields = {key: value for key, value in config.architecture.items() if key != "model_type"}
-    filled = {
+    needed = {
         "vocab_size": len(tokenizer),
         "max_position_embeddings": config.context_length,
         "bos_token_id": tokenizer.eos_token_id,
         "eos_token_id": tokenizer.eos_token_id,
         "pad_token_id": tokenizer.pad_token_id,
     }
-    try:
-        architecture = AutoConfig.for_model(config.architecture["model_type"], **{**filled, **fields})
-        model: PreTrainedModel = AutoModelForCausalLM.from_config(
-            architecture, attn_implementation=attention_for(architecture, attention)
-        )
-    except (ValueError, TypeError) as error:
-        fix = "use a causal model_type and fields that its configuration has"
-        raise ParamsError(str(error).splitlines()[0], where, fix) from error
-    return model
+    made = architecture.configure(config.architecture, needed, where)
+    return architecture.create(made, attention, config.context_length, config.architecture, where)
+
+
+def _needs_no_look(architecture: Mapping[str, Any]) -> bool:
+    """Whether it is the default but for sizes, which fit each other; to look at the classes of transformers takes seconds."""
+    if architecture["model_type"] != "llama" or architecture.keys() != DEFAULT_ARCHITECTURE.keys():
+        return False
+    if any(type(architecture[key]) is not type(value) for key, value in DEFAULT_ARCHITECTURE.items()):
+        return False
+    width, heads, shared = (architecture[key] for key in ("hidden_size", "num_attention_heads", "num_key_value_heads"))
+    sizes = (width, heads, shared, architecture["num_hidden_layers"], architecture["intermediate_size"])
+    return bool(min(sizes) > 0 and width % (2 * heads) == 0 and heads % shared == 0)  # a head's width is even, for its rotations
 
 
 @hookimpl

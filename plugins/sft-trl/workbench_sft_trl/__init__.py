@@ -45,7 +45,7 @@ class TrlConfig(PostTrainingConfig):
     batch_size: int = Field(32, ge=1)
     """Conversations in one forward pass."""
     group_by_length: bool = True
-    """Whether conversations of like length share a batch, which saves padding."""
+    """Whether conversations of like length share a batch, which saves padding; the batches come in a random order."""
     optimizer: OptimizerConfig = OptimizerConfig(name="muon", matrix_learning_rate=6e-3, learning_rate=1.5e-3)
     """Optimizer and schedule."""
     peft: LoraConfig | None = None
@@ -115,18 +115,19 @@ class Trl(SftStage[TrlConfig]):
         shared.save(trainer, tokenizer, out)
 
     def _trainer(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, data: Dataset, run: Run) -> Any:
-        from trl import SFTConfig, SFTTrainer
+        from trl import SFTConfig
         from workbench_trl.trainer import post_training_arguments
 
         from workbench.training.optimizers import build
         from workbench.training.trainer import Reporter
+        from workbench_sft_trl.lengths import LengthGroupedTrainer
 
         config = self.config
         arguments = SFTConfig(
             **post_training_arguments(run, config, batch_size=config.batch_size),
             train_sampling_strategy="group_by_length" if config.group_by_length else "random",
         )
-        return SFTTrainer(
+        return LengthGroupedTrainer(
             model=model,
             args=arguments,
             train_dataset=data,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from workbench.kinds.training import OptimizerConfig
+from workbench.kinds.training import OptimizerConfig, SaveSteps
 from workbench.plugin import Config
 
 
@@ -30,7 +30,7 @@ class PostTrainingConfig(Config):
     """Gradients are clipped to this global L2 norm."""
     logging_steps: int = Field(10, ge=1)
     """Steps between rows of the training log."""
-    save_steps: int = Field(50, ge=1)
+    save_steps: SaveSteps = 50
     """Steps between checkpoints, from which a killed run resumes."""
 
     @property
