@@ -57,6 +57,8 @@ def test_the_default_pipeline_is_sound(checkout: Path, resolved: list[Resolved])
         ("[stages.tokenize]", "[stages.dedup]", "its params are"),
         ("run tokenize --corpus", "run tokenize --text", "lacks the option --text"),
         ("run tokenize --corpus data/split/train", "run tokenize", "lacks --corpus"),
+        ("    deps: [data/split/train]", "    deps: [a]\n    deps: [data/split/train]", "key 'deps' is written twice"),
+        ("  tokenize:", "<<<<<<< ours\n  tokenize:", "merge conflict"),
         ("run tokenize", "run tokenise", "'tokenise', which params.yaml lacks"),
         ("--data ${sft.data}", "--data ${sft.dat}", "${sft.dat} is not in params.yaml"),
         ("foreach: ${curate}", "foreach: ${curated}", "${curated} is not in params.yaml"),

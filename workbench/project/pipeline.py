@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from workbench.artifacts import yaml_1_2
+from workbench.artifacts import unreadable, yaml_1_2
 from workbench.artifacts.formats import FOLDER
 from workbench.errors import PipelineError
 from workbench.kinds.stage import Stage
@@ -56,10 +56,12 @@ def load(root: Path, name: Path = PIPELINE_FILE) -> list[StageCall]:
     file = root / name
     if not file.is_file():
         raise PipelineError(f"{PIPELINE_FILE} is missing", str(root.resolve()), "run in the folder that holds dvc.yaml")
+    text = file.read_text(encoding="utf-8", errors="replace")
     try:
-        content = yaml_1_2.load(file.read_text(encoding="utf-8")) or {}
+        content = yaml_1_2.load_unique(text) or {}
     except yaml.YAMLError as error:
-        raise PipelineError(f"not YAML: {error}", str(PIPELINE_FILE), "mend the file") from error
+        what, fix = unreadable.explain(PIPELINE_FILE.name, text, f"not YAML: {error}", "mend the file")
+        raise PipelineError(what, str(PIPELINE_FILE), fix) from error
     calls = [_call(address, stage) for address, stage in template.expand(root, content).items()]
     return [call for call in calls if call is not None]
 
