@@ -16,7 +16,7 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 from trl import SFTTrainer
 
 
-class LengthGroupedTrainer(SFTTrainer):  # TRL has no types
+class LengthGroupedTrainer(SFTTrainer):
     """TRL's trainer, with :class:`ShuffledBatches` where it would group by length."""
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
