@@ -15,7 +15,7 @@ from workbench_reward_exact_answer import ExactAnswer, ExactAnswerConfig
 from workbench_reward_format import Format, FormatConfig
 from workbench_source_arithmetic import Arithmetic, ArithmeticConfig
 
-from workbench.errors import ArtifactError, PluginError
+from workbench.errors import ArtifactError, ParamsError, PluginError
 from workbench.kinds.reward import Reward, require_right_answers, score
 from workbench.run import Compute, Run
 
@@ -344,6 +344,12 @@ def test_a_text_that_is_too_long_is_never_matched() -> None:
 def test_a_marker_that_no_line_holds_is_refused(marker: str) -> None:
     with pytest.raises(ValidationError, match="blank or has several lines"):
         ExactAnswerConfig(part="after-marker", marker=marker)
+
+
+def test_a_pattern_that_takes_for_ever_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workbench_reward_format.SECONDS", 0.2)
+    with pytest.raises(ParamsError, match=r"\(a\|aa\)\+b' is not done with a text of 2000 characters"):
+        score(Format(FormatConfig(pattern="(a|aa)+b")), "a" * 1_999 + "c", "unused")
 
 
 @pytest.mark.parametrize("settings", [{"pattern": "("}, {"min_characters": 5, "max_characters": 4}, {"right": float("nan")}])
