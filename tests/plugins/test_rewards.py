@@ -71,6 +71,7 @@ SAME = [
     ("50%", "50"),
     (r"50\%", "50 percent"),
     ("90°", "90"),
+    ("5~km", "5"),
     (r"90^\circ", "90"),
     ("18个", "18"),
     ("2 million", "2,000,000"),
@@ -152,6 +153,7 @@ def test_what_says_the_same_is_right(completion: str, answer: str) -> None:
         ("1e", "1"),
         ("1e9999", "1"),
         ("0.333", "1/3"),
+        ("~5", "5"),
         ("Paris, France", "Paris"),
     ],
 )
