@@ -1,4 +1,4 @@
-"""What training on a model's own answers needs besides the trainer: prompts that leave room, answers as text, and which were cut."""
+"""What training on a model's own answers needs besides the trainer: prompts that leave room, answers as text, cut ones known."""
 
 from __future__ import annotations
 
