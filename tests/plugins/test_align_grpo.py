@@ -229,6 +229,8 @@ def test_what_cannot_work_is_refused_before_training(start: Path, problems: Path
         Grpo(GrpoConfig())
     with pytest.raises(ParamsError, match="2 weights for 1 rewards"):
         stage(weights=(1.0, 2.0))
+    with pytest.raises(ParamsError, match="all weights are 0"):
+        stage(weights=(0.0,))
     with pytest.raises(ArtifactError, match=r"'exact-answer'.*not among the rewards"):
         align(stage([Format(FormatConfig())]), start, problems, tmp_path)
     with pytest.raises(ParamsError, match="window has 32"):

@@ -254,7 +254,12 @@ def test_pairs_longer_than_max_length_are_counted_and_none_left_is_refused(start
 
 
 def test_a_bound_is_not_kept_by_what_is_no_number() -> None:
-    from workbench_align_rlhf.bound import require_inside
+    """TRL leaves answers out whose reward is NaN."""
+    from transformers import TrainerControl, TrainerState, TrainingArguments
+    from workbench_align_rlhf.bound import KlBound, require_inside
 
+    logged = {"kl": 0.0, "completions/mean_length": 3.0, "reward": float("nan")}
+    with pytest.raises(TrainingError, match="the reward model gave nan"):
+        KlBound(3.0, "align").on_log(TrainingArguments(), TrainerState(), TrainerControl(), logs=logged)
     with pytest.raises(TrainingError, match="nan nats"):
         require_inside(float("nan"), 3.0, "the end", "align")

@@ -15,7 +15,7 @@ from workbench_reward_exact_answer import ExactAnswer, ExactAnswerConfig
 from workbench_reward_format import Format, FormatConfig
 from workbench_source_arithmetic import Arithmetic, ArithmeticConfig
 
-from workbench.errors import ArtifactError, PluginError
+from workbench.errors import ArtifactError, ParamsError, PluginError
 from workbench.kinds.reward import Reward, require_right_answers, score
 from workbench.run import Compute, Run
 
@@ -71,6 +71,7 @@ SAME = [
     ("50%", "50"),
     (r"50\%", "50 percent"),
     ("90°", "90"),
+    ("5~km", "5"),
     (r"90^\circ", "90"),
     ("18个", "18"),
     ("2 million", "2,000,000"),
@@ -152,6 +153,7 @@ def test_what_says_the_same_is_right(completion: str, answer: str) -> None:
         ("1e", "1"),
         ("1e9999", "1"),
         ("0.333", "1/3"),
+        ("~5", "5"),
         ("Paris, France", "Paris"),
     ],
 )
@@ -344,6 +346,12 @@ def test_a_text_that_is_too_long_is_never_matched() -> None:
 def test_a_marker_that_no_line_holds_is_refused(marker: str) -> None:
     with pytest.raises(ValidationError, match="blank or has several lines"):
         ExactAnswerConfig(part="after-marker", marker=marker)
+
+
+def test_a_pattern_that_takes_for_ever_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workbench_reward_format.SECONDS", 0.2)
+    with pytest.raises(ParamsError, match=r"\(a\|aa\)\+b' is not done with a text of 2000 characters"):
+        score(Format(FormatConfig(pattern="(a|aa)+b")), "a" * 1_999 + "c", "unused")
 
 
 @pytest.mark.parametrize("settings", [{"pattern": "("}, {"min_characters": 5, "max_characters": 4}, {"right": float("nan")}])

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from numbers import Real
 from typing import Any, ClassVar
 
-from workbench.errors import ArtifactError, PluginError
+from workbench.errors import ArtifactError, PluginError, WorkbenchError
 from workbench.plugin import C, Plugin
 
 EXCERPT = 200
@@ -37,9 +37,12 @@ def score(reward: Reward[Any], completion: str, answer: str) -> float:
 
     Raises:
         PluginError: the plugin raised an error or gave no finite number; says on which texts.
+        WorkbenchError: the plugin's own, such as one about its configuration.
     """
     try:
         value = reward.score(completion, answer)
+    except WorkbenchError:
+        raise
     except Exception as error:
         what = f"reward {reward.name!r} raised {type(error).__name__}: {error}"
         raise PluginError(what, _texts(completion, answer), _mend(reward)) from error

@@ -1,4 +1,4 @@
-"""What training on a model's own answers needs besides the trainer: prompts that leave room for answers, and answers as text."""
+"""What training on a model's own answers needs besides the trainer: prompts that leave room, answers as text, cut ones known."""
 
 from __future__ import annotations
 

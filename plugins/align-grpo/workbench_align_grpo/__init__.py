@@ -132,6 +132,8 @@ class Grpo(AlignStage[GrpoConfig]):
                 "params.yaml, key align.with.weights",
                 "give each entry of `rewards:` one weight, in the same order",
             )
+        if config.weights and not any(config.weights):
+            raise ParamsError("all weights are 0, so nothing is rewarded", "params.yaml, key align.with.weights", "raise one")
 
     def estimate(self, inputs: Mapping[str, Path]) -> Estimate:
         """Work is the tokens of sampled answers, all as long as they may be."""

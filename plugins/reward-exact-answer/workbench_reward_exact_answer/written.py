@@ -162,7 +162,7 @@ _LATEX = (
     (re.compile(r"(\d?)\\[dt]?frac ?(\d)(\d)"), r"\1 \2/\3"),
     (re.compile(r"\{,\}"), ","),
     (re.compile(r"\\!"), ""),
-    (re.compile(r"\\[,;: ]|~"), " "),
+    (re.compile(r"\\[,;: ]|(?<=[^\s~])~"), " "),
     (re.compile(r"\\([$%])"), r"\1"),
     (re.compile(r"\\(?:times|cdot)(?![a-z])"), "×"),
     (re.compile(r"\^ ?\{(-?\d+)\}"), r"^\1"),
