@@ -103,7 +103,7 @@ def test_the_command_names_what_fails_and_imports_nothing_heavy(made: Workspace,
     checks = {}
     for record in json.loads(done.out):
         checks.setdefault(record["name"], record)
-    assert len(checks) == 18
+    assert len(checks) == 19
     assert {name for name, record in checks.items() if record["status"] == "fail"} == {"dvc locks", "requirements"}
     assert str(os.getpid()) in checks["dvc locks"]["what"]
     assert "rm " in checks["dvc locks"]["fix"]
