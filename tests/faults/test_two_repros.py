@@ -244,5 +244,7 @@ def test_the_same_result_in_another_workspace_waits(begun: Begun, tmp_path: Path
     assert f"waiting for process {pid}, which makes the same result in another workspace" in said
     let_go(begun)
     assert first.wait(SECONDS) == 0
-    assert finish(second).code == 0
+    done = finish(second)
+    assert done.code == 0
+    assert f"process {pid} has ended; the result is made again here" in done.err
     begun.recovers()

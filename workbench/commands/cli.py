@@ -62,6 +62,7 @@ def resolve() -> None:
     from dataclasses import replace
 
     from workbench.artifacts import dvc_lock
+    from workbench.execution import abandoned
     from workbench.lib.layout import main_root
     from workbench.project.resolve import resolve as resolve_all
     from workbench.tracking.session import current_session
@@ -73,6 +74,10 @@ def resolve() -> None:
             named = ", ".join(moved["plugins"])
             typer.echo(f"warning: {address}: the code of {named} has moved, and `rerun: warn` keeps the result", err=True)
     root = main_root(Path.cwd())
+    if old := abandoned.remove_old(root):
+        size = sum(item.size for item in old) / 1e6
+        what = f"{size:,.0f} MB of checkpoints that {len(old)} killed runs left over {abandoned.KEPT_DAYS} days ago"
+        typer.echo(f"removed {what}", err=True)
     for warning in left_behind(root):
         typer.echo(f"earlier sessions: {warning}", err=True)
     ensure_watcher(root, replace(current_session(Path.cwd()), absent=dvc_lock.absent(Path.cwd())))
