@@ -54,9 +54,7 @@ def only_maker(main: Path, fingerprint: str, say: Callable[[str], None]) -> Iter
                 other = f"process {locks.holder(held)}"
                 say(f"waiting for {other}, which makes the same result in another workspace; then it is made again for this one")
                 locks.wait(held)
-                say(
-                    f"{other} has ended; the result is made again here, since DVC shares only what had ended before this stage began"
-                )
+                say(f"{other} has ended; the result is made again here: DVC shares what had ended before this stage began")
             if not (file.exists() and os.path.samestat(os.fstat(held.fileno()), file.stat())):
                 continue  # its holder has removed it
             locks.sign(held)
