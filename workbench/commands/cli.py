@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import json
 import os
@@ -19,6 +20,8 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,  # plain help needs no rich, whose import would double its time
 )
+_NOT_WRITABLE = frozenset({errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT})
+"""What the system says of a disk or a folder that takes no files."""
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -382,12 +385,18 @@ def claim(write: Annotated[bool, typer.Option("--write", help="Record this machi
 
 def main() -> None:
     """Run the command line; errors that the user can fix are printed without a traceback."""
-    from workbench.errors import WorkbenchError
+    from workbench.errors import ComputeError, WorkbenchError
     from workbench.lib import garbage
 
     garbage.collect_all_less_often()
     try:
-        app()
+        try:
+            app()
+        except OSError as error:
+            if error.errno not in _NOT_WRITABLE:
+                raise
+            fix = "make it writable or free room there, or work in a copy of the project"
+            raise ComputeError(f"it cannot be written: {error.strerror}", str(error.filename or Path.cwd()), fix) from error
     except WorkbenchError as error:
         typer.echo("\n".join([f"error: {error}", *getattr(error, "__notes__", ())]), err=True)
         sys.exit(1)
