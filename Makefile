@@ -13,7 +13,16 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export HF_HUB_DISABLE_TELEMETRY := 1
 export DO_NOT_TRACK := 1
 
-.PHONY: help setup repro test slow recipes dist faults container-check lint ui claim bench bench-training bench-tracking bench-store bench-grpo review screenshots docs clean
+# .venv knows this folder's path and its interpreter. It is made anew where the folder was moved or copied, where its interpreter is
+# gone, and where PYTHON asks for another one.
+IDENTITY := import sys; print(sys.version_info[:2], sys.base_prefix)
+ifneq ($(wildcard $(VENV)/installed),)
+FOUND := $(shell grep -qsF '$(CURDIR)/$(VENV)/bin/' $(BIN)/pip && $(BIN)/python -c '$(IDENTITY)' 2>/dev/null)
+WANTED := $(if $(filter file,$(origin PYTHON)),$(FOUND),$(shell $(PYTHON) -c '$(IDENTITY)'))
+STALE := $(if $(FOUND),$(if $(filter-out $(subst $(space),_,$(FOUND)),$(subst $(space),_,$(WANTED))),another interpreter),another place)
+endif
+
+.PHONY: FORCE help setup repro test slow recipes dist faults container-check lint ui claim bench bench-training bench-tracking bench-store bench-grpo review screenshots docs clean
 
 help:
 	@echo "make repro        set up and run the pipeline (dvc repro)"
@@ -37,12 +46,15 @@ help:
 
 setup: $(VENV)/installed
 
-$(VENV)/installed: $(PROJECTS)
+FORCE:
+
+$(VENV)/installed: $(PROJECTS) $(if $(STALE),FORCE)
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" || { echo "error: Python 3.11 or newer is needed; set PYTHON=..."; exit 1; }
 	@$(PYTHON) -c "import ensurepip, venv" 2>/dev/null || { \
 	  echo "python has no venv module; installing python3-venv"; \
 	  { [ "$$(id -u)" = 0 ] && apt-get update -q && apt-get install -qy python3-venv; } || { echo "error: run: apt-get install python3-venv"; exit 1; }; }
-	[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV)
+	$(if $(STALE),@echo "$(VENV) is of $(STALE): it is made anew")
+	[ -z "$(STALE)" -a -x $(BIN)/python ] || $(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/pip install -q -c constraints.txt hatchling editables setuptools
 	$(BIN)/pip install -q -c constraints.txt --no-build-isolation -e '.[test]' -r plugins/default.txt
 	$(BIN)/workbench schema --write

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -330,6 +332,22 @@ def test_an_output_behind_a_link_is_refused_before_anything_runs(tmp_path: Path)
     (made.root / "data" / "report.json").symlink_to(elsewhere / "cached")
     assert made.run("check").code == 0
     assert list(elsewhere.iterdir()) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts")
+def test_a_disk_that_can_only_be_read(made: Workspace, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "--bind", made.root, disk], check=False).returncode == 0
+    if not mounted or subprocess.run(["mount", "-o", "remount,bind,ro", disk], check=False).returncode:
+        pytest.skip("nothing can be mounted here")
+    try:
+        there = Workspace(disk, made.variables)
+        assert there.run("check").code == 0
+        for words in (("resolve",), ("plan",), ("schema", "--write"), ("use", "dedup", "exact")):
+            require_error(there.run(*words), "it cannot be written: Read-only file system", str(disk))
+    finally:
+        subprocess.run(["umount", disk], check=True)
 
 
 def test_below_a_project(made: Workspace) -> None:

@@ -26,6 +26,7 @@ from workspace import Workspace
 
 from workbench.commands.doctor import checkup, machine, packages, project
 from workbench.commands.doctor.check import Check
+from workbench.execution import abandoned, output_locks
 from workbench.lib import processes
 from workbench.tracking import session
 from workbench.verification import lock_owners
@@ -103,7 +104,7 @@ def test_the_command_names_what_fails_and_imports_nothing_heavy(made: Workspace,
     checks = {}
     for record in json.loads(done.out):
         checks.setdefault(record["name"], record)
-    assert len(checks) == 18
+    assert len(checks) == 20
     assert {name for name, record in checks.items() if record["status"] == "fail"} == {"dvc locks", "requirements"}
     assert str(os.getpid()) in checks["dvc locks"]["what"]
     assert "rm " in checks["dvc locks"]["fix"]
@@ -321,6 +322,26 @@ def test_environments_and_quarantine(tmp_path: Path, monkeypatch: pytest.MonkeyP
         (tmp_path / folder / "file").write_bytes(bytes(2_000_000))
     assert ".workbench/environments/0123456789abcdef" in worst(project.environments(tmp_path)).fix
     assert worst(project.quarantine(tmp_path)).what.startswith("2.0 MB")
+
+
+def test_checkpoints_of_abandoned_runs_are_listed_and_removed_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert worst(project.checkpoints(tmp_path)).status == "ok"
+    folders = {name: tmp_path / ".workbench" / "checkpoints" / name for name in ("old", "new", "used")}
+    long_ago = time.time() - (abandoned.KEPT_DAYS + 1) * 86_400
+    for name, folder in folders.items():
+        (folder / "checkpoint-10").mkdir(parents=True)
+        (folder / "checkpoint-10" / "model.safetensors").write_bytes(bytes(2_000_000))
+        for path in [*folder.rglob("*"), folder] if name != "new" else ():
+            os.utime(path, (long_ago, long_ago))
+    with output_locks.only_maker(tmp_path, "used", print):
+        check = worst(project.checkpoints(tmp_path))
+        assert check.what == f"2 killed runs have left 4 MB, the oldest {abandoned.KEPT_DAYS + 1} days ago"
+        assert str(folders["new"]) in check.fix
+        assert str(folders["used"]) not in check.fix
+        assert [item.folder for item in abandoned.remove_old(tmp_path)] == [folders["old"]]
+    assert [name for name, folder in folders.items() if folder.exists()] == ["new", "used"]
+    assert list((tmp_path / ".workbench" / "locks").iterdir()) == []
 
 
 def test_an_interpreter_that_can_be_thrown_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

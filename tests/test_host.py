@@ -422,6 +422,29 @@ def test_a_plugin_that_was_uninstalled_is_known_from_the_last_lock(tmp_path: Pat
     assert caught.value.fix == "pip install a-strangers-dedup==1.2"
 
 
+def test_a_broken_plugin_is_not_called_absent_whatever_its_distribution_is_called(site: Path, tmp_path: Path) -> None:
+    """`pip install` of what is installed would change nothing."""
+    install(site, "demo-bundle", "import nowhere_to_be_found\n")
+    (tmp_path / "plugins-lock.json").write_text(
+        '{"installed": {"dedup stranger": {"distribution": "demo-bundle", "version": "1.0"}}}'
+    )
+    with pytest.raises(PluginError) as caught:
+        registry(tmp_path).select("dedup", "stranger")
+    assert "the dedup 'stranger' is installed and broken" in caught.value.what
+    assert "nowhere_to_be_found" in caught.value.what
+    assert "pip install" not in caught.value.fix
+
+
+def test_a_broken_plugin_of_a_folder_with_several_is_not_called_absent(site: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "plugins" / "dedup-demo"
+    (folder / "demo_several").mkdir(parents=True)
+    (folder / "pyproject.toml").write_text('[project]\nname = "demo-several"\n')
+    (folder / "demo_several" / "__init__.py").write_text('import nowhere\nclass A:\n    name = "other"\n')
+    install(site, "demo-several", "")
+    with pytest.raises(PluginError, match="is installed and broken: ModuleNotFoundError"):
+        registry(tmp_path).select("dedup", "other")
+
+
 def test_a_name_that_a_distribution_which_cannot_be_read_may_offer(site: Path, tmp_path: Path) -> None:
     install(site, "demo-bad", "import nowhere_to_be_found\n")
     with pytest.raises(PluginError) as caught:

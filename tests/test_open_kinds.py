@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -63,6 +64,19 @@ def every_file(client: MlflowClient, run: str, folder: str = "") -> list[FileInf
     """The files of a run, whatever their depth."""
     found = client.list_artifacts(run, folder or None)
     return [file for item in found for file in (every_file(client, run, item.path) if item.is_dir else [item])]
+
+
+def test_a_kind_that_was_uninstalled_is_told_from_a_mistake(made: Workspace, tmp_path: Path) -> None:
+    """plugins-lock.json knows who brought it."""
+    site = Path(shutil.copytree(made.variables["PYTHONPATH"].split(os.pathsep)[0], tmp_path / "site"))
+    (info,) = site.glob("*kind_translate*.dist-info")
+    shutil.rmtree(info)
+    done = made.run("check", PYTHONPATH=str(site))
+    assert done.code == 1
+    name = "workbench-kind-translate"
+    assert f"the kind of this section came with {name}==" in done.err
+    assert "which is no longer installed" in done.err
+    assert f"fix:   pip install {name}==" in done.err
 
 
 def test_its_stage_runs_and_its_output_is_tracked_with_rows_and_preview(made: Workspace) -> None:

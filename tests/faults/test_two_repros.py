@@ -161,6 +161,34 @@ def test_ctrl_c_of_a_stage_by_hand(begun: Begun) -> None:
     begun.recovers()
 
 
+@pytest.mark.fault(9)
+def test_a_pipeline_that_is_stopped_for_a_while_goes_on(begun: Begun) -> None:
+    """Ctrl-Z, and later `fg`: the stage has shown no progress meanwhile, and is not at fault."""
+    begun.made.edit("compute.yaml", lambda content: content.update(stall_minutes=0.05, time_limit_minutes={"dedup": 0.2}))
+    first = start(begun.made, "repro", "dedup")
+    held(begun)
+    os.killpg(first.pid, signal.SIGSTOP)
+    time.sleep(13)
+    os.killpg(first.pid, signal.SIGCONT)
+    time.sleep(1)
+    let_go(begun)
+    done = finish(first)
+    assert done.code == 0, done.text
+
+
+@pytest.mark.fault(9)
+@slow
+def test_a_stage_that_is_stopped_alone_is_ended_at_its_limit(begun: Begun) -> None:
+    begun.made.edit("compute.yaml", lambda content: content.update(stall_minutes=0.05))
+    first = start(begun.made, "repro", "dedup")
+    stage, _ = held(begun)
+    os.kill(stage, signal.SIGSTOP)
+    done = finish(first)
+    assert done.code != 0
+    assert "it has shown no progress for" in done.err
+    await_end(stage)
+
+
 @pytest.mark.fault(3)
 @pytest.mark.parametrize("targets", [("dedup",), pytest.param((), marks=slow), pytest.param(("eval@first",), marks=slow)])
 @pytest.mark.slow
@@ -244,5 +272,7 @@ def test_the_same_result_in_another_workspace_waits(begun: Begun, tmp_path: Path
     assert f"waiting for process {pid}, which makes the same result in another workspace" in said
     let_go(begun)
     assert first.wait(SECONDS) == 0
-    assert finish(second).code == 0
+    done = finish(second)
+    assert done.code == 0
+    assert f"process {pid} has ended; the result is made again here" in done.err
     begun.recovers()

@@ -2,6 +2,7 @@
 
 import json
 import random
+from typing import ClassVar
 
 from workbench import hookimpl
 from workbench.artifacts import evaluation
@@ -22,6 +23,7 @@ class Count(EvalStage[CountConfig]):
 
     name = "count"
     Config = CountConfig
+    inputs: ClassVar = {"model": "model", "heldout": "corpus"}
 
     def evaluate(self, model, data, run):
         """Not called: the whole stage is light."""

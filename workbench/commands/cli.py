@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import json
 import os
@@ -19,6 +20,8 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,  # plain help needs no rich, whose import would double its time
 )
+_NOT_WRITABLE = frozenset({errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT})
+"""What the system says of a disk or a folder that takes no files."""
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -62,6 +65,7 @@ def resolve() -> None:
     from dataclasses import replace
 
     from workbench.artifacts import dvc_lock
+    from workbench.execution import abandoned
     from workbench.lib.layout import main_root
     from workbench.project.resolve import resolve as resolve_all
     from workbench.tracking.session import current_session
@@ -73,6 +77,10 @@ def resolve() -> None:
             named = ", ".join(moved["plugins"])
             typer.echo(f"warning: {address}: the code of {named} has moved, and `rerun: warn` keeps the result", err=True)
     root = main_root(Path.cwd())
+    if old := abandoned.remove_old(root):
+        size = sum(item.size for item in old) / 1e6
+        what = f"{size:,.0f} MB of checkpoints that {len(old)} killed runs left over {abandoned.KEPT_DAYS} days ago"
+        typer.echo(f"removed {what}", err=True)
     for warning in left_behind(root):
         typer.echo(f"earlier sessions: {warning}", err=True)
     ensure_watcher(root, replace(current_session(Path.cwd()), absent=dvc_lock.absent(Path.cwd())))
@@ -408,12 +416,18 @@ def claim(write: Annotated[bool, typer.Option("--write", help="Record this machi
 
 def main() -> None:
     """Run the command line; errors that the user can fix are printed without a traceback."""
-    from workbench.errors import WorkbenchError
+    from workbench.errors import ComputeError, WorkbenchError
     from workbench.lib import garbage
 
     garbage.collect_all_less_often()
     try:
-        app()
+        try:
+            app()
+        except OSError as error:
+            if error.errno not in _NOT_WRITABLE:
+                raise
+            fix = "make it writable or free room there, or work in a copy of the project"
+            raise ComputeError(f"it cannot be written: {error.strerror}", str(error.filename or Path.cwd()), fix) from error
     except WorkbenchError as error:
         typer.echo("\n".join([f"error: {error}", *getattr(error, "__notes__", ())]), err=True)
         sys.exit(1)

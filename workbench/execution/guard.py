@@ -28,6 +28,8 @@ from workbench.tracking.session import GUARD_VARIABLE, Session, guard_above, not
 
 LOOK_SECONDS = 0.25
 """Between two looks at DVC, the limits and the pulse."""
+STOPPED_SECONDS = 2.0
+"""Between two looks, above which the guard itself was stopped, as by Ctrl-Z: that time counts towards no limit."""
 GRACE_SECONDS = 10.0
 """For a process that has nothing more to do, or was told to end."""
 PARTING_SECONDS = 1.0
@@ -89,6 +91,7 @@ class _Guard:
         self._child, self._born = psutil.Process(child), process_start(child)
         self._file = pulse.path(root, session.id, os.getpid())
         self._started = self._alive = time.monotonic()
+        self._looked = self._started
         self._beat = 0.0
         self._patience = min(SILENCE_SECONDS, (limits.silence or SILENCE_SECONDS) / 2)
         self._word: Word | None = None
@@ -118,6 +121,10 @@ class _Guard:
 
     def _look(self) -> None:
         now = time.monotonic()
+        if (stopped := now - self._looked) > STOPPED_SECONDS:
+            self._started += stopped
+            self._alive += stopped
+        self._looked = now
         if now - self._told_to_end > GRACE_SECONDS:
             self._kill(signal.SIGKILL)
         elif self._told_to_end < now:

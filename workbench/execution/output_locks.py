@@ -46,13 +46,15 @@ def written_since(root: Path, output: Path, began: float) -> bool:
 @contextmanager
 def only_maker(main: Path, fingerprint: str, say: Callable[[str], None]) -> Iterator[None]:
     """Lock a result by its fingerprint, since its checkpoints and record are shared; waits while another process holds it."""
-    file = main / FOLDER / f"{fingerprint}.result"
+    file = _result_lock(main, fingerprint)
     file.parent.mkdir(parents=True, exist_ok=True)
     while True:
         with file.open("a+", encoding="utf-8") as held:
             if not locks.take(held):
-                say(f"waiting for process {locks.holder(held)}, which makes the same result in another workspace")
+                other = f"process {locks.holder(held)}"
+                say(f"waiting for {other}, which makes the same result in another workspace; then it is made again for this one")
                 locks.wait(held)
+                say(f"{other} has ended; the result is made again here: DVC shares what had ended before this stage began")
             if not (file.exists() and os.path.samestat(os.fstat(held.fileno()), file.stat())):
                 continue  # its holder has removed it
             locks.sign(held)
@@ -61,6 +63,19 @@ def only_maker(main: Path, fingerprint: str, say: Callable[[str], None]) -> Iter
             finally:
                 file.unlink(missing_ok=True)
             return
+
+
+def is_being_made(main: Path, fingerprint: str) -> bool:
+    """Whether a process holds a result's lock."""
+    file = _result_lock(main, fingerprint)
+    if not file.exists():
+        return False
+    with file.open("a+", encoding="utf-8") as opened:
+        return not locks.take(opened)
+
+
+def _result_lock(main: Path, fingerprint: str) -> Path:
+    return main / FOLDER / f"{fingerprint}.result"
 
 
 def _output_lock(root: Path, output: Path) -> Path:

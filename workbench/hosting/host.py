@@ -113,9 +113,14 @@ class Registry:
             fix = f"uninstall one of them, for example `pip uninstall {found[-1].distribution}`"
             raise PluginError(f"two distributions offer the {kind} {name!r}: {owners}", where, fix)
         for broken in self.broken:
-            if broken.offers(kind, name, self.kinds):
+            if broken.offers(kind, name, self.kinds) or self._is_of(broken, kind, name):
                 raise _broken_error(broken, kind, name, where)
         raise PluginError(*self._unknown(kind, name, where))
+
+    def _is_of(self, broken: Broken, kind: str, name: str) -> bool:
+        """Whether a distribution that could not be loaded is the one that a folder or the last lock names for a plugin."""
+        provider = missing.distribution(self.root, kind, name) if not broken.name else ""
+        return bool(provider) and canonical(broken.distribution) == canonical(provider)
 
     def _unknown(self, kind: str, name: str, where: str) -> tuple[str, str, str]:
         if kind not in self.kinds:

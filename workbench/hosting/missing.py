@@ -27,11 +27,44 @@ def pip_line(root: Path, kind: str, name: str) -> str:
         kind: the plugin's kind.
         name: the plugin's name.
     """
-    for folder in _folders(root):
-        if folder.name == f"{kind}-{name}" or (folder.name.startswith(f"{kind}-") and _offers(folder, name)):
-            return " ".join(["pip install", *_lacking(folder, root), f"-e {_shown(folder)}"])
+    if folder := _folder(root, kind, name):
+        return " ".join(["pip install", *_lacking(folder, root), f"-e {_shown(folder)}"])
     former = _former(root, kind, name)
     return f"pip install {former}" if former else ""
+
+
+def distribution(root: Path, kind: str, name: str) -> str:
+    """The distribution that offers a plugin, by the folders and the last resolve; empty if unknown."""
+    if folder := _folder(root, kind, name):
+        return str(_project(folder).get("name", ""))
+    return _former(root, kind, name).partition("==")[0]
+
+
+def former_of(root: Path, section: str) -> list[str]:
+    """The distributions, with versions where known, that brought a section of params.yaml when plugins-lock.json was written."""
+    try:
+        lock = json.loads((root / LOCK_FILE).read_text(encoding="utf-8"))
+        addresses = {address: names for address, names in lock.get("beside", {}).items() if address.split(".")[0] == section}
+        found = {name: name for names in addresses.values() for name in names}
+        kinds = {record["kind"] for record in _records(lock["stages"].get(section, {}))}
+        for plugin, entry in lock["installed"].items():
+            if plugin.split()[0] in kinds:
+                found[entry["distribution"]] = f"{entry['distribution']}=={entry['version']}"
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return []
+    return [text for name, text in sorted(found.items()) if not _is_installed(name)]
+
+
+def _records(content: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The records of a section of plugins-lock.json, which holds one, or one for each key."""
+    yield from [content] if "kind" in content else content.values()
+
+
+def _folder(root: Path, kind: str, name: str) -> Path | None:
+    for folder in _folders(root):
+        if folder.name == f"{kind}-{name}" or (folder.name.startswith(f"{kind}-") and _offers(folder, name)):
+            return folder
+    return None
 
 
 def pip_install(root: Path, lines: Sequence[str]) -> str:

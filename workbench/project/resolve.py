@@ -8,9 +8,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from workbench.errors import PipelineError
-from workbench.hosting import environment, identity, trackers
-from workbench.hosting.host import registry
+from workbench.errors import ParamsError, PipelineError
+from workbench.hosting import environment, identity, missing, trackers
+from workbench.hosting.extension import RESERVED
+from workbench.hosting.host import Registry, registry
+from workbench.hosting.naming import canonical
 from workbench.lib import compute
 from workbench.project import links, params, pipeline, plugin_lock
 from workbench.project.pipeline import StageCall
@@ -33,6 +35,7 @@ def check(root: Path, files: Path | None = None) -> tuple[list[Resolved], list[S
     compute.choose(config)
     trackers.require_one_of_each(root, files)
     content = params.load(files)
+    _require_kinds(root, content, registry(root))
     resolved = [plugin_lock.resolve_entry(entry, registry(root)) for entry in params.entries(content, registry(root).sections)]
     addresses = [item.entry.address for item in resolved]
     for key in config.time_limit_minutes:
@@ -78,6 +81,22 @@ def check_drafts(root: Path, drafts: Mapping[Path, str]) -> tuple[list[Resolved]
         for file, text in drafts.items():
             (files / file).write_text(text, encoding="utf-8")
         return check(root, files)
+
+
+def _require_kinds(root: Path, content: Mapping[str, Any], known: Registry) -> None:
+    """Say of a section whose kind was there at the last resolve which distribution brought it, and what became of that."""
+    for section in content:
+        if section in known.sections or section in RESERVED:
+            continue
+        where = f"{params.PARAMS_FILE}, key {section}"
+        former = missing.former_of(root, str(section))
+        if former:
+            what = f"the kind of this section came with {' and '.join(former)}, which is no longer installed"
+            raise ParamsError(what, where, f"pip install {' '.join(former)}")
+        for broken in known.broken:
+            if not broken.name and canonical(broken.distribution).endswith(f"kind-{section}"):
+                what = f"{broken.distribution} {broken.version}, which may bring its kind, is broken: {broken.error}"
+                raise ParamsError(what, "; ".join(filter(None, (where, broken.where))), broken.fix)
 
 
 def _require_readable_path(root: Path) -> None:

@@ -44,6 +44,7 @@ def _looks() -> Mapping[str, Callable[[Path], Iterator[Check]]]:
         "journal": project.journal,
         "store": project.stores,
         "quarantine": project.quarantine,
+        "checkpoints": project.checkpoints,
         "environments": project.environments,
         "python": lambda _: packages.python(),
         "packages": packages.pins,

@@ -5,17 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from workbench.artifacts import dvc_lock, unreadable
+import yaml
+
+from workbench.artifacts import dvc_lock, unreadable, yaml_1_2
 from workbench.commands.doctor.check import Check
-from workbench.errors import WorkbenchError
+from workbench.errors import PipelineError, WorkbenchError
 from workbench.lib import compute
 from workbench.lib.layout import LOCK_FILE
 from workbench.project import params, pipeline, plugin_lock
 
+
+def _pipeline(root: Path) -> None:
+    """Whether it is YAML; what its values stand for, only DVC knows, which takes long to import."""
+    try:
+        yaml_1_2.load((root / pipeline.PIPELINE_FILE).read_bytes())
+    except yaml.YAMLError as error:
+        raise PipelineError(f"not YAML: {error}", str(pipeline.PIPELINE_FILE), "mend the file") from error
+
+
 _READERS: Mapping[Path, Callable[[Path], object]] = {
     params.PARAMS_FILE: params.load,
     compute.COMPUTE_FILE: compute.load_config,
-    pipeline.PIPELINE_FILE: pipeline.load,
+    pipeline.PIPELINE_FILE: _pipeline,
     LOCK_FILE: plugin_lock.read_outs,
     dvc_lock.FILE: dvc_lock.stages,
 }

@@ -11,7 +11,7 @@ import psutil
 from workbench.artifacts import digests, dvc_lock
 from workbench.commands.doctor.check import Check
 from workbench.errors import WorkbenchError
-from workbench.execution import output_locks
+from workbench.execution import abandoned, output_locks
 from workbench.hosting import environment
 from workbench.hosting.contract import CORE_DISTRIBUTION
 from workbench.lib import locks as file_locks
@@ -174,6 +174,18 @@ def quarantine(root: Path) -> Iterator[Check]:
         )
     else:
         yield Check("quarantine", "ok", "empty")
+
+
+def checkpoints(root: Path) -> Iterator[Check]:
+    """Which killed runs have left checkpoints that nobody uses now."""
+    left = [*abandoned.found(main_root(root))]
+    if left:
+        size = sum(item.size for item in left) / 1e6
+        what = f"{len(left)} killed runs have left {size:,.0f} MB, the oldest {max(item.days for item in left):.0f} days ago"
+        kept = f"`dvc repro` with the params.yaml of then goes on from them; they are removed {abandoned.KEPT_DAYS} days after"
+        yield Check("checkpoints", "warn", what, f"{kept}, or now by rm -r {' '.join(str(item.folder) for item in left)}")
+    else:
+        yield Check("checkpoints", "ok", "none is left over")
 
 
 def environments(root: Path) -> Iterator[Check]:
