@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import regex  # type: ignore[import-untyped]
+import regex
 from pydantic import Field, field_validator, model_validator
 
 from workbench import hookimpl
