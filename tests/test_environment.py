@@ -29,7 +29,7 @@ from workbench.errors import ComputeError, PluginError
 from workbench.hosting import environment, identity, installer
 from workbench.hosting.host import Installed, registry
 
-LOCK = Path("environments/source-files+filter-entropy.lock")
+LOCK = Path("environments/source-files+filter-length+filter-entropy.lock")
 STAGE = "curate@corpus"
 ENVIRONMENTS = Path(".workbench/environments")
 FILTERS = {"curate.corpus.filters": [{"use": "length", "with": {"min_words": 2}}, {"use": "entropy"}]}
@@ -100,7 +100,7 @@ def test_the_stage_finds_the_version_it_pins_while_the_core_keeps_its_own(made: 
     assert reasons(made) == {f"entropy:below 3.0 bits by NumPy {version}"}
     said = (made.root / "said.txt").read_text()
     for part in (
-        "resolve: pinning the environment of source-files+filter-entropy",
+        "resolve: pinning the environment of source-files+filter-length+filter-entropy",
         f"pins written to {LOCK}",
         "curate@corpus: making the",
     ):

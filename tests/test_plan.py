@@ -361,7 +361,7 @@ def test_group_of_stages_is_planned_as_its_members_are(made: Workspace) -> None:
 
 
 def test_dvc_takes_no_file_that_a_session_has_kept_for_a_pipeline(made: Workspace) -> None:
-    assert list(made.root.glob(".workbench/journal/*/files/dvc.yaml"))
+    assert list(made.root.glob(".workbench/journal/*/files/dvc.yaml.txt"))
     listed = made.dvc("stage", "list", "--all", "--name-only")
     assert sorted(listed.out.split()) == sorted(ALL)
 

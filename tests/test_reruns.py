@@ -61,7 +61,7 @@ def test_change_without_effect_on_the_bytes_stops_there(made: Workspace) -> None
 
 
 def _comment(made: Workspace) -> None:
-    made.replace(LENGTH, "        words = len(", "        # Words are parted by white space.\n        words = len(")
+    made.replace(LENGTH, "        words = len(", "        # Words are runs of letters.\n        words = len(")
 
 
 def _docstring(made: Workspace) -> None:
@@ -70,7 +70,7 @@ def _docstring(made: Workspace) -> None:
 
 
 def _layout(made: Workspace) -> None:
-    made.replace(LENGTH, "words = len(document.text.split())", "words = len(\n            document.text.split()\n        )")
+    made.replace(LENGTH, "words = len(tokens(document.text))", "words = len(\n            tokens(document.text)\n        )")
 
 
 def _core_that_decides_nothing(made: Workspace) -> None:

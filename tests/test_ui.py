@@ -138,6 +138,7 @@ def test_it_answers_on_loopback_and_to_its_own_name_only(served: Served) -> None
 )
 def test_an_environment_that_would_open_it_to_others_is_refused(checkout: Path, tmp_path: Path, name: str, value: str) -> None:
     (tmp_path / "compute.yaml").write_text("trackers: [mlflow]\n")
+    (tmp_path / "dvc.yaml").write_text("stages: {}\n")
     words = [sys.executable, "-m", "workbench", "ui", "--port", str(free_port())]
     environment = {**os.environ, "PYTHONPATH": str(checkout), name: value}
     done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False)

@@ -46,6 +46,7 @@ words = st.sampled_from(
 @given(st.lists(scalars | words) | st.dictionaries(st.text(min_size=1, max_size=8) | words, scalars | words, max_size=4))
 def test_values_are_those_that_dvc_wrote(value: Any) -> None:
     text = dumps_yaml({"schema": "2.0", "stages": {"first": {"value": value}}})
+    hypothesis.assume(loads_yaml(text)["stages"]["first"]["value"] == value)  # DVC itself loses U+0085
     assert dvc_lock.parse(text) == {"first": {"value": value}}
 
 

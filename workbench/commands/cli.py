@@ -37,7 +37,7 @@ def _enter_project() -> Path:
     here = Path.cwd()
     found = find_project(here)
     if found is None:
-        what = "neither this folder nor one above it holds dvc.yaml and params.yaml"
+        what = "neither this folder nor one above it holds dvc.yaml"
         raise PipelineError(what, str(here), "go to the folder of the project")
     if found != here.resolve():
         os.chdir(found)
@@ -92,8 +92,9 @@ def check() -> None:
     from workbench.project.resolve import check as check_all
     from workbench.project.resolve import examine
 
-    resolved, calls = check_all(_enter_project())
-    examine(resolved)
+    root = _enter_project()
+    resolved, calls = check_all(root)
+    examine(root, resolved)
     typer.echo(f"{len(resolved)} entries of params.yaml and {len(calls)} stages of dvc.yaml are sound")
 
 

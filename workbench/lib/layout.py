@@ -10,7 +10,6 @@ LOCK_FILE = Path("plugins-lock.json")
 STATE_FOLDER = Path(".workbench")
 JOURNAL_FOLDER = STATE_FOLDER / "journal"
 """One folder per session."""
-_PROJECT_FILES = ("dvc.yaml", "params.yaml")
 FILES_FOLDER = "files"
 """Folder, below a session's, of what it began with: a temporary workspace may be gone before anyone looks."""
 PIPELINE_COPY = Path("dvc.yaml.txt")
@@ -25,6 +24,6 @@ def main_root(directory: Path) -> Path:
 def find_project(directory: Path) -> Path | None:
     """The nearest folder, from ``directory`` upwards, with a pipeline or the journals of one; None if there is none."""
     for folder in [directory.resolve(), *directory.resolve().parents]:
-        if all((folder / name).is_file() for name in _PROJECT_FILES) or (folder / JOURNAL_FOLDER).is_dir():
+        if (folder / "dvc.yaml").is_file() or (folder / JOURNAL_FOLDER).is_dir():
             return folder
     return None

@@ -52,14 +52,16 @@ def check(root: Path, files: Path | None = None) -> tuple[list[Resolved], list[S
     return resolved, calls
 
 
-def examine(resolved: Iterable[Resolved]) -> None:
-    """Let plugins refuse configurations that only heavy imports can tell; those of own environments cannot be asked here.
+def examine(root: Path, resolved: Iterable[Resolved]) -> None:
+    """Let plugins refuse configurations that only heavy imports can tell, unless plugins-lock.json has them already.
+
+    Those of own environments cannot be asked here.
 
     Raises:
         WorkbenchError: the first problem found.
     """
     for item in resolved:
-        if environment.of(item.used, item.beside) is None:
+        if environment.of(item.used, item.beside) is None and not plugin_lock.is_recorded(root, item):
             item.stage.examine(f"{params.PARAMS_FILE}, key {item.entry.address}.with.")
 
 
@@ -115,7 +117,7 @@ def resolve(root: Path) -> dict[str, Any]:
         WorkbenchError: the first problem found; the old file stays.
     """
     resolved, calls = check(root)
-    examine(item for item in resolved if not plugin_lock.is_recorded(root, item))
+    examine(root, resolved)
     for item in resolved:
         environment.lock(item.used, item.beside)
     content = plugin_lock.make(root, resolved, (out for call in calls for out in call.outs))
