@@ -231,6 +231,7 @@ JSON = st.recursive(
 
 @settings(deadline=None)
 @given(JSON)
+@example("-")
 @example({"prompts": ["What does `x` do?", "1e-5", "12:30", "no", "<|end|>", "'####'", "a\n b", "\x7f", "\U00018d09"]})
 def test_what_is_written_is_read_as_it_was(value: object) -> None:
     assert yaml_1_2.load(f"k: {flow(value)}") == {"k": value}

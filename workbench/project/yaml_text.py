@@ -245,7 +245,8 @@ def _is_plain(text: str) -> bool:
     if not _PLAIN.fullmatch(text):
         return False
     try:
-        return bool(yaml_1_2.load(f"[{text}]") == yaml.safe_load(f"[{text}]") == [text])
+        readers = (yaml_1_2.load, yaml.safe_load)
+        return all(read(f"[{text}]") == [text] and read(f"k: {text}") == {"k": text} for read in readers)
     except yaml.YAMLError:
         return False
 
