@@ -122,7 +122,9 @@ def _trainer(
         center_rewards_coefficient=own.center,
     )
     sides = ("chosen", "rejected")
-    encoded = [{f"{side}_ids": ids(tokenizer, [*row["prompt"], *row[side]]) for side in sides} for row in rows]
+    encoded = [
+        {"id": row["id"], **{f"{side}_ids": ids(tokenizer, [*row["prompt"], *row[side]]) for side in sides}} for row in rows
+    ]
     return RewardTrainer(
         model=model,
         args=arguments,
