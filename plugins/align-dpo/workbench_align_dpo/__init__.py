@@ -104,7 +104,7 @@ class Dpo(AlignStage[DpoConfig]):
         from workbench.training.trainer import Reporter
 
         class EncodedDPOTrainer(Encoded, DPOTrainer):
-            pass
+            """TRL's trainer on conversations that are encoded already."""
 
         config = self.config
         arguments = DPOConfig(

@@ -185,7 +185,7 @@ class Grpo(AlignStage[GrpoConfig]):
         from workbench_align_grpo.signal import Watch
 
         class EncodedGRPOTrainer(EncodedPrompts, GRPOTrainer):
-            pass
+            """TRL's trainer on prompts that are encoded already."""
 
         config = self.config
         arguments = GRPOConfig(

@@ -108,7 +108,7 @@ class Kto(AlignStage[KtoConfig]):
         from workbench.training.trainer import Reporter
 
         class EncodedKTOTrainer(Encoded, KTOTrainer):
-            pass
+            """TRL's trainer on conversations that are encoded already."""
 
         config = self.config
         arguments = KTOConfig(

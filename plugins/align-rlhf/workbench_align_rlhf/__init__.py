@@ -203,7 +203,7 @@ class Rlhf(AlignStage[RlhfConfig]):
         from workbench_align_rlhf.bound import KlBound
 
         class EncodedRLOOTrainer(EncodedPrompts, RLOOTrainer):
-            pass
+            """TRL's trainer on prompts that are encoded already."""
 
         config = self.config
         arguments = RLOOConfig(
